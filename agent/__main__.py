@@ -1,0 +1,5 @@
+"""``python -m agent`` is ``diffnas-agent``."""
+
+from agent.cli import main
+
+main()

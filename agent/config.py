@@ -1,0 +1,229 @@
+"""The settings of a run and where each came from.
+
+Later wins: built-in defaults, ``--preset``, ``diffnas.toml`` (or ``--config``), ``.env`` and the environment
+(``DIFFNAS_*``), options. No secret is a setting: the providers' keys stay in the environment.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from diffusion.errors import UserError
+from diffusion.spec import SPACES, SearchSpace, SpecField, UNetSpec
+from diffusion.units import parse_size
+
+PREFIX = "DIFFNAS_"
+ENV_FILE = ".env"
+CONFIG_FILE = "diffnas.toml"
+SEARCHERS = ("llm",)
+SOURCES = ("built-in", "preset", "file", ".env", "environment", "option")
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+
+
+class RunConfig(BaseSettings):
+    """Everything that a search can be told; the names are the options', the keys of diffnas.toml and, after
+    ``DIFFNAS_``, of the environment.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    # what is searched
+    preset: str = "digits"
+    budget: Size = Field(description="hard limit on the MACs of a spec, such as 6.06G")
+    count: Literal["paper", "total"] = "paper"
+    space: str = "images-32"
+    baseline: SpecField = UNetSpec.parse("b128-n2-m1.2.2.2-a0100")
+    rounds: Annotated[int, Field(ge=0, le=10_000)] = 10
+    searcher: str = "llm"
+    seed: Annotated[int, Field(ge=0)] = 0
+    name: str | None = None
+
+    # who proposes
+    llm: str = "offline"
+    base_url: str | None = None
+    llm_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    llm_retries: Annotated[int, Field(ge=0)] = 5
+    llm_retry_seconds: Annotated[float, Field(ge=0)] = 1.0
+
+    # the data and the noise process
+    dataset: str = "digits"
+    data_dir: Path = Path("data")
+    resolution: int | None = None
+    family: Literal["ddpm", "iddpm"] = "ddpm"
+    schedule: Literal["linear", "cosine"] = "linear"
+    horizontal_flips: bool = False
+
+    # the strategy
+    learning_rate: float = 2e-4
+    dropout: float = 0.1
+    diffusion_steps: int = 1000
+    batch_size: int = 128
+    warmup_steps: int = 0
+    ema_decay: float = 0.9999
+    gradient_clip: float = 1.0
+    train_steps: int = 1000
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 1000
+
+    # the score
+    feature_network: str = "inception-v3-compat"
+    sampling_steps: int = 100
+    num_images: int = 50_000
+
+    # where things go
+    db: Path = Path("diffnas.db")
+    out: Path = Path("runs")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is passed in alone: `resolve` merges the sources itself, to know which one decided what."""
+        return (init_settings,)
+
+    @property
+    def search_space(self) -> SearchSpace:
+        """The space by its name."""
+        return SPACES[self.space]
+
+
+class Resolved:
+    """A `RunConfig` and, for each setting, the source that decided it."""
+
+    def __init__(self, config: RunConfig, sources: dict[str, str]) -> None:
+        self.config, self.sources = config, sources
+
+
+def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Resolved:
+    """The settings of a run from all sources; `options` that are None were not given.
+
+    Raises:
+        UserError: one sentence that starts with the first value that is wrong and says where it stands.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    layers = {
+        "file": file_settings(config_file),
+        ".env": environment_settings(DotEnvSettingsSource(RunConfig, env_file=ENV_FILE)(), _names_in(_dotenv())),
+        "environment": environment_settings(EnvSettingsSource(RunConfig)(), _names_in(os.environ)),
+        "option": given,
+    }
+    preset, source = chosen_preset(layers)
+    layers = {"preset": preset_settings(preset), **layers}
+    values: dict[str, Any] = {"preset": preset}
+    sources = dict.fromkeys(RunConfig.model_fields, "built-in") | {"preset": source}
+    for layer, settings in layers.items():
+        values |= settings
+        sources |= dict.fromkeys(settings, f"preset {preset}" if layer == "preset" else layer)
+    return Resolved(_validated(values, sources), sources)
+
+
+def chosen_preset(layers: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    """The named preset, or the one that suits the data set, and who chose it."""
+    merged: dict[str, tuple[Any, str]] = {}
+    for layer, settings in layers.items():
+        merged |= {name: (value, layer) for name, value in settings.items()}
+    if "preset" in merged:
+        return merged["preset"]
+    dataset = merged.get("dataset", ("digits", ""))[0]
+    return ("digits" if dataset == "digits" else "ddpm-cifar10"), "built-in"
+
+
+def preset_settings(name: str) -> dict[str, Any]:
+    """The settings of a preset.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    presets = tomllib.loads((Path(__file__).parent / "presets.toml").read_text())
+    if name not in presets:
+        raise UserError(f"'{name}' is not a preset; there are {', '.join(presets)}")
+    settings: dict[str, Any] = presets[name]
+    return settings
+
+
+def file_settings(path: Path | None) -> dict[str, Any]:
+    """The settings of ``diffnas.toml``, or of the file named with ``--config``."""
+    found = path or Path(CONFIG_FILE)
+    if not found.exists():
+        if path:
+            raise UserError(f"'{path}' does not exist; name a TOML file with --config")
+        return {}
+    try:
+        settings = tomllib.loads(found.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"'{found}' is not TOML: {error}") from None
+    for name in settings:
+        if name not in RunConfig.model_fields:
+            raise _unknown(name, str(found))
+    return settings
+
+
+def environment_settings(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """What the environment says; an unknown ``DIFFNAS_*`` name is a typing error, not something to pass over."""
+    for name in names:
+        if name not in RunConfig.model_fields:
+            raise _unknown(PREFIX + name.upper(), "the environment")
+    return {name: value for name, value in settings.items() if name in RunConfig.model_fields and value != ""}
+
+
+def load_provider_keys() -> None:
+    """Put the providers' keys of ``.env`` into the environment, where their packages look; what is set there wins."""
+    for name, value in _dotenv().items():
+        if value and not name.upper().startswith(PREFIX):
+            os.environ.setdefault(name, value)
+
+
+def _dotenv() -> dict[str, str | None]:
+    return dict(dotenv_values(ENV_FILE)) if Path(ENV_FILE).is_file() else {}
+
+
+def _names_in(environment: Mapping[str, Any]) -> set[str]:
+    return {name[len(PREFIX) :].lower() for name in environment if name.upper().startswith(PREFIX)}
+
+
+def _unknown(name: str, where: str) -> UserError:
+    close = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), RunConfig.model_fields, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RunConfig.model_fields)}"
+    return UserError(f"'{name}' in {where} is not a setting; {hint}")
+
+
+def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        cause = (first.get("ctx") or {}).get("error")
+        if isinstance(cause, UserError):
+            raise UserError(f"{option_name(name)}: {cause}") from None
+        shown = f"{option_name(name)} {first['input']}" if name in values else option_name(name)
+        where = sources.get(name, "built-in")
+        raise UserError(f"{shown} ({where}): {first['msg'][0].lower()}{first['msg'][1:]}") from None
+    if config.space not in SPACES:
+        raise UserError(f"--space '{config.space}' does not exist; there are {', '.join(SPACES)}")
+    if config.searcher not in SEARCHERS:
+        raise UserError(f"--searcher '{config.searcher}' does not exist; there are {', '.join(SEARCHERS)}")
+    return config
+
+
+def option_name(field: str) -> str:
+    """``train_steps`` as people type it."""
+    return "--" + field.replace("_", "-")

@@ -1,0 +1,238 @@
+"""Drives one search from the command line: wires memory, executor, backend and reports, and ends tidily on Ctrl-C.
+
+Exit codes as in CONTRACT.md: 0 done, 2 the backend refuses every call, 3 stopped by a limit, 130 interrupted.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from agent.backends import OFFLINE, make_model
+from agent.loop import LIMITS, Loop
+from agent.middleware import BackendError
+from agent.proposer import LLMProposer
+from agent.reporters import JsonLines, Lines, Report, both
+from agent.search import Plan
+from agent.tables import ledger_line, print_trials, score
+from diffusion.errors import UserError
+from diffusion.units import format_size
+from memory.connection import opened
+from memory.ledger import totals
+from memory.queries import best, proposer_shares, search_counts, show_trial
+from memory.searches import find_search, release_lease, renew_lease, set_state, take_lease
+from tools.context import SearchContext
+from tools.executor import LocalExecutor
+
+HEARTBEAT_SECONDS = 20.0
+INTERRUPTED, BY_LIMIT = 130, 3
+
+
+def drive(search: int, planned: Plan, *, as_json: bool) -> int:
+    """Take the lease, play the rounds, print the summary; the exit code."""
+    config = planned.config
+    with opened(config.db) as db:
+        lease = take_lease(db, search)
+        set_state(db, search, "running")
+        name = find_search(db, str(search)).name
+    console = Console(stderr=as_json, highlight=False)
+    announce(console, name, planned)
+    report: Report = both(JsonLines(search), Lines(console)) if as_json else Lines(console)
+    stop = Event()
+    executor = LocalExecutor(stop)
+    try:
+        with interruptible(stop, executor, console, name), heartbeat(config.db, search, lease):
+            report(
+                "search.started", name=name, settings=config.model_dump(mode="json"), proposer=_proposer_name(planned)
+            )
+            reason = _loop(search, lease, planned, executor, stop, report).run()
+    except BackendError as error:
+        with opened(config.db) as db:
+            set_state(db, search, "interrupted", str(error))
+        raise UserError(
+            f"'{config.llm}' refuses every call ({error}); check the key and the model's name, then "
+            f"`diffnas-agent resume {name}{_db_option(config.db)}`"
+        ) from error
+    finally:
+        with opened(config.db) as db:
+            release_lease(db, search, lease)
+    summary(console, config.db, search)
+    if reason in ("interrupted", *LIMITS):
+        why = {
+            "failures": "stopped: too many trials failed in a row",
+            "backend": "stopped: the backend does not answer",
+        }
+        console.print(
+            f"{why.get(reason, 'interrupted')}; go on with: diffnas-agent resume {name}{_db_option(config.db)}"
+        )
+        return BY_LIMIT if reason in LIMITS else INTERRUPTED
+    return 0
+
+
+def _loop(search: int, lease: str, planned: Plan, executor: LocalExecutor, stop: Event, report: Report) -> Loop:
+    config = planned.config
+    model = make_model(
+        config.llm, base_url=config.base_url, timeout_seconds=config.llm_timeout_seconds, seed=config.seed
+    )
+    finish_reasons: list[str] = []
+
+    def make_context(round_number: int, proposer: str) -> SearchContext:
+        return SearchContext(
+            db_path=config.db.absolute(),
+            search=search,
+            round_number=round_number,
+            proposer=proposer,
+            space=config.search_space,
+            budget_macs=config.budget,
+            convention=config.count,
+            protocol=planned.protocol,
+            seed=config.seed,
+            out=config.out,
+            executor=executor,
+            report=report,
+            checkpoint_steps=config.checkpoint_steps,
+            threads=cores(),
+            finish_reasons=finish_reasons,
+            stop=stop,
+        )
+
+    return Loop(
+        search=search,
+        lease=lease,
+        rounds=config.rounds,
+        baseline=planned.baseline,
+        proposer=LLMProposer(
+            model, config.llm, config.base_url, config.rounds, config.llm_retries, config.llm_retry_seconds
+        ),
+        proposer_name=_proposer_name(planned),
+        make_context=make_context,
+        report=report,
+    )
+
+
+def _proposer_name(planned: Plan) -> str:
+    return planned.config.llm
+
+
+def _db_option(db: Path) -> str:
+    """What a resume must be told to find this memory from the same folder."""
+    return "" if db == Path("diffnas.db") or os.environ.get("DIFFNAS_DB") == str(db) else f" --db {db}"
+
+
+def cores() -> int:
+    """Cores this process may use; one training at a time gets them all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def announce(console: Console, name: str, planned: Plan) -> None:
+    """Who is in charge, then what is searched under which limit."""
+    config, score_protocol = planned.config, planned.protocol.score
+    if config.llm == OFFLINE:
+        console.print(
+            "No language model is in charge: the offline backend proposes local changes (choose one with --llm)."
+        )
+    else:
+        console.print(f"{config.llm} proposes" + (f" at {config.base_url}" if config.base_url else "") + ".")
+    settings = planned.protocol.settings
+    console.print(
+        f"Search {name}: {settings.dataset} {settings.resolution}×{settings.resolution}, at most "
+        f"{format_size(config.budget)} MACs ({config.count}) of {config.search_space.size:,} specs, baseline and "
+        f"{config.rounds} rounds of {config.train_steps} steps.",
+        soft_wrap=True,
+    )
+    console.print(
+        f"Scores: {score_protocol.metric}, {score_protocol.num_images} images in {score_protocol.sampling_steps} "
+        f"{score_protocol.sampler.upper()} steps; protocol {planned.protocol.fingerprint}. Lower is better.",
+        soft_wrap=True,
+    )
+    for note in planned.notes:
+        console.print(f"Note: {note}.", soft_wrap=True)
+
+
+def summary(console: Console, db_path: Path, search: int) -> None:
+    """The table of trials, the best spec, what it cost, who proposed, and where the images are."""
+    with opened(db_path, read_only=True) as db:
+        ranking = best(db, search, limit=1_000_000)
+        counts, shares, ledger = search_counts(db, search), proposer_shares(db, search), totals(db, search)
+        grid = _grid(show_trial(db, ranking[0]["trial"])) if ranking else None
+    console.print()
+    if ranking:
+        print_trials(console, ranking)
+        console.print(f"{ranking[0]['metric']}, lower is better; protocol {ranking[0]['protocol']}")
+        _print_best(console, ranking)
+    else:
+        console.print("No trial has a score yet.")
+    proposed = ", ".join(f"{proposer} {count}" for proposer, count in shares.items())
+    console.print(
+        f"Trials: {counts['scored']} scored, {counts['failed']} failed; {counts['refused']} proposals refused."
+    )
+    console.print(f"Proposed by: {proposed or 'nobody yet'}.")
+    console.print(f"Used: {ledger_line(ledger.model_dump())}.", soft_wrap=True)
+    if grid:
+        console.print(f"Images of the best: {grid}", soft_wrap=True)
+
+
+def _print_best(console: Console, ranking: list[dict[str, Any]]) -> None:
+    first = ranking[0]
+    baseline = next((row for row in ranking if row["round"] == 0), None)
+    text = f"Best: {first['spec']} with {first['metric']} {score(first['rfid'])}"
+    if baseline and baseline is not first:
+        text += f", the baseline has {score(baseline['rfid'])}"
+    elif baseline:
+        text += ", the baseline: nothing that was tried beat it"
+    console.print(f"\n{text}. One training each: differences may be noise (verdicts: unmeasured).", soft_wrap=True)
+
+
+def _grid(shown: dict[str, Any]) -> str | None:
+    """The image grid of a trial's newest score."""
+    grids = [row["extra"]["grid"] for row in shown["scores"] if row.get("extra", {}).get("grid")]
+    if not grids:
+        return None
+    path = Path(grids[-1])
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+@contextmanager
+def interruptible(stop: Event, executor: LocalExecutor, console: Console, name: str) -> Iterator[None]:
+    """Ctrl-C once: save and stop. Twice: at once; still nothing finished is lost."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            executor.kill()
+            print(f"\ninterrupted; go on with: diffnas-agent resume {name}", file=sys.stderr, flush=True)
+            os._exit(INTERRUPTED)
+        stop.set()
+        console.print("\nStopping after the current step; press Ctrl-C again to stop at once.")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def heartbeat(db_path: Path, search: int, lease: str) -> Iterator[None]:
+    """Keep the lease fresh while a round waits for a training or a model."""
+    done = Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT_SECONDS):
+            with opened(db_path) as db:
+                renew_lease(db, search, lease)
+
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,69 @@
+"""``--dry-run``: the resolved settings with their sources and what the search would compute; nothing is written.
+
+Seconds are not guessed: how fast a machine is has to be measured on it.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from agent.config import Resolved, option_name
+from agent.search import Plan, plan
+from agent.tables import print_table
+from diffusion.cost import cost
+from diffusion.units import format_size
+
+BACKWARD_FACTOR = 3  # forward plus twice as much for the backward pass
+
+
+def estimate(resolved: Resolved) -> dict[str, Any]:
+    """Settings, sources, baseline and MACs of the whole search; the data are checked in a folder thrown away."""
+    config = resolved.config
+    with tempfile.TemporaryDirectory() as folder:
+        planned = plan(config.model_copy(update={"out": Path(folder)}))
+    settings = {
+        name: {"value": value, "from": resolved.sources[name]} for name, value in config.model_dump(mode="json").items()
+    }
+    return {
+        "settings": settings,
+        "baseline": str(planned.baseline),
+        "space_size": config.search_space.size,
+        "protocol": planned.protocol.fingerprint,
+        "metric": planned.protocol.score.metric,
+        "notes": list(planned.notes),
+        "cost": costs_of(planned),
+    }
+
+
+def costs_of(planned: Plan) -> dict[str, int]:
+    """MACs of one trial at the baseline's cost, and the most the whole search can take at the budget."""
+    config, settings = planned.config, planned.protocol.settings
+    baseline = cost(planned.baseline, settings.family, settings.resolution, settings.channels).macs.by(config.count)
+    images_trained = config.train_steps * config.batch_size
+    images_denoised = config.num_images * config.sampling_steps
+    passes = BACKWARD_FACTOR * images_trained + images_denoised
+    return {
+        "baseline_macs": baseline,
+        "baseline_trial_macs": baseline * passes,
+        "search_macs_at_most": baseline * passes + config.rounds * config.budget * passes,
+        "images_trained_per_trial": images_trained,
+        "images_sampled_per_trial": config.num_images,
+    }
+
+
+def print_estimate(console: Console, found: dict[str, Any]) -> None:
+    """The settings as a table, then the costs."""
+    rows = [(option_name(name), setting["value"], setting["from"]) for name, setting in found["settings"].items()]
+    print_table(console, ("setting", "value", "from"), rows)
+    costs = found["cost"]
+    console.print(
+        f"\nBaseline {found['baseline']}: {format_size(costs['baseline_macs'])} MACs an image, "
+        f"{format_size(costs['baseline_trial_macs'])} MACs for its training and score; the whole search at most "
+        f"{format_size(costs['search_macs_at_most'])} MACs, over {found['space_size']:,} specs.\n"
+        f"Scores: {found['metric']}, protocol {found['protocol']}. Nothing was written.",
+        soft_wrap=True,
+    )
+    for note in found["notes"]:
+        console.print(f"Note: {note}.", soft_wrap=True)

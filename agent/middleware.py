@@ -1,0 +1,228 @@
+"""What keeps an agent's round going whatever the model does: every call recorded, every refusal a row, an end in sight.
+
+Order matters: `Recorder` is the innermost, so that each attempt of a retry is a row of its own.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any, cast
+
+from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
+from langchain.agents.middleware.types import ToolCallRequest
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage, messages_to_dict
+from langchain_core.tools import BaseTool
+from langgraph.runtime import Runtime
+from langgraph.types import Command
+from pydantic import BaseModel, ValidationError
+
+from agent.backends import cost_usd
+from agent.offline import OfflineModel
+from memory.connection import connect
+from memory.transcript import record_call
+from memory.trials import refusals_in_round, trial_in_round
+from prompts.render import render
+from tools.context import SearchContext
+from tools.errors import Interrupted
+from tools.train_ract import refuse
+
+REFUSALS_PER_ROUND = 10  # DESIGN.md, "round": after as many the fallback proposes
+REPAIRS_IN_A_ROW = 3
+CALLS_PER_ROUND = 40  # a model that counts and asks for ever
+TRANSIENT_STATUS = {408, 409, 425, 429}
+
+Update = dict[str, Any] | None
+State = AgentState[Any]
+
+
+class BackendError(RuntimeError):
+    """The backend gave no usable answer. `transient`: trying again may help; `status`: the HTTP status, if any."""
+
+    def __init__(self, error: Exception) -> None:
+        self.status: int | None = getattr(error, "status_code", None)
+        super().__init__(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same call may succeed later: no answer at all, too many calls, or the server's own failure."""
+        return self.status is None or self.status in TRANSIENT_STATUS or self.status >= 500
+
+    @property
+    def refused(self) -> bool:
+        """Whether the backend will refuse every call: a wrong key, no permission, no such model."""
+        return self.status in (401, 403, 404)
+
+
+class Recorder(AgentMiddleware[State, SearchContext, Any]):
+    """Writes every exchange with the model into memory and the ledger, failed ones too."""
+
+    def __init__(self, llm: str, base_url: str | None) -> None:
+        super().__init__()
+        self.llm, self.base_url = llm, base_url
+
+    def wrap_model_call(
+        self, request: ModelRequest[SearchContext], handler: Callable[[ModelRequest[SearchContext]], ModelResponse[Any]]
+    ) -> ModelResponse[Any]:
+        """Call the model once; what a client raises becomes a `BackendError`, a bug of ours stays what it is."""
+        started = time.monotonic()
+        try:
+            response = handler(request)
+        except Exception as error:
+            if isinstance(request.model, OfflineModel):
+                raise
+            failure = BackendError(error)
+            self._record(request, None, str(failure), time.monotonic() - started)
+            raise failure from error
+        message = next(m for m in response.result if isinstance(m, AIMessage))
+        self._record(request, message, None, time.monotonic() - started)
+        return response
+
+    def _record(
+        self, request: ModelRequest[SearchContext], message: AIMessage | None, error: str | None, seconds: float
+    ) -> None:
+        context = request.runtime.context
+        usage: dict[str, Any] = dict(message.usage_metadata or {}) if message else {}
+        tokens = {name: usage.get(name) for name in ("input_tokens", "output_tokens")}
+        cost = cost_usd(self.llm, self.base_url, tokens["input_tokens"] or 0, tokens["output_tokens"] or 0)
+        sent: list[AnyMessage] = [*([request.system_message] if request.system_message else []), *request.messages]
+        with closing(connect(context.db_path)) as db:
+            record_call(
+                db,
+                context.search,
+                context.round_number,
+                purpose="propose",
+                model=self.llm,
+                request={"messages": messages_to_dict(sent), "tools": sorted(_tool_name(t) for t in request.tools)},
+                response=messages_to_dict([message])[0] if message else None,
+                error=error,
+                cost_usd=cost,
+                seconds=seconds,
+                **tokens,
+            )
+        context.report("llm.call", model=self.llm, cost_usd=cost, error=error, **tokens)
+
+
+class KeepGoing(AgentMiddleware[State, SearchContext]):
+    """An answer without a usable tool call is sent back with what was wrong, a bounded number of times."""
+
+    def __init__(self, tools: list[BaseTool]) -> None:
+        super().__init__()
+        self.by_name = {tool.name: tool for tool in tools}
+
+    @hook_config(can_jump_to=["model", "end"])
+    def after_model(self, state: State, runtime: Runtime[SearchContext]) -> Update:
+        """Drop malformed calls, name unknown tools, and ask again when nothing usable is left."""
+        message = state["messages"][-1]
+        if not isinstance(message, AIMessage):
+            return None
+        problems = self._problems(message)
+        for kind, sentence, raw_text in problems:
+            refuse(runtime.context, kind, sentence, raw_text=raw_text)
+        usable = [call for call in message.tool_calls if call["name"] in self.by_name]
+        clean = _clean(message, usable)
+        if usable:
+            return {"messages": [clean]}
+        if _repairs_in_a_row(state["messages"]) >= REPAIRS_IN_A_ROW:
+            return {"messages": [clean], "jump_to": "end"}
+        problem = " ".join(sentence for _, sentence, _ in problems)
+        nudge = HumanMessage(render("repair", problem=problem, tools=list(self.by_name)), name="repair")
+        return {"messages": [clean, nudge], "jump_to": "model"}
+
+    def _problems(self, message: AIMessage) -> list[tuple[str, str, str]]:
+        """(kind, sentence, raw text) of everything in an answer that cannot be obeyed."""
+        found = [
+            ("malformed", f"Your call of {bad['name']} had arguments that are not valid JSON.", str(bad["args"]))
+            for bad in message.invalid_tool_calls
+        ]
+        for call in message.tool_calls:
+            if call["name"] not in self.by_name:
+                found.append(("unknown_tool", f"There is no tool {call['name']!r}.", json.dumps(call["args"])))
+        if not found and not message.tool_calls:
+            said = message.text.strip()
+            kind, sentence = ("no_tool_call", "held no tool call") if said else ("empty_answer", "was empty")
+            found.append((kind, f"Your answer {sentence}.", said))
+        return found
+
+    def wrap_tool_call(
+        self,
+        request: ToolCallRequest,
+        handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
+    ) -> ToolMessage | Command[Any]:
+        """Arguments that do not fit the schema are a refusal with a row, in words that say what would be right."""
+        call = request.tool_call
+        tool = self.by_name[call["name"]]
+        try:
+            _arguments(tool, call["args"])
+        except ValidationError as error:
+            sentence = f"{call['name']}: {_said(error)}"
+            refuse(_context(request), "arguments", sentence, raw_text=json.dumps(call["args"]))
+            return ToolMessage(sentence, tool_call_id=call["id"], name=call["name"], status="error")
+        return handler(request)
+
+
+class RoundEnd(AgentMiddleware[State, SearchContext]):
+    """Ends a round: its trial is over, the search is to end, too much was refused, or the user stops it."""
+
+    @hook_config(can_jump_to=["end"])
+    def before_model(self, state: State, runtime: Runtime[SearchContext]) -> Update:
+        """Look before each call of the model.
+
+        Raises:
+            Interrupted: the user stops the search.
+        """
+        context = runtime.context
+        if context.stop.is_set():
+            raise Interrupted
+        with closing(connect(context.db_path)) as db:
+            trial = trial_in_round(db, context.search, context.round_number)
+            refusals = refusals_in_round(db, context.search, context.round_number)
+        over = trial is not None and trial.state in ("scored", "failed")
+        calls = sum(isinstance(message, AIMessage) for message in state["messages"])
+        if over or context.finish_reasons or refusals >= REFUSALS_PER_ROUND or calls >= CALLS_PER_ROUND:
+            return {"jump_to": "end"}
+        return None
+
+
+def _clean(message: AIMessage, calls: list[Any]) -> AIMessage:
+    """The answer with usable calls only, each with an id; it replaces the original, so that providers accept it."""
+    numbered = [{**call, "id": call["id"] or f"call_{index}_{message.id}"} for index, call in enumerate(calls)]
+    text = message.text or ("" if numbered else "(no usable tool call)")
+    return AIMessage(
+        text,
+        id=message.id,
+        tool_calls=numbered,
+        response_metadata=message.response_metadata,
+        usage_metadata=message.usage_metadata,
+    )
+
+
+def _repairs_in_a_row(messages: list[AnyMessage]) -> int:
+    count = 0
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage):
+            break
+        count += isinstance(message, HumanMessage) and message.name == "repair"
+    return count
+
+
+def _arguments(tool: BaseTool, arguments: dict[str, Any]) -> None:
+    """Validate what the model gave; the injected runtime is not its concern."""
+    schema = tool.tool_call_schema
+    assert isinstance(schema, type) and issubclass(schema, BaseModel), "our tools have pydantic schemas"
+    schema.model_validate(arguments)
+
+
+def _said(error: ValidationError) -> str:
+    """The errors in one line: where and what."""
+    parts = [f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}" for item in error.errors()[:5]]
+    return "; ".join(parts) + "."
+
+
+def _context(request: ToolCallRequest) -> SearchContext:
+    context: SearchContext = cast(Any, request.runtime).context  # the agent is always run with our context
+    return context
+
+
+def _tool_name(tool: BaseTool | dict[str, Any]) -> str:
+    return tool.name if isinstance(tool, BaseTool) else str(tool.get("name"))

@@ -1,0 +1,102 @@
+"""The proposer `llm`: a LangChain agent with our tools plays one round; its thread is kept until the round is over.
+
+It does not know what a round is worth or when the search ends; `agent.loop` does. A backend that cannot be reached is
+said as `BackendError`, never swallowed.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import ModelRetryMiddleware
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from agent.digest import round_values, system_values
+from agent.middleware import BackendError, KeepGoing, Recorder, RoundEnd
+from memory.connection import opened
+from prompts.render import render
+from tools.context import SearchContext
+from tools.count_flops import count_flops
+from tools.evaluate_fid import evaluate_fid
+from tools.finish_search import finish_search
+from tools.query_memory import query_memory
+from tools.train_ract import train_ract
+
+TOOLS: list[BaseTool] = [count_flops, train_ract, evaluate_fid, query_memory, finish_search]
+RETRY_CEILING_SECONDS = 60.0
+STEPS_PER_ROUND = 500  # far above what the middleware allows; a bug of ours should end, too
+
+
+class LLMProposer:
+    """Plays rounds with a chat model."""
+
+    def __init__(
+        self, model: BaseChatModel, llm: str, base_url: str | None, rounds: int, retries: int, retry_seconds: float
+    ) -> None:
+        self.model, self.llm, self.base_url, self.rounds = model, llm, base_url, rounds
+        self.retries, self.retry_seconds = retries, retry_seconds
+        os.environ["LANGSMITH_TRACING"] = "false"  # nothing leaves but what the chosen backend is sent
+        os.environ["LANGCHAIN_TRACING_V2"] = "false"
+
+    def propose(self, context: SearchContext) -> None:
+        """Let the model play the round of the context, or go on with it where a killed process left it.
+
+        Raises:
+            BackendError: the backend gave no usable answer, retries included.
+            Interrupted: the user stops the search.
+        """
+        thread = f"{context.search}-{context.round_number}"
+        with SqliteSaver.from_conn_string(str(checkpoint_path(context.db_path))) as saver:
+            saver.serde = JsonPlusSerializer(
+                allowed_msgpack_modules=None
+            )  # plain JSON types only, no revival of objects
+            saver.delete_thread(f"{context.search}-{context.round_number - 1}")
+            try:
+                self._play(context, self._agent(context, saver), thread)
+            except BackendError:
+                saver.delete_thread(thread)
+                raise
+            saver.delete_thread(thread)
+
+    def _play(self, context: SearchContext, agent: Any, thread: str) -> None:
+        """The round from its prompt, or from the step at which a killed process left it."""
+        config: RunnableConfig = {
+            "configurable": {"thread_id": thread},
+            "max_concurrency": 2,  # one worker waits for the stream, one runs the tools: calls run one by one
+            "recursion_limit": STEPS_PER_ROUND,
+        }
+        pending = agent.get_state(config).next
+        start = None if pending else {"messages": [("user", self._round_prompt(context))]}
+        for _ in agent.stream(start, config, context=context, stream_mode="updates", durability="sync"):
+            pass
+
+    def _agent(self, context: SearchContext, saver: SqliteSaver) -> Any:
+        retry = ModelRetryMiddleware(
+            max_retries=self.retries,
+            retry_on=lambda error: isinstance(error, BackendError) and error.transient,
+            on_failure="error",
+            initial_delay=self.retry_seconds,
+            max_delay=RETRY_CEILING_SECONDS,
+        )
+        return create_agent(
+            self.model,
+            TOOLS,
+            system_prompt=render("system", **system_values(context, self.rounds)),
+            middleware=[RoundEnd(), KeepGoing(TOOLS), retry, Recorder(self.llm, self.base_url)],
+            context_schema=SearchContext,
+            checkpointer=saver,
+        )
+
+    def _round_prompt(self, context: SearchContext) -> str:
+        with opened(context.db_path, read_only=True) as db:
+            return render("round", **round_values(db, context))
+
+
+def checkpoint_path(db_path: Path) -> Path:
+    """LangGraph's checkpoints lie beside the memory, in a file of their own."""
+    return db_path.with_name(db_path.name + ".threads")

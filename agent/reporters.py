@@ -1,0 +1,137 @@
+"""What a running search says: events as JSON lines for scripts, lines and a progress bar for people. Decides nothing.
+
+Every event is ``{"event": NAME, "time": ISO-8601 UTC, "search": ID, …}``; the shapes stand in docs/json.md.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from diffusion.units import format_size
+from memory.clock import utc_now
+
+Report = Callable[..., None]
+PLAIN_SHARES = 4  # without a terminal a training says how far it is so many times
+
+
+class JsonLines:
+    """One JSON object a line on standard output."""
+
+    def __init__(self, search: int, stream: TextIO | None = None) -> None:
+        self.search, self.stream, self.lock = search, stream or sys.stdout, Lock()
+
+    def __call__(self, event: str, **values: Any) -> None:
+        """Write one event."""
+        line = json.dumps({"event": event, "time": utc_now(), "search": self.search, **values}, allow_nan=False)
+        with self.lock:
+            print(line, file=self.stream, flush=True)
+
+
+class Lines:
+    """Lines for people; on a terminal a bar shows the training or the sampling under way."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.lock = console, Lock()
+        self.metric = "score"
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+        self.said = 0
+
+    def __call__(self, event: str, **values: Any) -> None:
+        """Say one event."""
+        name = "on_" + event.replace(".", "_")
+        if say := getattr(self, name, None):
+            with self.lock:
+                say(values)
+
+    def line(self, text: str) -> None:
+        """One line above the bar."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def on_round_started(self, values: dict[str, Any]) -> None:
+        """The head of a round."""
+        self.line(f"[bold]Round {values['round']}[/bold]" + (" (baseline)" if values["round"] == 0 else ""))
+
+    def on_trial_refused(self, values: dict[str, Any]) -> None:
+        """A refusal and why."""
+        self.line(f"  [yellow]refused[/yellow] {escape(values['reason'])}")
+
+    def on_fallback(self, values: dict[str, Any]) -> None:
+        """The classical proposal takes over, and says so."""
+        self.line(
+            f"  [yellow]fallback[/yellow] {escape(values['reason'])}; a random feasible neighbour is tried instead"
+        )
+
+    def on_trial_started(self, values: dict[str, Any]) -> None:
+        """The candidate, its cost, its proposer and the reason."""
+        cost = f"{format_size(values['macs']['paper'])} MACs, {format_size(values['params'])} params"
+        self.line(f"  trial {values['trial']}  [bold]{values['spec']}[/bold]  {cost}  by {escape(values['proposer'])}")
+        self.line(f"  [dim]{escape(values['reason'] or '')}[/dim]")
+        self.said = 0
+
+    def on_train_progress(self, values: dict[str, Any]) -> None:
+        """How far a training is."""
+        label = f"  training, loss {values['loss']:.4f}, {values['images_per_second']:.0f} images/s"
+        self._advance(label, values["step"], values["total_steps"])
+
+    def on_score_progress(self, values: dict[str, Any]) -> None:
+        """How far the sampling is."""
+        self._advance("  sampling", values["images"], values["total_images"], plain=False)
+
+    def on_trial_scored(self, values: dict[str, Any]) -> None:
+        """The score."""
+        self._end_bar()
+        seconds = f"{values['device_seconds']:.0f} s of training"
+        self.line(f"  [green]scored[/green] {values['metric']} [bold]{values['rfid']:.4g}[/bold]  ({seconds})")
+
+    def on_trial_failed(self, values: dict[str, Any]) -> None:
+        """A failure and why."""
+        self._end_bar()
+        self.line(f"  [red]failed[/red] {escape(values['reason'])}")
+
+    def on_llm_call(self, values: dict[str, Any]) -> None:
+        """Only a call that failed is worth a line."""
+        if values.get("error"):
+            self.line(f"  [yellow]{escape(values['model'])}[/yellow] {escape(values['error'])}")
+
+    def on_search_finished(self, values: dict[str, Any]) -> None:
+        """Leave the terminal tidy; the summary follows."""
+        self._end_bar()
+
+    def _advance(self, label: str, done: int, total: int, plain: bool = True) -> None:
+        if not self.console.is_terminal:
+            share = done * PLAIN_SHARES // total
+            if plain and share > self.said:
+                self.said = share
+                self.line(f"{label}, {done}/{total}")
+            return
+        if self.bar is None:
+            self.bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                TimeRemainingColumn(), console=self.console, transient=True,
+            )  # fmt: skip
+            self.bar.start()
+            self.task = self.bar.add_task(label, total=total)
+        assert self.task is not None
+        self.bar.update(self.task, description=label, completed=done, total=total)
+
+    def _end_bar(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def both(*reports: Report) -> Report:
+    """One report that tells several."""
+
+    def report(event: str, **values: Any) -> None:
+        for each in reports:
+            each(event, **values)
+
+    return report

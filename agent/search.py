@@ -1,0 +1,162 @@
+"""Opens a search: settings become data, space, protocol and a row in memory; what the user can get wrong is said here.
+
+Nothing is trained in this module, and no model is called.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from agent.backends import check_backend
+from agent.config import RunConfig
+from diffusion.cost import cost, costs
+from diffusion.data import DataCard, prepare_images
+from diffusion.errors import UserError
+from diffusion.networks import score_network
+from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
+from diffusion.spec import UNetSpec
+from diffusion.units import format_size
+from memory.searches import create_search
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search that is possible: what it compares, where it starts, what the data are."""
+
+    config: RunConfig
+    protocol: Protocol
+    baseline: UNetSpec
+    card: DataCard | None
+    notes: tuple[str, ...]
+
+
+def check(config: RunConfig) -> None:
+    """What can be wrong before any data are read.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    check_backend(config.llm, config.base_url)
+    if config.family == "iddpm" or config.schedule == "cosine":
+        raise UserError(
+            f"'{config.preset}' needs the family iddpm (cosine schedule, learned variance), which this version cannot "
+            "train yet; use --preset ddpm-cifar10, or `flops --family iddpm` for its costs"
+        )
+    score_network(config.feature_network)
+
+
+def plan(config: RunConfig) -> Plan:
+    """Check everything, prepare the data and fix the protocol.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    check(config)
+    _check_out(config.out)
+    card = prepare_images(config.dataset, config.out / "data", data_dir=config.data_dir, resolution=config.resolution)
+    return _planned(config, card)
+
+
+def _planned(config: RunConfig, card: DataCard) -> Plan:
+    settings = Settings(
+        dataset=card.name,
+        resolution=card.resolution,
+        channels=card.channels,
+        family=config.family,
+        schedule=config.schedule,
+        horizontal_flips=config.horizontal_flips,
+    )
+    if config.batch_size > card.train_count:
+        raise UserError(f"--batch-size {config.batch_size}: the data set has only {card.train_count} training images")
+    baseline, notes = affordable_baseline(config, settings)
+    network = score_network(config.feature_network)
+    protocol = Protocol(
+        data_fingerprint=card.fingerprint,
+        settings=settings,
+        strategy=Strategy(**{name: getattr(config, name) for name in Strategy.model_fields}),
+        score=ScoreProtocol(
+            feature_network=network.name,
+            feature_sha256=network.sha256,
+            feature_input_size=network.input_size,
+            resize_filter=network.resize_filter,
+            reference_count=card.train_count,
+            sampling_steps=config.sampling_steps,
+            num_images=config.num_images,
+        ),
+    )
+    return Plan(config, protocol, baseline, card, (*card.notes, *notes))
+
+
+def affordable_baseline(config: RunConfig, settings: Settings) -> tuple[UNetSpec, tuple[str, ...]]:
+    """The default spec, or the widest of its shape that the budget allows.
+
+    Raises:
+        UserError: the baseline lies outside the space, or the budget is below the smallest spec.
+    """
+    space, baseline = config.search_space, config.baseline
+    if sentence := space.why_not(baseline):
+        raise UserError(f"--baseline '{baseline}': {sentence}")
+    size = (settings.family, settings.resolution, settings.channels)
+    rows = space.rows()
+    every = costs(rows, *size).macs(config.count)
+    smallest = int(every.argmin())
+    if int(every[smallest]) > config.budget:
+        raise UserError(
+            f"--budget {format_size(config.budget)} is below the smallest spec of the space {space.name}: "
+            f"{UNetSpec.from_row(rows[smallest])} costs {format_size(int(every[smallest]))} MACs ({config.count})"
+        )
+    if cost(baseline, *size).macs.by(config.count) <= config.budget:
+        return baseline, ()
+    narrower = [
+        spec
+        for width in sorted(space.base_channel, reverse=True)
+        if (spec := baseline.model_copy(update={"base_channel": width})) and width < baseline.base_channel
+    ]
+    fitting = [spec for spec in narrower if cost(spec, *size).macs.by(config.count) <= config.budget]
+    found = fitting[0] if fitting else UNetSpec.from_row(rows[smallest])
+    return found, (f"the default baseline {baseline} exceeds the budget; the baseline is {found}",)
+
+
+def _check_out(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"'{out}' cannot be written ({error.strerror}); name another folder with --out") from None
+
+
+def open_search(db: Database, planned: Plan) -> int:
+    """Write the search into memory; its number."""
+    config = planned.config
+    return create_search(
+        db,
+        name=config.name,
+        budget_macs=config.budget,
+        count_convention=config.count,
+        rounds=config.rounds,
+        seed=config.seed,
+        searcher=config.searcher,
+        backend=config.llm,
+        protocol=planned.protocol,
+        config=stored(planned),
+    )
+
+
+def stored(planned: Plan) -> dict[str, Any]:
+    """All that a resume needs, as JSON-ready values; paths are absolute, so that it works from any folder."""
+    config = planned.config.model_dump(mode="json")
+    config |= {name: str(getattr(planned.config, name).absolute()) for name in ("out", "data_dir", "db")}
+    return {**config, "baseline": str(planned.baseline)}
+
+
+def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) -> Plan:
+    """The plan of a stored search; `overrides` are what the resume changes, such as the backend."""
+    values = json.loads(config_json) | {name: value for name, value in overrides.items() if value is not None}
+    config = RunConfig.model_validate(values)
+    check_backend(config.llm, config.base_url)
+    return Plan(config, protocol, config.baseline, None, ())

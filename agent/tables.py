@@ -1,0 +1,57 @@
+"""Tables for people; the same values as under ``--json``, nothing computed here but how they look."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from diffusion.units import format_size
+
+
+def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> None:
+    """A plain table; `right` names the columns that are aligned to the right, separated by commas."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(
+            column,
+            justify="right" if column in right.split(",") else "left",
+            overflow="fold",
+            no_wrap=column == "spec",  # a spec is copied and pasted
+        )
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    console.print(table)
+
+
+def print_trials(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """Trials with score, both counts, params and who proposed them; the baseline stands as its own proposer."""
+    print_table(
+        console,
+        ("trial", "spec", "score", "MACs paper/total", "params", "proposed by"),
+        [
+            (
+                row["trial"],
+                row["spec"],
+                score(row["rfid"]),
+                f"{format_size(row['macs']['paper'])}/{format_size(row['macs']['total'])}",
+                format_size(row["params"]),
+                row["proposer"] + (" (cached)" if row["cached"] else ""),
+            )
+            for row in rows
+        ],
+        right="trial,score,MACs paper/total,params",
+    )
+
+
+def score(value: float | None) -> str:
+    """A score for people; no score is a dash."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def ledger_line(ledger: dict[str, Any]) -> str:
+    """What was used, in one line."""
+    money = "unknown price" if ledger["cost_usd"] is None else f"${ledger['cost_usd']:.4f}"
+    tokens = f"{ledger['input_tokens']:,} + {ledger['output_tokens']:,} tokens ({money})"
+    return f"{ledger['device_seconds']:.0f} device-seconds, {ledger['wall_seconds']:.0f} s wall-clock, {tokens}"

@@ -1,0 +1,176 @@
+"""What the reading commands show: plain values for scripts, and how they look to people."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from sqlite_utils import Database
+
+from agent.tables import ledger_line, print_table, print_trials, score
+from diffusion.cost import cost
+from diffusion.errors import UserError
+from diffusion.spec import UNetSpec
+from diffusion.units import format_size
+from memory.ledger import totals
+from memory.queries import best, search_counts
+from memory.searches import SearchRow, find_search, list_searches
+from memory.trials import rounds_done
+
+SHOWN_CHARACTERS = 60
+
+
+def search_status(db: Database, name: str | None) -> dict[str, Any]:
+    """``status --json`` (CONTRACT.md)."""
+    return _status(db, find_search(db, name))
+
+
+def all_searches(db: Database) -> list[dict[str, Any]]:
+    """``list --json``: the status of every search."""
+    return [_status(db, row) for row in list_searches(db)]
+
+
+def _status(db: Database, row: SearchRow) -> dict[str, Any]:
+    ranking = best(db, row.id, limit=1_000_000)
+    shown = [{name: found[name] for name in ("trial", "spec", "rfid", "metric", "macs", "params")} for found in ranking]
+    baseline = next((short for short, found in zip(shown, ranking, strict=True) if found["round"] == 0), None)
+    return {
+        "search": row.id,
+        "name": row.name,
+        "state": row.state,
+        "reason": row.reason,
+        "round": max(rounds_done(db, row.id), 0),
+        "rounds": row.rounds,
+        "budget_macs": row.budget_macs,
+        "count": row.count_convention,
+        "backend": row.backend,
+        "best": shown[0] if shown else None,
+        "baseline": baseline,
+        "trials": search_counts(db, row.id),
+        "ledger": totals(db, row.id).model_dump(),
+        "directives": [],
+        "created": row.created,
+    }
+
+
+def print_status(console: Console, found: dict[str, Any]) -> None:
+    """One search in a few lines."""
+    console.print(
+        f"{found['name']} (search {found['search']}): {found['state']}, round {found['round']} of {found['rounds']}"
+    )
+    for title in ("best", "baseline"):
+        if row := found[title]:
+            macs = format_size(row["macs"][found["count"]])
+            console.print(
+                f"{title}: trial {row['trial']} {row['spec']}, {row['metric']} {score(row['rfid'])}, {macs} MACs"
+            )
+    counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
+    console.print(f"trials: {counts}\nused: {ledger_line(found['ledger'])}", soft_wrap=True)
+    if found["state"] == "interrupted":
+        console.print(f"go on with: diffnas-agent resume {found['name']}", soft_wrap=True)
+
+
+def print_searches(console: Console, found: list[dict[str, Any]]) -> None:
+    """All searches, one a line."""
+    rows = [
+        (
+            row["search"],
+            row["name"],
+            row["state"],
+            f"{row['round']}/{row['rounds']}",
+            format_size(row["budget_macs"]),
+            row["best"]["spec"] if row["best"] else "–",
+            score(row["best"]["rfid"]) if row["best"] else "–",
+            row["backend"],
+            row["created"][:10],
+        )
+        for row in found
+    ]
+    columns = ("", "name", "state", "round", "budget", "spec", "score", "backend", "created (UTC)")
+    print_table(console, columns, rows, right="round,budget,score")
+
+
+def spec_costs(text: str, family: str, resolution: int, channels: int, *, verify: bool) -> dict[str, Any]:
+    """``flops --json`` (CONTRACT.md), with the count of the real network under ``verified`` when asked.
+
+    Raises:
+        UserError: not a spec, a family, a resolution or a number of channels.
+    """
+    spec = UNetSpec.parse(json.loads(text) if text.lstrip().startswith("{") else text)
+    if family not in ("ddpm", "iddpm"):
+        raise UserError(f"--family '{family}' does not exist; there are ddpm, iddpm")
+    if resolution < 8 or resolution % 8:
+        raise UserError(f"--resolution {resolution} is not a multiple of 8; three halvings must leave whole pixels")
+    if not 1 <= channels <= 4:
+        raise UserError(f"--channels {channels} is not between 1 and 4")
+    found = cost(spec, "ddpm" if family == "ddpm" else "iddpm", resolution, channels).model_dump()
+    if verify:
+        from diffusion.verify import fvcore_count
+
+        counted = fvcore_count(spec, "ddpm" if family == "ddpm" else "iddpm", resolution, channels)
+        found["verified"] = counted | {"difference": counted["macs_paper"] - found["macs"]["paper"]}
+    return found
+
+
+def print_costs(console: Console, found: dict[str, Any]) -> None:
+    """Costs by stage and in all."""
+    console.print(
+        f"{found['spec']} as {found['family']} at {found['resolution']}×{found['resolution']}×{found['channels']}: "
+        f"{found['params']:,} params, {found['activation_bytes'] / 2**20:.1f} MiB kept for one image's backward pass",
+        soft_wrap=True,
+    )
+    whole = found["macs"]["paper"]
+    rows = [
+        (
+            f"stage {row['stage']}", f"{row['resolution']}×{row['resolution']}", row["channels"], f"{row['params']:,}",
+            f"{row['macs']['paper']:,}", f"{row['macs']['total']:,}", f"{row['macs']['paper'] / whole:.0%}",
+        )
+        for row in found["stages"]
+    ]  # fmt: skip
+    rows.append(
+        ("all", "", "", f"{found['params']:,}", f"{found['macs']['paper']:,}", f"{found['macs']['total']:,}", "")
+    )
+    columns = ("", "size", "channels", "params", "MACs (paper)", "MACs (total)", "share")
+    print_table(console, columns, rows, right="channels,params,MACs (paper),MACs (total),share")
+    if verified := found.get("verified"):
+        console.print(
+            f"fvcore counts {verified['macs_paper']:,} MACs (paper) and {verified['params']:,} params in the built "
+            f"network: a difference of {verified['difference']}.",
+            soft_wrap=True,
+        )
+
+
+def print_top(console: Console, found: list[dict[str, Any]]) -> None:
+    """Trials in their order, with the protocol that makes them comparable."""
+    if not found:
+        console.print("No trial has a score yet.")
+        return
+    print_trials(console, found)
+    console.print(f"{found[0]['metric']}, lower is better; protocol {found[0]['protocol']}")
+
+
+def print_failures(console: Console, found: list[dict[str, Any]]) -> None:
+    """Failures and refusals with their reasons."""
+    if not found:
+        console.print("No trial failed and no proposal was refused.")
+        return
+    rows = [(row["round"], row["kind"], row["spec"] or "–", row["proposer"], row["why"]) for row in found]
+    print_table(console, ("round", "", "spec", "proposed by", "why"), rows)
+
+
+def print_trial(console: Console, found: dict[str, Any]) -> None:
+    """Everything about one trial, as indented JSON: what is not asked for often needs no table."""
+    console.print_json(json.dumps(found))
+
+
+def print_rows(console: Console, found: list[dict[str, Any]]) -> None:
+    """Rows of a SELECT."""
+    if not found:
+        console.print("no rows")
+        return
+    columns = list(found[0])
+    print_table(console, columns, [[_cell(row[name]) for name in columns] for row in found])
+
+
+def _cell(value: object) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

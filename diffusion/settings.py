@@ -1,0 +1,137 @@
+"""What is held fixed while specs are compared: settings, training strategy and score protocol, with their fingerprints.
+
+A *protocol* is all three together; only scores of one protocol fingerprint may be compared. This module imports no torch.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from diffusion.spec import SpecField
+
+CODE_VERSION = 1
+"""Raised when a change to the trainer gives other weights for the same job; part of every training key."""
+
+Family = Literal["ddpm", "iddpm"]
+Schedule = Literal["linear", "cosine"]
+
+
+class Frozen(BaseModel):
+    """A value: immutable, without unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Settings(Frozen):
+    """The fixed S of the paper: the data set and the noise process, the same for every candidate of a search."""
+
+    dataset: str
+    resolution: Annotated[int, Field(ge=8, multiple_of=8)]
+    channels: Annotated[int, Field(ge=1, le=4)]
+    family: Family = "ddpm"
+    schedule: Schedule = "linear"
+    horizontal_flips: bool = False
+
+
+class Strategy(Frozen):
+    """How a candidate is trained (the paper's Y). `standard` and `rapid` are presets of the data sets."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    diffusion_steps: Annotated[int, Field(ge=50, le=10_000)] = 1000  # below 50 the scaled linear betas exceed one
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9999
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    train_steps: Annotated[int, Field(ge=1)] = 1000
+
+
+class ScoreProtocol(Frozen):
+    """How a score is taken. `metric` names the feature network: plain ``fid`` is the 2015 Inception alone."""
+
+    feature_network: str
+    feature_sha256: str
+    feature_input_size: int
+    resize_filter: str
+    grey_to_rgb: str = "repeat"
+    reference_split: Literal["train", "test"] = "train"
+    reference_count: int
+    sampler: Literal["ddim"] = "ddim"
+    sampling_steps: Annotated[int, Field(ge=1)]
+    num_images: Annotated[int, Field(ge=2)]
+    ema: bool = True
+
+    @property
+    def metric(self) -> str:
+        """The name that stands beside every number of this protocol."""
+        return "fid" if self.feature_network == "inception-v3-compat" else f"fid-{self.feature_network}"
+
+
+class Protocol(Frozen):
+    """Settings, strategy and score protocol on one data fingerprint: what decides whether two scores compare."""
+
+    data_fingerprint: str
+    settings: Settings
+    strategy: Strategy
+    score: ScoreProtocol
+
+    @property
+    def fingerprint(self) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical JSON (DESIGN.md, "Scores")."""
+        return digest(self.model_dump(mode="json"))
+
+
+class TrainJob(Frozen):
+    """One training: spec × strategy × settings × seed on one prepared data folder. Its `key` names its run folder."""
+
+    spec: SpecField
+    settings: Settings
+    strategy: Strategy
+    seed: int
+    data_fingerprint: str
+    data_folder: Path
+    run_folder: Path
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 1000
+    log_steps: Annotated[int, Field(ge=1)] = 20
+    threads: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def key(self) -> str:
+        """Identity of the result: where it is computed and how often it reports do not count."""
+        return training_key(self.spec, self.settings, self.strategy, self.seed, self.data_fingerprint)
+
+
+class ScoreJob(Frozen):
+    """One measurement of a finished training: score protocol × sampling seed."""
+
+    run_folder: Path
+    data_folder: Path
+    cache_folder: Path
+    protocol: Protocol
+    sampling_seed: int = 0
+    threads: Annotated[int, Field(ge=1)] = 1
+
+
+def training_key(
+    spec: SpecField, settings: Settings, strategy: Strategy, seed: int, data_fingerprint: str
+) -> str:
+    """The identity of a training; equal keys give equal weights."""
+    return digest(
+        {
+            "spec": str(spec),
+            "settings": settings.model_dump(mode="json"),
+            "strategy": strategy.model_dump(mode="json"),
+            "seed": seed,
+            "data": data_fingerprint,
+            "code": CODE_VERSION,
+        }
+    )
+
+
+def digest(value: Any) -> str:
+    """First 12 hex digits of the SHA-256 of a value's canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

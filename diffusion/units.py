@@ -1,0 +1,28 @@
+"""Sizes as people write them (``6.06G``, ``20M``, ``20000000``) and as people read them."""
+
+import re
+
+from diffusion.errors import UserError
+
+FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?)\s*", re.IGNORECASE)
+
+
+def parse_size(text: str | int | float, what: str = "MACs") -> int:
+    """The whole number that ``6.06G``, ``20M`` or ``20000000`` stands for.
+
+    Raises:
+        UserError: the text is not a positive number with at most one of the suffixes K, M, G, T.
+    """
+    match = SIZE.fullmatch(str(text))
+    if match and (value := round(float(match[1]) * FACTORS[match[2].upper()])) > 0:
+        return value
+    raise UserError(f"'{text}' is not a number of {what}; write 6.06G, 20M or 20000000")
+
+
+def format_size(number: float) -> str:
+    """Four significant digits and a suffix: 6053953536 → ``6.054G``."""
+    for suffix in ("T", "G", "M", "K"):
+        if abs(number) >= FACTORS[suffix]:
+            return f"{number / FACTORS[suffix]:.4g}{suffix}"
+    return f"{number:.4g}"

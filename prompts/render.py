@@ -1,0 +1,63 @@
+"""Renders a prompt. Prompts are files beside this module; a variable that a template names and nobody gives is an
+error.
+
+``python -m prompts.render system`` prints a prompt with sample values, to see that the installed files are complete.
+"""
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+LONGEST_LINE = 300  # characters of foreign text that a prompt carries in one place
+
+SAMPLES: dict[str, dict[str, Any]] = {
+    "system": {
+        "dataset": "digits",
+        "resolution": 8,
+        "channels": 1,
+        "family": "ddpm",
+        "budget": "6M",
+        "convention": "paper",
+        "metric": "fid-digits-cnn",
+        "rounds": 10,
+        "space": {"base_channel": [8, 16], "attn_0": [0, 1]},
+        "strategy": "learning_rate=0.001, train_steps=600",
+    },
+    "repair": {"problem": "Your answer held no tool call.", "tools": ["count_flops", "train_ract"]},
+}
+
+
+def render(name: str, **values: Any) -> str:
+    """The text of the prompt ``name.md.j2``.
+
+    Raises:
+        jinja2.UndefinedError: the template names a variable that is not among `values`.
+    """
+    return environment().get_template(f"{name}.md.j2").render(**values).strip() + "\n"
+
+
+@cache
+def environment() -> Environment:
+    """The templates beside this file; text is for a model, so nothing is escaped as HTML."""
+    found = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # prompts are not HTML
+    )
+    found.filters["line"] = one_line
+    return found
+
+
+def one_line(text: object) -> str:
+    """Foreign text as one short line, so that it cannot pose as a section of the prompt."""
+    line = " ".join(str(text).split()).replace("```", "'''")
+    return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render(sys.argv[1], **SAMPLES[sys.argv[1]]))

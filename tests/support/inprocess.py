@@ -1,0 +1,55 @@
+"""Real jobs without a process of their own: the same `diffusion.train` and `diffusion.evaluate`, called in this process.
+
+Tests of the agent train real (tiny) networks this way without paying seconds of imports for each job.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from diffusion.child import Lines
+from diffusion.errors import TrainingFailed
+from diffusion.evaluate import evaluate
+from diffusion.settings import ScoreJob, TrainJob
+from diffusion.train import train
+from tools.errors import JobFailed
+
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+class Never:
+    """Nobody asks for a stop."""
+
+    asked = False
+
+
+class InProcessExecutor:
+    """An executor that counts its jobs; `fail` names specs whose training is to fail."""
+
+    def __init__(self) -> None:
+        self.trained: list[str] = []
+        self.evaluated = 0
+
+    def train(self, job: TrainJob, on_progress: OnProgress) -> dict[str, Any]:
+        self.trained.append(str(job.spec))
+        return self._run(train, job.model_dump_json(), on_progress)
+
+    def evaluate(self, job: ScoreJob, on_progress: OnProgress) -> dict[str, Any]:
+        self.evaluated += 1
+        return self._run(evaluate, job.model_dump_json(), on_progress)
+
+    def kill(self) -> None:
+        """Nothing to kill."""
+
+    def _run(self, work: Callable[..., bool], job: str, on_progress: OnProgress) -> dict[str, Any]:
+        stream = io.StringIO()
+        try:
+            work(job, Lines(stream), Never())
+        except TrainingFailed as error:
+            raise JobFailed(str(error)) from error
+        events = [json.loads(line) for line in stream.getvalue().splitlines()]
+        for event in events:
+            if event["event"] == "progress":
+                on_progress(event)
+        return next(event for event in events if event["event"] == "done")

@@ -1,0 +1,1 @@
+"""Acts: one file per typed tool, the executors, and the enforcement of budgets before anything is spent."""

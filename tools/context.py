@@ -1,0 +1,89 @@
+"""What the tools of one round need: where to remember, what the limits are, who computes, whom to tell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, RLock
+from typing import Any, Protocol
+
+from diffusion.cost import Convention, Cost, cost
+from diffusion.settings import Protocol as ScoringProtocol
+from diffusion.settings import ScoreJob, TrainJob, training_key
+from diffusion.spec import SearchSpace, UNetSpec
+
+Report = Callable[..., None]  # report(event, **values)
+
+
+class Executor(Protocol):
+    """Who runs the jobs: this machine, or a cluster."""
+
+    def train(self, job: TrainJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Train to the end; the ``done`` line of `diffusion.train`.
+
+        Raises:
+            JobFailed: the job ended without a result.
+            Interrupted: the user stopped it.
+        """
+
+    def evaluate(self, job: ScoreJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Score a finished training; the ``done`` line of `diffusion.evaluate`. Raises as `train` does."""
+
+
+@dataclass(frozen=True)
+class SearchContext:
+    """One round of one search, as the tools see it. Never stored: it is made anew for each round."""
+
+    db_path: Path
+    search: int
+    round_number: int
+    proposer: str
+    space: SearchSpace
+    budget_macs: int
+    convention: Convention
+    protocol: ScoringProtocol
+    seed: int
+    out: Path
+    executor: Executor
+    report: Report
+    checkpoint_steps: int = 1000
+    threads: int = 1
+    finish_reasons: list[str] = field(default_factory=list)  # filled by finish_search
+    stop: Event = field(default_factory=Event)
+    one_at_a_time: RLock = field(default_factory=RLock)  # calls of one message run in several threads
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the prepared data lie."""
+        return self.out / "data"
+
+    def cost(self, spec: UNetSpec) -> Cost:
+        """The closed-form cost of a spec under this search's settings."""
+        settings = self.protocol.settings
+        return cost(spec, settings.family, settings.resolution, settings.channels)
+
+    def train_job(self, spec: UNetSpec) -> TrainJob:
+        """The training of a spec; its run folder is named by its key, so equal jobs share it."""
+        settings, strategy = self.protocol.settings, self.protocol.strategy
+        key = training_key(spec, settings, strategy, self.seed, self.protocol.data_fingerprint)
+        return TrainJob(
+            spec=spec,
+            settings=settings,
+            strategy=strategy,
+            seed=self.seed,
+            data_fingerprint=self.protocol.data_fingerprint,
+            data_folder=self.data_folder.absolute(),
+            run_folder=(self.out / "trainings" / key).absolute(),
+            checkpoint_steps=self.checkpoint_steps,
+            threads=self.threads,
+        )
+
+    def score_job(self, run_folder: Path) -> ScoreJob:
+        """The measurement of a finished training under this search's protocol."""
+        return ScoreJob(
+            run_folder=run_folder,
+            data_folder=self.data_folder.absolute(),
+            cache_folder=(self.out / "reference").absolute(),
+            protocol=self.protocol,
+            sampling_seed=self.seed,
+            threads=self.threads,
+        )

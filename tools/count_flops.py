@@ -1,0 +1,62 @@
+"""The tool that counts before anything is spent."""
+
+from langchain_core.tools import tool
+from pydantic import BaseModel
+
+from diffusion.cost import Macs
+from diffusion.spec import UNetSpec
+from diffusion.units import format_size
+from tools.arguments import Arguments, Runtime, SpecArgument
+from tools.context import SearchContext
+
+
+class CountResult(BaseModel):
+    """The exact cost of a spec and where it stands to the budget."""
+
+    spec: str
+    params: int
+    macs: Macs
+    counted: str
+    budget: int
+    within_budget: bool
+    share_of_budget: float
+    verdict: str
+    share_of_each_stage: list[float]
+    outside_space: str | None
+
+
+class CountArguments(Arguments):
+    """What `count_flops` takes."""
+
+    spec: SpecArgument
+
+
+def count(context: SearchContext, spec: UNetSpec) -> CountResult:
+    """The closed-form cost of a spec beside the budget of the search."""
+    cost = context.cost(spec)
+    macs, budget = cost.macs.by(context.convention), context.budget_macs
+    within = macs <= budget
+    return CountResult(
+        spec=str(spec),
+        params=cost.params,
+        macs=cost.macs,
+        counted=context.convention,
+        budget=budget,
+        within_budget=within,
+        share_of_budget=round(macs / budget, 4),
+        verdict=f"{'under' if within else 'over'} the budget by {format_size(abs(budget - macs))} MACs",
+        share_of_each_stage=[round(stage.macs.by(context.convention) / macs, 4) for stage in cost.stages],
+        outside_space=context.space.why_not(spec),
+    )
+
+
+@tool("count_flops", args_schema=CountArguments, response_format="content_and_artifact")
+def count_flops(spec: UNetSpec, runtime: Runtime) -> tuple[str, dict[str, object]]:
+    """Count what a UNet costs, exactly and at once, without training it.
+
+    Use it before train_ract to see whether a spec fits the budget. Gives parameters, multiply-accumulates under both
+    counting conventions, the share of the budget it uses, how far it is over or under, the share of each stage (full
+    resolution first), and whether the spec lies outside the search space. It costs nothing; call it as often as needed.
+    """
+    result = count(runtime.context, spec)
+    return result.model_dump_json(), result.model_dump(mode="json")

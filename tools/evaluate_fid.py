@@ -1,0 +1,163 @@
+"""The tool that scores: images from the averaged weights of a trial, compared with the data set, remembered."""
+
+from contextlib import closing
+from typing import Annotated, Any
+
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field
+
+from diffusion.errors import UserError
+from memory.connection import connect, transaction
+from memory.ledger import charge
+from memory.queries import best
+from memory.trials import Trial, add_score, find_trial, score_of, trial_failed, trial_scored
+from tools.arguments import Arguments, Runtime
+from tools.context import SearchContext
+from tools.errors import JobFailed, Refused, Unavailable
+
+UNMEASURED = {"baseline": "unmeasured", "incumbent": "unmeasured"}  # until replicas say how large the noise is
+MANY = 1_000_000
+
+
+class ScoreResult(BaseModel):
+    """One score and where it stands among the comparable ones."""
+
+    trial: int
+    spec: str
+    rfid: float | None
+    metric: str
+    ci95: list[float] | None = None
+    verdict: dict[str, str] = UNMEASURED
+    rank: int | None = None
+    comparable: int = 0
+    best_so_far: dict[str, Any] | None = None
+    why: str | None = None
+
+
+class EvaluateArguments(Arguments):
+    """What `evaluate_fid` takes."""
+
+    trial: Annotated[int, Field(ge=1, description="The number that train_ract gave.")]
+
+
+def score_trial(context: SearchContext, trial: int) -> ScoreResult:
+    """Score a trained trial under the search's protocol, once; afterwards the stored score is returned.
+
+    Raises:
+        Unavailable: there is no such trial in this search, or it failed.
+        Refused: it is not trained yet.
+        Interrupted: the user stops the search.
+    """
+    known = _known(context, trial)
+    with closing(connect(context.db_path)) as db:
+        stored = score_of(db, known.training, context.protocol.fingerprint)
+    if stored is None:
+        try:
+            _measure(context, known)
+        except JobFailed as failure:
+            with closing(connect(context.db_path)) as db:
+                trial_failed(db, trial, str(failure))
+            context.report("trial.failed", trial=trial, spec=str(known.spec), reason=str(failure))
+            return ScoreResult(
+                trial=trial, spec=str(known.spec), rfid=None, metric=context.protocol.score.metric, why=str(failure)
+            )
+    elif known.state != "scored":
+        with closing(connect(context.db_path)) as db:
+            trial_scored(db, trial)
+    result = standing(context, trial)
+    if known.state != "scored":
+        _report(context, known, result)
+    return result
+
+
+def _known(context: SearchContext, trial: int) -> Trial:
+    with closing(connect(context.db_path)) as db:
+        try:
+            known = find_trial(db, trial)
+        except UserError:
+            known = None
+    if known is None or known.search != context.search:
+        raise Unavailable(f"There is no trial {trial} in this search; train_ract gives the number to use.")
+    if known.state == "failed":
+        raise Unavailable(f"Trial {trial} failed ({known.error}) and has no score.")
+    if known.state == "running":
+        raise Refused("not_trained", f"Trial {trial} is not trained yet; call train_ract with {known.spec} first.")
+    return known
+
+
+def _measure(context: SearchContext, trial: Trial) -> None:
+    """Run the measurement and remember it."""
+    job = context.score_job(trial.run_folder)
+    done = context.executor.evaluate(
+        job,
+        lambda event: context.report(
+            "score.progress", trial=trial.id, images=event["images"], total_images=event["total_images"]
+        ),
+    )
+    with closing(connect(context.db_path)) as db, transaction(db):
+        add_score(
+            db,
+            trial.training,
+            step=done["step"],
+            protocol=context.protocol,
+            sampling_seed=job.sampling_seed,
+            metric=done["metric"],
+            value=done["value"],
+            num_images=done["num_images"],
+            device_seconds=done["device_seconds"],
+            extra={"grid": done["grid"]},
+        )
+        charge(db, context.search, "score", device_seconds=done["device_seconds"], note=f"trial {trial.id}")
+        trial_scored(db, trial.id)
+
+
+def standing(context: SearchContext, trial: int) -> ScoreResult:
+    """The stored score of a trial and its rank among all scores of the search's protocol in this search."""
+    with closing(connect(context.db_path)) as db:
+        ranking = best(db, context.search, limit=MANY)
+    rank = next(index for index, row in enumerate(ranking, 1) if row["trial"] == trial)
+    row, first = ranking[rank - 1], ranking[0]
+    return ScoreResult(
+        trial=trial,
+        spec=row["spec"],
+        rfid=row["rfid"],
+        metric=row["metric"],
+        rank=rank,
+        comparable=len(ranking),
+        best_so_far={"trial": first["trial"], "spec": first["spec"], "rfid": first["rfid"]},
+    )
+
+
+def _report(context: SearchContext, trial: Trial, result: ScoreResult) -> None:
+    with closing(connect(context.db_path)) as db:
+        known = find_trial(db, trial.id)
+    context.report(
+        "trial.scored",
+        trial=trial.id,
+        spec=str(trial.spec),
+        rfid=result.rfid,
+        metric=result.metric,
+        train="rapid",
+        ci95=result.ci95,
+        verdict=result.verdict,
+        macs={"paper": known.macs_paper, "total": known.macs_total},
+        params=known.params,
+        device_seconds=known.device_seconds,
+    )
+
+
+@tool("evaluate_fid", args_schema=EvaluateArguments, response_format="content_and_artifact")
+def evaluate_fid(trial: int, runtime: Runtime) -> tuple[str, dict[str, object]]:
+    """Score a trained trial: sample images from it and compare them with the data set. Lower is better.
+
+    Call it once after train_ract, with the trial's number. Gives the score (rfid) and the name of its metric, its rank
+    among the comparable trials of this search, and the best so far. ci95 is null and the verdicts are unmeasured until
+    replicas say how large the noise is: do not read meaning into small differences. It ends the round.
+    """
+    context = runtime.context
+    with context.one_at_a_time:
+        result = score_trial(context, trial)
+    return result.model_dump_json(), result.model_dump(mode="json")
+
+
+evaluate_fid.handle_tool_error = True

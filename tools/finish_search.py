@@ -1,0 +1,48 @@
+"""The tool that ends a search early."""
+
+from contextlib import closing
+from typing import Annotated
+
+from langchain_core.tools import tool
+from pydantic import Field
+
+from memory.connection import connect
+from memory.redaction import redact
+from memory.trials import rounds_done
+from tools.arguments import Arguments, Runtime
+from tools.context import SearchContext
+from tools.errors import Refused
+
+
+class FinishArguments(Arguments):
+    """What `finish_search` takes."""
+
+    reason: Annotated[str, Field(min_length=1, description="One sentence: why more rounds would not help.")]
+
+
+def finish(context: SearchContext, reason: str) -> str:
+    """Note the wish to end; the loop ends the search after this call.
+
+    Raises:
+        Refused: no proposed spec was tried yet.
+    """
+    with closing(connect(context.db_path)) as db:
+        if rounds_done(db, context.search) < 1:
+            raise Refused(
+                "too_early", "Only the baseline has been tried; propose at least one spec with train_ract first."
+            )
+    context.finish_reasons.append(redact(reason))
+    return "The search ends here."
+
+
+@tool("finish_search", args_schema=FinishArguments)
+def finish_search(reason: str, runtime: Runtime) -> str:
+    """End the whole search before its rounds are used up.
+
+    Call it only when the memory shows that further rounds would not help; the user asked for all rounds and unused ones
+    are lost. It is refused before at least one proposed spec has been tried.
+    """
+    return finish(runtime.context, reason)
+
+
+finish_search.handle_tool_error = True

@@ -1,0 +1,208 @@
+"""The tool that trains: a proposal passes the gates, becomes a trial, and is trained in a process of its own."""
+
+import json
+from contextlib import closing
+from typing import Annotated, Any, Literal
+
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field
+
+from diffusion.spec import UNetSpec
+from memory.connection import connect, transaction
+from memory.ledger import charge
+from memory.redaction import redact
+from memory.trials import (
+    Trial,
+    accept_proposal,
+    find_trial,
+    record_refusal,
+    training_failed,
+    training_finished,
+    training_started,
+    trial_failed,
+    trial_in_round,
+    trial_trained,
+)
+from tools.arguments import Arguments, Runtime, SpecArgument
+from tools.context import SearchContext
+from tools.errors import JobFailed
+from tools.gates import refusal
+
+REASON_CHARACTERS = 500
+
+
+class TrainResult(BaseModel):
+    """What became of a proposal that passed the gates."""
+
+    trial: int
+    spec: str
+    status: Literal["trained", "cached", "failed"]
+    why: str | None = None
+    final_loss: float | None = None
+    device_seconds: float = 0.0
+    next: str
+
+
+class TrainArguments(Arguments):
+    """What `train_ract` takes."""
+
+    spec: SpecArgument
+    reason: Annotated[
+        str,
+        Field(
+            min_length=1, description="One sentence: why this spec is worth the next training, from what was measured."
+        ),
+    ]
+
+
+def train_candidate(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str = "") -> TrainResult:
+    """Gate, record and train one proposal; called again in the same round it goes on where it stopped.
+
+    Raises:
+        Refused: a gate objects; the refusal is a row in memory, nothing was spent.
+        Interrupted: the user stops the search; the training goes on at the next resume.
+    """
+    reason = redact(" ".join(reason.split()))[:REASON_CHARACTERS]
+    if objection := refusal(context, spec):
+        refuse(context, objection.kind, str(objection), spec=spec, reason=reason, raw_text=raw_text)
+        raise objection
+    trial = _trial_of(context, spec, reason, raw_text)
+    return continue_training(context, trial)
+
+
+def refuse(
+    context: SearchContext,
+    kind: str,
+    sentence: str,
+    *,
+    spec: UNetSpec | None = None,
+    reason: str = "",
+    raw_text: str = "",
+) -> None:
+    """Write a refusal into memory and say it."""
+    with closing(connect(context.db_path)) as db:
+        proposal = record_refusal(
+            db,
+            context.search,
+            context.round_number,
+            proposer=context.proposer,
+            raw_text=raw_text,
+            spec=spec,
+            reason=reason,
+            refusal=sentence,
+            kind=kind,
+        )
+    context.report(
+        "trial.refused", proposal=proposal, spec=spec and str(spec), proposer=context.proposer, reason=redact(sentence)
+    )
+
+
+def continue_training(context: SearchContext, trial: int) -> TrainResult:
+    """Train an accepted trial, unless its training is done already."""
+    with closing(connect(context.db_path)) as db:
+        known = find_trial(db, trial)
+    if known.state == "running":
+        _train(context, known)
+    return _result(context, trial)
+
+
+def _trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str) -> int:
+    """The trial of this round, made if it is not there."""
+    cost = context.cost(spec)
+    with closing(connect(context.db_path)) as db:
+        if found := trial_in_round(db, context.search, context.round_number):
+            return found.id
+        accepted = accept_proposal(
+            db,
+            context.search,
+            context.round_number,
+            proposer=context.proposer,
+            raw_text=raw_text,
+            reason=reason,
+            job=context.train_job(spec),
+            costs={"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params},
+        )
+    report_started(context, accepted.trial)
+    return accepted.trial
+
+
+def report_started(context: SearchContext, trial: int) -> None:
+    """Say that a trial begins, or goes on after an interruption."""
+    with closing(connect(context.db_path)) as db:
+        known = find_trial(db, trial)
+    context.report(
+        "trial.started",
+        trial=trial,
+        spec=str(known.spec),
+        proposer=known.proposer,
+        reason=known.reason,
+        macs={"paper": known.macs_paper, "total": known.macs_total},
+        params=known.params,
+        cached=known.cached,
+    )
+
+
+def _train(context: SearchContext, trial: Trial) -> None:
+    """Run the job and write down what came of it, in one transaction."""
+    job = context.train_job(trial.spec).model_copy(update={"run_folder": trial.run_folder})
+    with closing(connect(context.db_path)) as db:
+        training_started(db, trial.training)
+    try:
+        done = context.executor.train(
+            job, lambda event: context.report("train.progress", trial=trial.id, **_progress(event))
+        )
+    except JobFailed as failure:
+        with closing(connect(context.db_path)) as db, transaction(db):
+            training_failed(db, trial.training, str(failure), device_seconds=0.0)
+            trial_failed(db, trial.id, str(failure))
+        context.report("trial.failed", trial=trial.id, spec=str(trial.spec), reason=str(failure))
+        return
+    spent = done["device_seconds"]
+    with closing(connect(context.db_path)) as db, transaction(db):
+        training_finished(db, trial.training, steps_done=done["step"], loss=done["loss"], device_seconds=spent)
+        charge(db, context.search, "train", device_seconds=spent, note=f"trial {trial.id}")
+        trial_trained(db, trial.id)
+
+
+def _progress(event: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in event.items() if name != "event"}
+
+
+def _result(context: SearchContext, trial: int) -> TrainResult:
+    with closing(connect(context.db_path)) as db:
+        known = find_trial(db, trial)
+    if known.state == "failed":
+        return TrainResult(
+            trial=trial,
+            spec=str(known.spec),
+            status="failed",
+            why=known.error,
+            next="This round is over; the next one begins.",
+        )
+    return TrainResult(
+        trial=trial,
+        spec=str(known.spec),
+        status="cached" if known.cached else "trained",
+        final_loss=known.loss,
+        device_seconds=round(known.device_seconds or 0.0, 2),
+        next=f"Call evaluate_fid with trial={trial}.",
+    )
+
+
+@tool("train_ract", args_schema=TrainArguments, response_format="content_and_artifact")
+def train_ract(spec: UNetSpec, reason: str, runtime: Runtime) -> tuple[str, dict[str, object]]:
+    """Train one UNet with the search's rapid training strategy (Ract). This is the expensive step, one per round.
+
+    The spec must lie in the search space, fit the budget, and be new in this search; otherwise it is refused before
+    anything is spent and the answer says what would be right. Gives the trial's number, which evaluate_fid needs, and
+    status trained, cached (the same training existed already) or failed with the reason. Do not call it for a spec that
+    count_flops shows over the budget.
+    """
+    context = runtime.context
+    raw_text = json.dumps({"tool": "train_ract", "spec": str(spec), "reason": reason})
+    with context.one_at_a_time:
+        result = train_candidate(context, spec, reason, raw_text)
+    return result.model_dump_json(exclude_none=True), result.model_dump(mode="json")
+
+
+train_ract.handle_tool_error = True
