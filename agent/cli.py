@@ -104,10 +104,8 @@ def run(
     from agent.search import open_search, plan
     from memory.connection import opened
 
-    with opened(resolved.config.db):
-        pass  # a memory that cannot be used is said before any work
-    planned = plan(resolved.config)
-    with opened(resolved.config.db) as memory:
+    with opened(resolved.config.db) as memory:  # opened first: a memory that cannot be used is said before any work
+        planned = plan(resolved.config)
         search = open_search(memory, planned)
     raise typer.Exit(drive(search, planned, as_json=as_json))
 

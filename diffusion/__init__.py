@@ -1,1 +1,4 @@
-"""Computes: specs, costs, the UNet, the noise process, data, training, sampling and scores; knows no database, no language model, no command line."""
+"""Computes: specs, costs, the UNet, the noise process, data, training, sampling and scores.
+
+It knows no database, no language model and no command line: a library that a researcher can use alone.
+"""

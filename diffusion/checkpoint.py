@@ -82,7 +82,7 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def ema_model(checkpoint: Checkpoint) -> nn.Module:
     """The network with the averaged weights of a checkpoint, ready to sample.  (N,C,R,R), (N,) → (N,C,R,R)"""
-    model = build_unet(checkpoint.job.spec, checkpoint.job.settings)
+    model: nn.Module = build_unet(checkpoint.job.spec, checkpoint.job.settings)
     weights = {name.removeprefix("ema."): tensor for name, tensor in checkpoint.tensors.items() if name[:4] == "ema."}
     model.load_state_dict(weights)
     return model.eval().requires_grad_(False)

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from diffusion.errors import TrainingFailed, UserError
 
 STOPPED = 143  # 128 + SIGTERM, as shells say it
+HOST_MEMORY = ("can't allocate memory", "not enough memory")  # how torch's CPU allocator says it, system by system
 
 
 class Stop:
@@ -66,10 +67,12 @@ def run_child(work: Callable[[str, Lines, Stop], bool], argv: list[str] | None =
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        lines.emit("failed", reason=f"out of memory: {str(error).splitlines()[0]}")
+        said = str(error) or "the host has no more to give"
+        lines.emit("failed", reason=f"out of memory: {said.splitlines()[0]}")
     return 1
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory did not suffice, on the device or the host."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error)
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or any(words in str(error) for words in HOST_MEMORY)

@@ -1,7 +1,7 @@
 """What a spec costs, in closed form: parameters, multiply-accumulates under both conventions, activation memory.
 
-The formulas walk the layers of `diffusion.unet` without building them. Every term is plain arithmetic on integers, so the
-same lines count one spec (Python integers) and many at once (NumPy int64 columns); no torch is imported.
+The formulas walk the layers of `diffusion.unet` without building them. Every term is plain arithmetic on integers, so
+the same lines count one spec (Python integers) and many at once (NumPy int64 columns); no torch is imported.
 
 Conventions: ``paper`` = convolutions and linear layers at batch 1, what DiffNAS, thop and most tables print;
 ``total`` = the same plus the QKᵀ and AV products of attention. Normalisation, activations and additions count nothing.
@@ -124,9 +124,7 @@ class Costs(NamedTuple):
         return self.macs_paper if convention == "paper" else self.macs_total
 
 
-def costs(
-    rows: NDArray[np.int64], family: Family = "ddpm", resolution: int = 32, channels: int = 3
-) -> Costs:
+def costs(rows: NDArray[np.int64], family: Family = "ddpm", resolution: int = 32, channels: int = 3) -> Costs:
     """The costs of many specs at once; rows as in `UNetSpec.row`.  (N, 10) → 4 × (N,)"""
     columns = tuple(np.asarray(rows, dtype=np.int64).T)
     whole = Layer().plus(*_count(columns, family, resolution, channels))
@@ -139,7 +137,7 @@ def _count(row: Any, family: Family, resolution: int, channels: int) -> list[Lay
     shape = _shape(base, widths, family, resolution)
     sides = [resolution >> index for index in range(STAGES)]
     stages = [
-        _down(index, widths, attn[index], blocks, sides, shape).plus(_up(index, widths, attn[index], blocks, sides, shape))
+        Layer().plus(*(half(index, widths, attn[index], blocks, sides, shape) for half in (_down, _up)))
         for index in range(STAGES)
     ]
     outputs = channels * 2 if family == "iddpm" else channels
@@ -151,6 +149,9 @@ def _count(row: Any, family: Family, resolution: int, channels: int) -> list[Lay
 def _shape(base: Count, widths: list[Count], family: Family, resolution: int) -> Shape:
     """Shared widths; the groups follow `diffusion.unet.norm_groups`."""
     values = (resolution >> (STAGES - 1)) ** 2
+    common: Count
+    groups: Count
+    head_width: Count
     if isinstance(base, np.ndarray):
         common, narrowest, head_width = np.gcd.reduce(widths), np.minimum(*widths[-2:]), np.gcd(base, 32)
         fits = [np.where((common % n == 0) & (narrowest // n * values >= 2), n, 1) for n in range(1, 33)]
@@ -175,7 +176,7 @@ def _down(index: int, widths: list[Count], attn: Count, blocks: Count, sides: li
 
 
 def _up(index: int, widths: list[Count], attn: Count, blocks: Count, sides: list[int], shape: Shape) -> Layer:
-    """`blocks` + 1 residual blocks on concatenated skips, and nearest upsampling with a convolution except at stage 0."""
+    """`blocks` + 1 residual blocks on concatenated skips, and upsampling with a convolution except at stage 0."""
     width, pixels = widths[index], sides[index] ** 2
     below = widths[min(index + 1, STAGES - 1)]
     skip = widths[max(index - 1, 0)]

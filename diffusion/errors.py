@@ -1,9 +1,9 @@
 """The two ways in which work here ends early; everything else that is raised is a bug of ours.
 
-    ValueError
-    └── UserError          the user's mistake: one sentence that starts with what they typed, with the remedy
-    RuntimeError
-    └── TrainingFailed     a training that cannot give a model (loss is not finite, out of memory): a row, not a crash
+ValueError
+└── UserError          the user's mistake: one sentence that starts with what they typed, with the remedy
+RuntimeError
+└── TrainingFailed     a training that cannot give a model (loss is not finite, out of memory): a row, not a crash
 """
 
 

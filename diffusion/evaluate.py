@@ -1,7 +1,8 @@
-"""``python -m diffusion.evaluate --job job.json``: sample from a finished training and score the images, in its own process.
+"""``python -m diffusion.evaluate --job job.json``: sample from a finished training and score it, in its own process.
 
-Lines: ``progress`` {images, total_images} and ``done`` {value, metric, step, num_images, device_seconds, grid}. The score
-file ``score-FINGERPRINT-SEED.json`` in the run folder holds the last one; a score that is there is not taken again.
+Lines: ``progress`` {images, total_images} and ``done`` {value, metric, step, num_images, device_seconds, grid}. The
+score file ``score-FINGERPRINT-SEED.json`` in the run folder holds the last one; a score that is there is not taken
+again. One that was not finished leaves nothing behind.
 """
 
 import json
@@ -17,23 +18,30 @@ from diffusion.settings import ScoreJob
 GRID_IMAGES = 100
 
 
+class Stopped(Exception):
+    """The parent asked for an end while images were being sampled."""
+
+
 def evaluate(text: str, lines: Lines, stop: Stop) -> bool:
     """Score one training under one protocol with one sampling seed."""
     job = ScoreJob.model_validate_json(text)
     path = job.run_folder / f"score-{job.protocol.fingerprint}-{job.sampling_seed}.json"
     with locked(job.run_folder):
         if not path.exists():
-            write_json(path, measure(job, lines))
+            try:
+                write_json(path, measure(job, lines, stop))
+            except Stopped:
+                return False
         lines.emit("done", **json.loads(path.read_text()))
     return True
 
 
-def measure(job: ScoreJob, lines: Lines) -> dict[str, object]:
+def measure(job: ScoreJob, lines: Lines, stop: Stop) -> dict[str, object]:
     """Sample, extract features, compare with the reference statistics; the score as JSON-ready values."""
     import torch
     from accelerate import Accelerator
 
-    from diffusion.fid import frechet_distance, extract_features, feature_statistics, reference_statistics
+    from diffusion.fid import extract_features, feature_statistics, frechet_distance, reference_statistics
     from diffusion.sample import ddim_sample, save_grid
 
     torch.set_num_threads(job.threads)
@@ -41,6 +49,12 @@ def measure(job: ScoreJob, lines: Lines) -> dict[str, object]:
     checkpoint = newest_checkpoint(job.run_folder)
     if checkpoint is None or checkpoint.step != protocol.strategy.train_steps:
         raise TrainingFailed(f"{job.run_folder} holds no checkpoint of step {protocol.strategy.train_steps} to score")
+
+    def progress(done: int) -> None:
+        lines.emit("progress", images=done, total_images=protocol.score.num_images)
+        if stop.asked:
+            raise Stopped
+
     images = ddim_sample(
         ema_model(checkpoint),
         protocol.settings,
@@ -49,7 +63,7 @@ def measure(job: ScoreJob, lines: Lines) -> dict[str, object]:
         num_images=protocol.score.num_images,
         seed=job.sampling_seed,
         device=device,
-        on_progress=lambda done: lines.emit("progress", images=done, total_images=protocol.score.num_images),
+        on_progress=progress,
     )
     network = protocol.score.feature_network
     data = open_images(job.data_folder, protocol.data_fingerprint)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from diffusion.process import betas, to_pixels
-from diffusion.settings import Settings
+from diffusion.settings import Settings, check_sampling_steps
 from diffusion.streams import generator
 
 GRID_PIXELS = 512  # a grid is enlarged by whole factors to about this width
@@ -35,12 +35,17 @@ def ddim_sample(
     """`num_images` images in `sampling_steps` deterministic steps (η = 0).  → (num_images, C, R, R)
 
     Spacing is ``trailing``: diffusers' default ``leading`` never visits the last, noisiest step.
+
+    Raises:
+        UserError: `sampling_steps` do not divide `diffusion_steps`.
     """
+    check_sampling_steps(diffusion_steps, sampling_steps)
     model = model.to(device)
     batches = []
     for first in range(0, num_images, batch_size):
         indices = range(first, min(first + batch_size, num_images))
-        batches.append(to_pixels(_denoise(model, _noise(settings, seed, indices).to(device), settings, diffusion_steps, sampling_steps)))
+        noise = _noise(settings, seed, indices).to(device)  # (n, C, R, R)
+        batches.append(to_pixels(_denoise(model, noise, settings, diffusion_steps, sampling_steps)))
         on_progress(indices[-1] + 1)
     return torch.cat(batches).cpu().numpy()
 

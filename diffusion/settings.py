@@ -1,6 +1,6 @@
-"""What is held fixed while specs are compared: settings, training strategy and score protocol, with their fingerprints.
+"""What is held fixed while specs are compared: settings, training strategy and score protocol; their fingerprints.
 
-A *protocol* is all three together; only scores of one protocol fingerprint may be compared. This module imports no torch.
+A *protocol* is all three together; only scores of one protocol fingerprint may be compared. No torch is imported here.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from diffusion.errors import UserError
 from diffusion.spec import SpecField
 
 CODE_VERSION = 1
@@ -84,6 +85,18 @@ class Protocol(Frozen):
         return digest(self.model_dump(mode="json"))
 
 
+def check_sampling_steps(diffusion_steps: int, sampling_steps: int) -> None:
+    """DDIM takes equal strides from the last step down: diffusers rounds others to a stride that misses the first step.
+
+    Raises:
+        UserError: the sampling steps do not divide the diffusion steps.
+    """
+    if diffusion_steps % sampling_steps:
+        divisors = [number for number in range(1, diffusion_steps + 1) if diffusion_steps % number == 0]
+        nearest = min(divisors, key=lambda number: abs(number - sampling_steps))
+        raise UserError(f"'{sampling_steps}' sampling steps do not divide {diffusion_steps}; {nearest} would")
+
+
 class TrainJob(Frozen):
     """One training: spec × strategy × settings × seed on one prepared data folder. Its `key` names its run folder."""
 
@@ -115,9 +128,7 @@ class ScoreJob(Frozen):
     threads: Annotated[int, Field(ge=1)] = 1
 
 
-def training_key(
-    spec: SpecField, settings: Settings, strategy: Strategy, seed: int, data_fingerprint: str
-) -> str:
+def training_key(spec: SpecField, settings: Settings, strategy: Strategy, seed: int, data_fingerprint: str) -> str:
     """The identity of a training; equal keys give equal weights."""
     return digest(
         {

@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from diffusion.errors import UserError
 
 STAGES = 4  # fixed by the paper's spec: channel_mult[4], attn[4]
-SPEC_TEXT = re.compile(r"b(\d+)-n(\d+)-m(\d+(?:\.\d+){3})-a([01]{4})")
+SPEC_TEXT = re.compile(r"b(\d{1,9})-n(\d{1,9})-m(\d{1,9}(?:\.\d{1,9}){3})-a([01]{4})")
 PARAMETERS = (
     "base_channel", "num_blocks", "mult_0", "mult_1", "mult_2", "mult_3", "attn_0", "attn_1", "attn_2", "attn_3",
 )  # fmt: skip
@@ -55,7 +55,8 @@ class UNetSpec(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "spec"
-            raise UserError(f"'{value}' is not a spec: {field}: {first['msg'].lower()}") from None
+            given = "" if first["type"] == "missing" else f"={first['input']}"
+            raise UserError(f"'{value}' is not a spec: {field}{given}: {first['msg'].lower()}") from None
 
     @classmethod
     def from_row(cls, row: Sequence[int] | NDArray[np.int64]) -> "UNetSpec":

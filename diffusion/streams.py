@@ -1,6 +1,6 @@
 """Random numbers as functions of what they are for: every draw has a seed made from (seed, purpose, step or index).
 
-Nothing depends on the history of a generator, so a resumed, a re-batched and a re-distributed run draw the same numbers.
+Nothing depends on the history of a generator: a resumed, a re-batched and a re-distributed run draw the same numbers.
 """
 
 import hashlib

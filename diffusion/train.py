@@ -55,10 +55,10 @@ class Run:
         for report in self.trainer.steps():
             if report.step % job.log_steps == 0 or report.step == total:
                 self.report(report)
-            if report.step == total or report.step % job.checkpoint_steps == 0:
+            stopped = stop.asked and report.step < total
+            if stopped or report.step == total or report.step % job.checkpoint_steps == 0:
                 self.save(report)
-            elif stop.asked:
-                self.save(report)
+            if stopped:
                 return False
         self.finish()
         return True
@@ -81,9 +81,10 @@ class Run:
     def save(self, report: StepReport) -> Path:
         """Write the checkpoint of this step; a broken one is never written."""
         self._finite(report)
-        return save_checkpoint(
-            self.job.run_folder, Checkpoint(self.job, report.step, self.device_seconds, self.trainer.tensors())
-        )
+        tensors = self.trainer.tensors()
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise TrainingFailed(f"the weights are not finite after step {report.step}; a lower learning rate may help")
+        return save_checkpoint(self.job.run_folder, Checkpoint(self.job, report.step, self.device_seconds, tensors))
 
     def finish(self) -> None:
         """Write the result, the mark of a training that reached its end."""

@@ -1,8 +1,8 @@
-"""The training loop on accelerate: a generator that yields after every step and leaves logging and saving to its caller.
+"""The training loop on accelerate: a generator that yields after every step and leaves logging and saving to others.
 
-Every random number is a function of (seed, purpose, step), so a training restored at step s goes on exactly as if it had
-never stopped. Learning-rate warm-up and the horizon of the EMA depend on the current step alone: a checkpoint at step s of
-a long training equals a training of s steps. Nothing is printed or written here.
+Every random number is a function of (seed, purpose, step), so a training restored at step s goes on exactly as if it
+had never stopped. Learning-rate warm-up and the horizon of the EMA depend on the current step alone: a checkpoint at
+step s of a long training equals a training of s steps. Nothing is printed or written here.
 """
 
 from collections.abc import Iterator
@@ -107,6 +107,6 @@ class Trainer:
             kind, _, rest = name.partition(".")
             if kind == "optimizer":
                 index, _, key = rest.partition(".")
-                state.setdefault(int(index), {})[key] = tensor
+                state.setdefault(int(index), {})[key] = tensor.clone()  # the optimiser takes it over
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.ema.optimization_step = self.step = step

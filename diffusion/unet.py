@@ -1,6 +1,6 @@
 """The network of a spec: diffusers' `UNet2DModel`, so that what was searched is what is exported.
 
-How a spec becomes a network is written in DESIGN.md, "The network"; `unet_arguments` says it in code and needs no torch.
+How a spec becomes a network is written in DESIGN.md, "The network"; `unet_arguments` says it in code, without torch.
 """
 
 from math import gcd
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 def norm_groups(spec: UNetSpec, resolution: int) -> int:
     """The largest number of groups ≤ 32 (DDPM's) that divides the channels of every stage.
 
-    At 8×8 the last stage is one pixel, and a group of one channel there would be a single value: normalised to zero, and
-    refused by torch for one image. So a group has at least two values at the last stage.
+    At 8×8 the last stage is one pixel, and a group of one channel there would be a single value: normalised to zero,
+    and refused by torch for one image. So a group has at least two values at the last stage.
     """
     common, values_per_channel = gcd(*spec.channels), (resolution >> (STAGES - 1)) ** 2
     narrowest = min(spec.channels[-2:])  # the last stage first sees the channels of the one before
     return next(
-        groups
-        for groups in range(32, 0, -1)
-        if common % groups == 0 and narrowest // groups * values_per_channel >= 2
+        groups for groups in range(32, 0, -1) if common % groups == 0 and narrowest // groups * values_per_channel >= 2
     )
 
 

@@ -1,10 +1,12 @@
 """Sizes as people write them (``6.06G``, ``20M``, ``20000000``) and as people read them."""
 
 import re
+from decimal import Decimal
 
 from diffusion.errors import UserError
 
 FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+LARGEST = 2**63 - 1  # what a database column holds
 SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?)\s*", re.IGNORECASE)
 
 
@@ -15,7 +17,7 @@ def parse_size(text: str | int | float, what: str = "MACs") -> int:
         UserError: the text is not a positive number with at most one of the suffixes K, M, G, T.
     """
     match = SIZE.fullmatch(str(text))
-    if match and (value := round(float(match[1]) * FACTORS[match[2].upper()])) > 0:
+    if match and 0 < (value := round(Decimal(match[1]) * FACTORS[match[2].upper()])) <= LARGEST:
         return value
     raise UserError(f"'{text}' is not a number of {what}; write 6.06G, 20M or 20000000")
 

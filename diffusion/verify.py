@@ -1,4 +1,4 @@
-"""The second opinion on the closed form: the real network, built and counted with fvcore or with torch on the meta device.
+"""The second opinion on the closed form: the real network, counted with fvcore or with torch on the meta device.
 
 Slow (seconds) and with torch; the search itself never needs it.
 """
@@ -45,7 +45,8 @@ def meta_count(spec: UNetSpec, family: Family, resolution: int, channels: int) -
 
 def _built(spec: UNetSpec, family: Family, resolution: int, channels: int) -> torch.nn.Module:
     settings = Settings(dataset="none", resolution=resolution, channels=channels, family=family)
-    return build_unet(spec, settings).eval()
+    model: torch.nn.Module = build_unet(spec, settings)
+    return model.eval()
 
 
 def _inputs(resolution: int, channels: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,8 +1,11 @@
 """What the arguments of the tools have in common."""
 
+from collections.abc import Callable
+from inspect import cleandoc
 from typing import Annotated, Any
 
 from langchain.tools import ToolRuntime
+from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, ConfigDict, Field
 
 from diffusion.spec import SpecField
@@ -26,3 +29,22 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     runtime: ToolRuntime[Any, Any]  # pydantic would look into our context if it were named here
+
+
+def model_tool(name: str, schema: type[Arguments]) -> Callable[[Callable[..., Any]], BaseTool]:
+    """Make a function the tool of that name. Its docstring is what the model reads; it returns text and plain values.
+
+    `Refused` and `Unavailable` become error messages to the model; everything else leaves the agent.
+    """
+
+    def made(function: Callable[..., Any]) -> BaseTool:
+        return StructuredTool.from_function(
+            function,
+            name=name,
+            description=cleandoc(function.__doc__ or ""),
+            args_schema=schema,
+            response_format="content_and_artifact",
+            handle_tool_error=True,
+        )
+
+    return made

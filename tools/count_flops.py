@@ -1,12 +1,11 @@
 """The tool that counts before anything is spent."""
 
-from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from diffusion.cost import Macs
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
-from tools.arguments import Arguments, Runtime, SpecArgument
+from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
 
 
@@ -50,7 +49,7 @@ def count(context: SearchContext, spec: UNetSpec) -> CountResult:
     )
 
 
-@tool("count_flops", args_schema=CountArguments, response_format="content_and_artifact")
+@model_tool("count_flops", CountArguments)
 def count_flops(spec: UNetSpec, runtime: Runtime) -> tuple[str, dict[str, object]]:
     """Count what a UNet costs, exactly and at once, without training it.
 

@@ -3,7 +3,6 @@
 from contextlib import closing
 from typing import Annotated, Any
 
-from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from diffusion.errors import UserError
@@ -11,7 +10,7 @@ from memory.connection import connect, transaction
 from memory.ledger import charge
 from memory.queries import best
 from memory.trials import Trial, add_score, find_trial, score_of, trial_failed, trial_scored
-from tools.arguments import Arguments, Runtime
+from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.errors import JobFailed, Refused, Unavailable
 
@@ -146,7 +145,7 @@ def _report(context: SearchContext, trial: Trial, result: ScoreResult) -> None:
     )
 
 
-@tool("evaluate_fid", args_schema=EvaluateArguments, response_format="content_and_artifact")
+@model_tool("evaluate_fid", EvaluateArguments)
 def evaluate_fid(trial: int, runtime: Runtime) -> tuple[str, dict[str, object]]:
     """Score a trained trial: sample images from it and compare them with the data set. Lower is better.
 
@@ -158,6 +157,3 @@ def evaluate_fid(trial: int, runtime: Runtime) -> tuple[str, dict[str, object]]:
     with context.one_at_a_time:
         result = score_trial(context, trial)
     return result.model_dump_json(), result.model_dump(mode="json")
-
-
-evaluate_fid.handle_tool_error = True

@@ -3,13 +3,12 @@
 from contextlib import closing
 from typing import Annotated
 
-from langchain_core.tools import tool
 from pydantic import Field
 
 from memory.connection import connect
 from memory.redaction import redact
 from memory.trials import rounds_done
-from tools.arguments import Arguments, Runtime
+from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.errors import Refused
 
@@ -35,14 +34,11 @@ def finish(context: SearchContext, reason: str) -> str:
     return "The search ends here."
 
 
-@tool("finish_search", args_schema=FinishArguments)
-def finish_search(reason: str, runtime: Runtime) -> str:
+@model_tool("finish_search", FinishArguments)
+def finish_search(reason: str, runtime: Runtime) -> tuple[str, dict[str, object]]:
     """End the whole search before its rounds are used up.
 
     Call it only when the memory shows that further rounds would not help; the user asked for all rounds and unused ones
     are lost. It is refused before at least one proposed spec has been tried.
     """
-    return finish(runtime.context, reason)
-
-
-finish_search.handle_tool_error = True
+    return finish(runtime.context, reason), {}

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Annotated, Any, Literal
 
-from langchain_core.tools import tool
 from pydantic import Field
 
 from diffusion.spec import PARAMETERS, UNetSpec
 from memory import queries
 from memory.connection import connect
 from memory.sql import SqlRefused, read_only_sql
-from tools.arguments import Arguments, Runtime, SpecArgument
+from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
 from tools.errors import Refused
 
@@ -30,7 +29,7 @@ class QueryArguments(Arguments):
         Field(
             description="best: the best trials · pareto: trials no other beats in both cost and score · similar: the "
             "trials nearest to `spec` · effect: what one `parameter` seems to do · failures: failed trials and "
-            "refusals · remaining: rounds, budget, costs so far, and the search space · sql: `sql` on the view `results`"
+            "refusals · remaining: rounds, budget, costs so far, the search space · sql: `sql` on the view `results`"
         ),
     ]
     spec: Annotated[SpecArgument | None, Field(description="for similar")] = None
@@ -87,7 +86,7 @@ def _sql(context: SearchContext, text: str | None) -> list[dict[str, Any]]:
         raise Refused("sql", str(error)) from None
 
 
-@tool("query_memory", args_schema=QueryArguments, response_format="content_and_artifact")
+@model_tool("query_memory", QueryArguments)
 def query_memory(
     question: Question,
     runtime: Runtime,
@@ -103,6 +102,3 @@ def query_memory(
     """
     rows = ask(runtime.context, question, spec=spec, parameter=parameter, limit=limit, sql=sql)
     return json.dumps(rows, default=str), {"rows": rows}
-
-
-query_memory.handle_tool_error = True

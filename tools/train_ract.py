@@ -4,7 +4,6 @@ import json
 from contextlib import closing
 from typing import Annotated, Any, Literal
 
-from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from diffusion.spec import UNetSpec
@@ -23,7 +22,7 @@ from memory.trials import (
     trial_in_round,
     trial_trained,
 )
-from tools.arguments import Arguments, Runtime, SpecArgument
+from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
 from tools.errors import JobFailed
 from tools.gates import refusal
@@ -189,7 +188,7 @@ def _result(context: SearchContext, trial: int) -> TrainResult:
     )
 
 
-@tool("train_ract", args_schema=TrainArguments, response_format="content_and_artifact")
+@model_tool("train_ract", TrainArguments)
 def train_ract(spec: UNetSpec, reason: str, runtime: Runtime) -> tuple[str, dict[str, object]]:
     """Train one UNet with the search's rapid training strategy (Ract). This is the expensive step, one per round.
 
@@ -203,6 +202,3 @@ def train_ract(spec: UNetSpec, reason: str, runtime: Runtime) -> tuple[str, dict
     with context.one_at_a_time:
         result = train_candidate(context, spec, reason, raw_text)
     return result.model_dump_json(exclude_none=True), result.model_dump(mode="json")
-
-
-train_ract.handle_tool_error = True

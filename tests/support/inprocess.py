@@ -1,4 +1,4 @@
-"""Real jobs without a process of their own: the same `diffusion.train` and `diffusion.evaluate`, called in this process.
+"""Real jobs without a process of their own: the same `diffusion.train` and `diffusion.evaluate`, called here.
 
 Tests of the agent train real (tiny) networks this way without paying seconds of imports for each job.
 """

@@ -1,6 +1,6 @@
 """An OpenAI-compatible server on loopback whose answers are scripted, faults included; it keeps every request.
 
-A brain is a function of the request's messages that returns what to answer: `Call`, `Say`, `Broken`, `Status` or `Stall`.
+A brain is a function of the request's messages that gives the answer: `Call`, `Say`, `Broken`, `Status` or `Stall`.
 """
 
 import json
@@ -85,7 +85,9 @@ def serve(brain: Brain) -> Iterator[ModelServer]:
             answer = brain(body["messages"]) if self.path.endswith("/chat/completions") else Status(404)
             server.answers.append(answer)
             if isinstance(answer, Status):
-                self._send(answer.code, json.dumps({"error": {"message": answer.message, "type": "scripted", "code": None}}))
+                self._send(
+                    answer.code, json.dumps({"error": {"message": answer.message, "type": "scripted", "code": None}})
+                )
             elif isinstance(answer, Stall):
                 self._stall(answer.seconds)
             else:
@@ -135,7 +137,9 @@ def completion(model: str, answer: Answer, number: int) -> dict[str, Any]:
         "object": "chat.completion",
         "created": 1,
         "model": model,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop" if isinstance(answer, Say) else "tool_calls"}],
+        "choices": [
+            {"index": 0, "message": message, "finish_reason": "stop" if isinstance(answer, Say) else "tool_calls"}
+        ],
         "usage": USAGE,
     }
 

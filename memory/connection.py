@@ -1,0 +1,179 @@
+"""Opens the memory: the only place that calls SQLite's own `connect`, since two of its settings hold per connection.
+
+A connection belongs to one thread and is cheap; open one per piece of work and close it. LangGraph's checkpoints live
+in a file of their own: it gets a plain connection, and the tables in it are LangGraph's. Every error sentence starts
+with the path that was typed:
+
+    absent (read-only) · not a diffnas memory · from a newer version · from an older one (read-only) · cannot be opened
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from diffusion.errors import UserError
+from memory.migrations import MIGRATIONS, migration_names
+
+APPLICATION_ID = 0x444E4153  # "DNAS"
+BUSY_TIMEOUT_SECONDS = 10.0
+
+
+def connect(path: Path, *, read_only: bool = False) -> Database:
+    """The memory in `path`, created or brought up to date when it may be written.
+
+    Raises:
+        UserError: the file is not ours, not there (read-only), newer than this code, or cannot be opened.
+    """
+    path = Path(path)
+    _check_place(path, read_only)
+    conn = None
+    try:
+        conn = _open(path, read_only)
+        db = Database(conn, execute_plugins=False)
+        _prepare(db, path, read_only)
+        return db
+    except BaseException as error:
+        if conn is not None:
+            conn.close()
+        if isinstance(error, sqlite3.Error):
+            raise _explained(path, error) from error
+        raise
+
+
+@contextmanager
+def opened(path: Path, read_only: bool = False) -> Iterator[Database]:
+    """`connect`, closed at the end of the block."""
+    with closing(connect(path, read_only=read_only)) as db:
+        yield db
+
+
+@contextmanager
+def checkpoint_connection(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection for LangGraph's SqliteSaver, which sets it up, locks it and uses it from several threads."""
+    with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, check_same_thread=False)) as conn:
+        yield conn
+
+
+@contextmanager
+def transaction(db: Database) -> Iterator[sqlite3.Connection]:
+    """All or nothing, as the only writer from the first statement on; inside another one, a savepoint of it."""
+    if db.conn.in_transaction:
+        with db.atomic():
+            yield db.conn
+        return
+    db.conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield db.conn
+        db.conn.execute("COMMIT")
+    except BaseException:
+        db.conn.rollback()
+        raise
+
+
+def insert(conn: sqlite3.Connection, table: str, **values: Any) -> int:
+    """Insert one row; gives its id."""
+    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    cursor = conn.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
+    return int(cursor.lastrowid or 0)
+
+
+def database_path(db: Database) -> str:
+    """The file behind a connection, for sentences that name it."""
+    return str(db.conn.execute("PRAGMA database_list").fetchone()["file"])
+
+
+def _check_place(path: Path, read_only: bool) -> None:
+    """What SQLite would only call "unable to open database file"."""
+    if path.is_dir():
+        raise UserError(f"'{path}' is a folder; name a file with --db")
+    if read_only and not path.exists():
+        raise _no_memory(path)
+    if not path.parent.is_dir():
+        raise UserError(f"'{path}' cannot be made: the folder {path.parent} does not exist; make it or change --db")
+    if not read_only and not all(os.access(place, os.W_OK) for place in (path, path.parent) if place.exists()):
+        raise UserError(f"'{path}' cannot be written; check its permissions, or name another file with --db")
+
+
+def _open(path: Path, read_only: bool) -> sqlite3.Connection:
+    uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "?mode=rwc")
+    conn = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+    conn.row_factory = sqlite3.Row
+    return conn
+
+
+def _prepare(db: Database, path: Path, read_only: bool) -> None:
+    """Checks come first: a file that is not ours is left byte for byte as it was."""
+    _check_ours(db, path, read_only)
+    _check_version(db, path)
+    db.conn.execute("PRAGMA foreign_keys = ON")
+    if read_only:
+        db.conn.execute("PRAGMA query_only = ON")
+        if MIGRATIONS.pending(db):
+            raise UserError(f"'{path}' is from an older version; `diffnas-agent run` or `resume` brings it up to date")
+        return
+    _use_wal(db)
+    db.conn.execute("PRAGMA synchronous = FULL")
+    if MIGRATIONS.pending(db):
+        with transaction(db) as conn:
+            MIGRATIONS.apply(db)
+            conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _check_ours(db: Database, path: Path, read_only: bool) -> None:
+    application_id = db.conn.execute("PRAGMA application_id").fetchone()[0]
+    if application_id == APPLICATION_ID:
+        return
+    tables = [row[0] for row in db.conn.execute("SELECT name FROM sqlite_master WHERE type = 'table' LIMIT 3")]
+    # The id and the tables of a new memory appear in one commit, which another process may have made in between.
+    if db.conn.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+        return
+    if application_id or tables:
+        what = f"it holds {', '.join(tables)}" if tables else f"its application id is {application_id}"
+        raise _foreign(path, what)
+    if read_only:
+        raise _no_memory(path)
+
+
+def _check_version(db: Database, path: Path) -> None:
+    applied = {migration.name for migration in MIGRATIONS.applied(db)}
+    if unknown := applied - set(migration_names()):
+        raise UserError(
+            f"'{path}' was written by a newer version (it has {max(unknown)}); upgrade diffnas-agent, "
+            "or name another file with --db"
+        )
+
+
+def _use_wal(db: Database) -> None:
+    """Several processes may turn a new file to WAL at once, and SQLite does not wait for that lock by itself."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            db.conn.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _explained(path: Path, error: sqlite3.Error) -> UserError:
+    text = str(error)
+    if "not a database" in text or "malformed" in text:
+        return _foreign(path, text)
+    if "locked" in text:
+        return UserError(f"'{path}' is locked by another program; try again, or name another file with --db")
+    return UserError(f"'{path}' cannot be opened: {text}; check its permissions, or name another file with --db")
+
+
+def _foreign(path: Path, what: str) -> UserError:
+    return UserError(f"'{path}' is not a diffnas memory: {what}; name another file with --db")
+
+
+def _no_memory(path: Path) -> UserError:
+    return UserError(f"'{path}' holds no memory yet; start one with `diffnas-agent run --budget …`")

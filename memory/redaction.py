@@ -1,0 +1,72 @@
+"""Takes secrets out of text before it is stored: nothing that reads like a key may reach the memory.
+
+Known secrets are the values of the environment's ``*_API_KEY``, ``*_TOKEN``, ``*_SECRET`` and ``*_PASSWORD`` and
+whatever `add_secret` was told (keys read from a ``.env`` file are in no environment). Text is also made storable here,
+since SQLite takes neither lone surrogates nor, in its text functions, NUL. What a text says is not judged here.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+REDACTED = "[redacted]"
+SECRET_NAMES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+SHORTEST_SECRET = 8  # characters; a shorter value would take ordinary words out of ordinary text
+LOOKS_LIKE_A_KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk-[\w*-]{8,}|hf_[A-Za-z0-9]{8,}|gh[opsu]_\w{16,}|AIza[\w-]{30,})")
+BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
+USER_IN_URL = re.compile(r"(?<=://)[^\s/@:'\"]+:[^\s/@'\"]+(?=@)")
+
+_added: set[str] = set()
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether an environment variable of this name holds a secret."""
+    return name.upper().endswith(SECRET_NAMES)
+
+
+def add_secret(value: str | None) -> None:
+    """Have a value redacted from now on although it stands in no environment variable."""
+    if value and len(value) >= SHORTEST_SECRET:
+        _added.add(value)
+
+
+def redact(text: str) -> str:
+    """The text as it may be stored: without secrets, lone surrogates and NUL."""
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+    for secret in sorted(_spellings(), key=len, reverse=True):
+        text = text.replace(secret, REDACTED)
+    text = LOOKS_LIKE_A_KEY.sub(REDACTED, text)
+    text = BEARER.sub(rf"\1{REDACTED}", text)
+    return USER_IN_URL.sub(REDACTED, text)
+
+
+def redact_optional(text: str | None) -> str | None:
+    """`redact` for a column that may be empty."""
+    return None if text is None else redact(text)
+
+
+def redacted_json(value: Any) -> str:
+    """A value as JSON text with every string in it redacted; what JSON cannot hold stands there as text."""
+    return json.dumps(_clean(value), ensure_ascii=False, allow_nan=False)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {redact(str(key)): _clean(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean(part) for part in value]
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return redact(str(value))
+
+
+def _spellings() -> Iterator[str]:
+    """Every secret as it is, as it stands inside JSON, and as it stands inside a URL."""
+    found = (value for name, value in os.environ.items() if is_secret_name(name))
+    for value in {*found, *_added}:
+        if len(value) >= SHORTEST_SECRET:
+            yield from {value, json.dumps(value)[1:-1], quote(value, safe="")}

@@ -1,0 +1,284 @@
+"""Searches and their leases: one process at a time drives a search, and a dead one's search can be taken over.
+
+A lease holds as long as its process lives: on this host that is looked up, elsewhere its heartbeat must be younger than
+`LEASE_SECONDS`. What happens in a search stands in `memory.trials`; nothing here starts or stops a process.
+"""
+
+import os
+import re
+import secrets
+import socket
+import sqlite3
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from diffusion.errors import UserError
+from diffusion.settings import Protocol
+from memory.clock import seconds_since, utc_now
+from memory.connection import database_path, insert, transaction
+from memory.redaction import redact_optional, redacted_json
+
+State = Literal["running", "paused", "interrupted", "finished", "failed"]
+CountConvention = Literal["paper", "total"]
+
+LEASE_SECONDS = 60.0
+SHOWN_NAMES = 5
+NAME = re.compile(r"(?!\d+$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class LeaseLost(RuntimeError):
+    """Another process drives this search now; whoever gets this must write nothing more."""
+
+
+@dataclass(frozen=True)
+class SearchRow:
+    """One search as people see it: `state` is ``interrupted`` where the row says running and nobody drives it."""
+
+    id: int
+    name: str
+    state: State
+    created: str
+    updated: str
+    finished: str | None
+    reason: str | None
+    budget_macs: int
+    count_convention: CountConvention
+    rounds: int
+    seed: int
+    searcher: str
+    backend: str
+    protocol: str
+    config_json: str
+
+    @property
+    def macs_column(self) -> str:
+        """The column of the records that the budget limits."""
+        return f"macs_{self.count_convention}"
+
+
+def create_search(
+    db: Database,
+    *,
+    name: str | None,
+    budget_macs: int,
+    count_convention: str,
+    rounds: int,
+    seed: int,
+    searcher: str,
+    backend: str,
+    protocol: Protocol,
+    config: dict[str, Any],
+) -> int:
+    """A new search in state running; take its lease next.
+
+    Raises:
+        UserError: the name is taken, or is none that a command line could tell from a number.
+    """
+    if name is not None and not NAME.fullmatch(name):
+        raise UserError(f"'{name}' cannot name a search; use letters, digits, dots, dashes, and not digits alone")
+    with transaction(db) as conn:
+        if name is not None and conn.execute("SELECT 1 FROM searches WHERE name = ?", [name]).fetchone():
+            raise UserError(f"'{name}' is taken; go on with `diffnas-agent resume {name}` or choose another --name")
+        store_protocol(db, protocol)
+        now = utc_now()
+        return insert(
+            conn,
+            "searches",
+            name=name or _free_name(conn, protocol.settings.dataset),
+            state="running",
+            created=now,
+            updated=now,
+            budget_macs=budget_macs,
+            count_convention=count_convention,
+            rounds=rounds,
+            seed=seed,
+            searcher=searcher,
+            backend=backend,
+            protocol=protocol.fingerprint,
+            config_json=redacted_json(config),
+        )
+
+
+def store_protocol(db: Database, protocol: Protocol) -> str:
+    """Keep what a fingerprint stands for; give the fingerprint."""
+    db.conn.execute(
+        "INSERT INTO protocols (fingerprint, metric, content_json, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        [protocol.fingerprint, protocol.score.metric, protocol.model_dump_json(), utc_now()],
+    )
+    return protocol.fingerprint
+
+
+def find_protocol(db: Database, fingerprint: str) -> Protocol:
+    """The protocol behind a fingerprint; an unknown one is a UserError that lists the known."""
+    row = db.conn.execute("SELECT content_json FROM protocols WHERE fingerprint = ?", [fingerprint]).fetchone()
+    if row is None:
+        rows = db.conn.execute("SELECT fingerprint FROM protocols ORDER BY created DESC LIMIT ?", [SHOWN_NAMES])
+        listed = ", ".join(known["fingerprint"] for known in rows) or "none yet"
+        raise UserError(f"'{fingerprint}' is not the fingerprint of a protocol in this memory; known: {listed}")
+    return Protocol.model_validate_json(row["content_json"])
+
+
+def find_search(db: Database, name: str | int | None = None) -> SearchRow:
+    """The search of a name or number, or the latest one.
+
+    Raises:
+        UserError: there is none; the sentence lists at most five that there are.
+    """
+    known = [row["name"] for row in db.conn.execute("SELECT name FROM searches ORDER BY id DESC")]
+    if not known:
+        start = "start one with `diffnas-agent run --budget …`"
+        raise UserError(f"'{database_path(db) if name is None else name}': this memory holds no search yet; {start}")
+    row = _lookup(db.conn, name)
+    if row is None:
+        more = f" and {len(known) - SHOWN_NAMES} more" if len(known) > SHOWN_NAMES else ""
+        raise UserError(f"'{name}' is not a search of this memory; there are {', '.join(known[:SHOWN_NAMES])}{more}")
+    return _seen(row)
+
+
+def list_searches(db: Database) -> list[SearchRow]:
+    """Every search, latest first."""
+    return [_seen(row) for row in db.conn.execute("SELECT * FROM searches ORDER BY id DESC")]
+
+
+def set_state(db: Database, search: int, state: State, reason: str | None = None) -> None:
+    """Move a search on; `finished` is set with the states that end it and cleared by those that do not."""
+    now = utc_now()
+    finished = now if state in ("finished", "failed") else None
+    with transaction(db) as conn:
+        changed = conn.execute(
+            "UPDATE searches SET state = ?, reason = ?, updated = ?, finished = ? WHERE id = ?",
+            [state, redact_optional(reason), now, finished, search],
+        )
+        if not changed.rowcount:
+            raise LookupError(f"there is no search {search}")
+
+
+def take_lease(db: Database, search: int) -> str:
+    """The right to drive a search, as a token; this process's own earlier lease is replaced.
+
+    Raises:
+        UserError: another process that lives holds it.
+    """
+    with transaction(db) as conn:
+        row = conn.execute("SELECT * FROM searches WHERE id = ?", [search]).fetchone()
+        if _lease_lives(row) and not _is_this_process(row):
+            host = row["lease_host"].split()[0]
+            raise UserError(
+                f"'{row['name']}' is being driven by process {row['lease_pid']} on {host}; "
+                f"wait for it, or look at it with `diffnas-agent status {row['name']}`"
+            )
+        token = secrets.token_hex(8)
+        pid = os.getpid()
+        conn.execute(
+            "UPDATE searches SET lease_token = ?, lease_host = ?, lease_pid = ?, lease_pid_start = ?,"
+            " lease_heartbeat = ? WHERE id = ?",
+            [token, this_host(), pid, process_start(pid), utc_now(), search],
+        )
+    return token
+
+
+def renew_lease(db: Database, search: int, token: str) -> None:
+    """Show other hosts that this process lives; needed at least every `LEASE_SECONDS`.
+
+    Raises:
+        LeaseLost: another process has taken the search over.
+    """
+    with transaction(db) as conn:
+        now = utc_now()
+        changed = conn.execute(
+            "UPDATE searches SET lease_heartbeat = ?, updated = ? WHERE id = ? AND lease_token = ?",
+            [now, now, search, token],
+        )
+        if not changed.rowcount:
+            raise LeaseLost(f"search {search} is driven by another process now")
+
+
+def release_lease(db: Database, search: int, token: str) -> None:
+    """Give the search free; without effect for a lease that was lost before."""
+    with transaction(db) as conn:
+        conn.execute(
+            "UPDATE searches SET lease_token = NULL, lease_host = NULL, lease_pid = NULL, lease_pid_start = NULL,"
+            " lease_heartbeat = NULL WHERE id = ? AND lease_token = ?",
+            [search, token],
+        )
+
+
+@cache
+def this_host() -> str:
+    """Where a process number means one process: host name, boot and process namespace (containers share host names)."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    parts = [socket.gethostname() or "localhost"]
+    if boot.exists() and namespace.is_symlink():
+        parts += [boot.read_text().strip()[:8], os.readlink(namespace)]
+    return " ".join(parts)
+
+
+def process_start(pid: int) -> int | None:
+    """When a living process started, in clock ticks since boot; None if it is dead or this system has no /proc."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the second field, the command's name, may itself hold spaces
+    state, start = fields[0], fields[19]  # fields 3 and 22 of proc(5)
+    return None if state in "ZX" else int(start)
+
+
+def _lease_lives(row: sqlite3.Row) -> bool:
+    if row["lease_token"] is None:
+        return False
+    if row["lease_host"] != this_host():
+        return seconds_since(row["lease_heartbeat"]) < LEASE_SECONDS
+    if row["lease_pid_start"] is None:
+        return _answers(row["lease_pid"])
+    return bool(process_start(row["lease_pid"]) == row["lease_pid_start"])
+
+
+def _is_this_process(row: sqlite3.Row) -> bool:
+    return bool(row["lease_host"] == this_host() and row["lease_pid"] == os.getpid())
+
+
+def _answers(pid: int) -> bool:
+    """Whether a process exists, for systems without /proc."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _seen(row: sqlite3.Row) -> SearchRow:
+    values = {name: row[name] for name in SearchRow.__dataclass_fields__}
+    if values["state"] == "running" and not _lease_lives(row):
+        values["state"] = "interrupted"
+    return SearchRow(**values)
+
+
+def _lookup(conn: sqlite3.Connection, name: str | int | None) -> sqlite3.Row | None:
+    if name is None:
+        return _first(conn, "ORDER BY id DESC", [])
+    if str(name).isascii() and str(name).isdigit():
+        return _first(conn, "WHERE id = CAST(? AS INTEGER)", [str(name)])
+    return _first(conn, "WHERE name = ?", [name])
+
+
+def _first(conn: sqlite3.Connection, rest: str, values: list[str | int]) -> sqlite3.Row | None:
+    found: sqlite3.Row | None = conn.execute(f"SELECT * FROM searches {rest}", values).fetchone()
+    return found
+
+
+def _free_name(conn: sqlite3.Connection, dataset: str) -> str:
+    """The data set's short name and the first number that makes it new, such as ``digits-3``."""
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(dataset).stem).strip("-").lower()[:40] or "search"
+    taken = {row["name"] for row in conn.execute("SELECT name FROM searches")}
+    number = 1
+    while f"{stem}-{number}" in taken:
+        number += 1
+    return f"{stem}-{number}"

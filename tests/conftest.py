@@ -1,0 +1,82 @@
+"""What holds in every test: loopback only, no keys, two threads, no tracing, an environment that is put back.
+
+The environment is set when this file is read, before any test imports torch or a hub client: both look at it only once.
+Child processes inherit the environment but not the guard on sockets.
+"""
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+SECRETS_AND_SETTINGS = re.compile(
+    r".*_(API_KEY|TOKEN|SECRET)|(OPENAI|ANTHROPIC|OLLAMA|LANGCHAIN|LANGSMITH|DIFFNAS)_.*|(HTTP|HTTPS|ALL)_PROXY",
+    re.IGNORECASE,
+)
+
+for name in filter(SECRETS_AND_SETTINGS.fullmatch, list(os.environ)):
+    del os.environ[name]
+os.environ["LANGSMITH_TRACING"] = "false"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # more threads than cores: six times slower
+
+
+class NetworkForbidden(AssertionError):
+    """A test reached for another machine."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine; names other than localhost are not looked up."""
+    if host in ("", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def refuse_other_machines(host: object) -> None:
+    """Raise for a host that is not loopback; None and the empty name are this machine."""
+    text = host.decode() if isinstance(host, bytes) else host
+    if isinstance(text, str) and not is_loopback(text):
+        raise NetworkForbidden(f"'{text}' is another machine; tests talk to loopback only")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Iterator[None]:
+    """Let sockets connect to loopback and to local files alone, and let no other name be looked up."""
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            refuse_other_machines(address[0])
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            refuse_other_machines(address[0])
+        return connect_ex(self, address)
+
+    def guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        refuse_other_machines(host)
+        return getaddrinfo(host, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+        patch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def environment_put_back() -> Iterator[None]:
+    """Undo what a test or the code under it wrote into the environment, such as keys read from an ``.env`` file."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)

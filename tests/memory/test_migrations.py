@@ -1,0 +1,104 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from diffusion.spec import PARAMETERS
+from memory.connection import opened
+from memory.migrations import APPEND_ONLY, MIGRATIONS, migration_names
+
+TABLES = {"protocols", "searches", "proposals", "trainings", "trials", "scores", "messages", "model_calls", "ledger"}
+
+
+def schema(db: Database) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in db.conn.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name")]
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    numbers = [re.fullmatch(r"m(\d{4})_[a-z_]+", name) for name in migration_names()]
+    assert [int(match[1]) for match in numbers if match] == list(range(1, len(migration_names()) + 1))
+
+
+def test_opening_again_changes_nothing(path: Path, db: Database, fill: Any, search: int) -> None:
+    before = schema(db)
+    with opened(path) as again:
+        assert MIGRATIONS.pending(again) == []
+        MIGRATIONS.apply(again)
+        assert schema(again) == before
+        assert again.conn.execute("SELECT count(*) FROM searches").fetchone()[0] == 1
+
+
+def test_every_table_of_ours_is_strict(db: Database) -> None:
+    tables = {row["name"]: row["strict"] for row in db.conn.execute("PRAGMA table_list") if row["type"] == "table"}
+    assert {name for name, strict in tables.items() if strict} == TABLES
+
+
+def test_references_are_foreign_keys(db: Database) -> None:
+    found = {
+        (table, key["from"], key["table"])
+        for table in TABLES
+        for key in db.conn.execute(f"PRAGMA foreign_key_list({table})")
+    }
+    assert found == {
+        ("searches", "protocol", "protocols"),
+        ("proposals", "search", "searches"),
+        ("trials", "search", "searches"),
+        ("trials", "proposal", "proposals"),
+        ("trials", "training", "trainings"),
+        ("scores", "training", "trainings"),
+        ("scores", "protocol", "protocols"),
+        ("messages", "search", "searches"),
+        ("model_calls", "search", "searches"),
+        ("ledger", "search", "searches"),
+    }
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+def test_what_was_measured_or_said_is_never_rewritten(table: str, db: Database, fill: Any, search: int) -> None:
+    fill.scored(search, 0, fill.spec, 1.0)
+    db.conn.execute(
+        "INSERT INTO ledger (search, created, kind, device_seconds, wall_seconds, input_tokens, output_tokens, note)"
+        " VALUES (1, '', 'wall', 0.0, 0.0, 0, 0, '')"
+    )
+    db.conn.execute(
+        "INSERT INTO model_calls (search, purpose, model, request_json, seconds, created)"
+        " VALUES (1, '', '', '{}', 0.0, '')"
+    )
+    for statement in (f"UPDATE {table} SET created = ''", f"DELETE FROM {table}"):
+        with pytest.raises(Exception, match=f"{table} is append-only"):
+            db.conn.execute(statement)
+
+
+def test_the_view_shows_the_record_that_people_see(fill: Any, search: int) -> None:
+    fill.scored(search, 0, "b16-n2-m1.2.3.4-a0101", 3.5, macs=2000)
+    row = dict(fill.db.conn.execute("SELECT * FROM results").fetchone())
+    assert [row[name] for name in PARAMETERS] == [16, 2, 1, 2, 3, 4, 0, 1, 0, 1]
+    wanted = {
+        "trial": 1, "search": search, "round": 0, "spec": "b16-n2-m1.2.3.4-a0101", "macs_paper": 2000,
+        "macs_total": 2010, "params": 500, "rfid": 3.5, "metric": "fid-digits-cnn",
+        "protocol": fill.protocol.fingerprint, "state": "scored", "proposer": "offline", "reason": "a try", "cached": 0,
+        "seed": 0, "device_seconds": 30.0, "error": None, "family": "ddpm", "dataset": "digits", "train": "rapid",
+    }  # fmt: skip
+    assert {name: row[name] for name in wanted} == wanted
+
+
+def test_a_trial_has_one_row_however_often_its_training_was_measured(fill: Any, search: int) -> None:
+    accepted = fill.accept(search, 0)
+    fill.finish(accepted, 2.0)
+    fill.score(accepted.training, 4.0, sampling_seed=1)  # the mean of both counts
+    fill.score(accepted.training, 50.0, step=300)  # an earlier step does not
+    fill.score(accepted.training, 0.5, metric="kid-digits-cnn")  # nor does another metric
+    fill.score(accepted.training, 9.0, protocol=fill.make_protocol(train_steps=900))  # nor another protocol
+    assert fill.rows("SELECT rfid, sampling_seeds FROM results") == [(3.0, 2)]
+    assert sorted(fill.rows("SELECT rfid, own_protocol FROM all_results")) == [(3.0, 1), (9.0, 0)]
+
+
+def test_a_failed_trial_has_no_score_though_another_search_measured_the_job(fill: Any, search: int) -> None:
+    fill.failed(search, 0, fill.spec)
+    fill.scored(fill.search(), 0, fill.spec, 2.0)
+    assert fill.rows("SELECT search, state, rfid FROM results ORDER BY trial") == [
+        (1, "failed", None),
+        (2, "scored", 2.0),
+    ]

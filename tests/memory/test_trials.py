@@ -1,0 +1,192 @@
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diffusion.errors import UserError
+from diffusion.spec import UNetSpec
+from memory import trials
+from memory.trials import Score
+
+
+def test_an_accepted_proposal_becomes_a_trial_with_a_training(fill: Any, search: int) -> None:
+    accepted = fill.accept(search, 0, reason="the baseline")
+    trial = trials.find_trial(fill.db, accepted.trial)
+    job = fill.job()
+    assert (trial.spec, trial.key, trial.seed, trial.reason) == (fill.spec, job.key, 0, "the baseline")
+    assert (trial.state, trial.training_state, trial.cached) == ("running", "queued", False)
+    assert (trial.macs_paper, trial.macs_total, trial.params) == (1000, 1010, 500)
+    assert trial.run_folder == accepted.run_folder == job.run_folder.absolute()
+
+
+def test_accepting_the_same_job_again_gives_the_same_trial(fill: Any, search: int) -> None:
+    assert fill.accept(search, 0) == fill.accept(search, 0)
+    assert fill.rows("SELECT count(*) FROM proposals") == [(1,)]
+
+
+def test_a_round_has_one_trial(fill: Any, search: int) -> None:
+    fill.accept(search, 0)
+    with pytest.raises(sqlite3.IntegrityError):
+        fill.accept(search, 0, "b32-n1-m1.2.2.2-a0100")
+    assert fill.rows("SELECT count(*) FROM proposals") == [(1,)]  # nor is half of the second one kept
+    assert fill.rows("SELECT count(*) FROM trainings") == [(1,)]
+
+
+def test_a_finished_training_is_reused_by_another_search(fill: Any, search: int) -> None:
+    first = fill.accept(search, 0)
+    fill.finish(first, 3.0)
+    other = fill.search()
+    second = fill.accept(other, 0, job=fill.job(folder=Path("elsewhere")))
+    assert (second.cached, second.training, second.run_folder) == (True, first.training, first.run_folder)
+    assert trials.find_trial(fill.db, second.trial).state == "trained"
+    score = trials.score_of(fill.db, second.training, fill.protocol.fingerprint)
+    assert score is not None
+    assert score.value == 3.0
+
+
+def test_a_training_under_way_is_joined_and_is_not_cached(fill: Any, search: int) -> None:
+    first = fill.accept(search, 0)
+    trials.training_started(fill.db, first.training)
+    second = fill.accept(fill.search(), 0)
+    assert (second.cached, second.training) == (False, first.training)
+    assert trials.find_trial(fill.db, second.trial).training_state == "running"
+
+
+def test_a_failed_training_is_tried_again_by_the_next_trial(fill: Any, search: int) -> None:
+    failed = trials.find_trial(fill.db, fill.failed(search, 0, fill.spec, "out of memory"))
+    assert (failed.state, failed.error, failed.training_state) == ("failed", "out of memory", "failed")
+    again = fill.accept(fill.search(), 0, job=fill.job(folder=Path("elsewhere")))
+    trial = trials.find_trial(fill.db, again.trial)
+    assert (trial.training, trial.training_state, trial.state) == (failed.training, "queued", "running")
+    assert trial.run_folder.parent == Path("elsewhere").absolute()
+    assert trials.find_trial(fill.db, failed.id).error == "out of memory"
+
+
+def test_replicas_are_trainings_of_their_own(fill: Any, search: int) -> None:
+    assert fill.accept(search, 0, seed=0).training != fill.accept(search, 1, seed=1).training
+
+
+def test_finishing_twice_changes_nothing_and_a_finished_training_never_fails(fill: Any, search: int) -> None:
+    accepted = fill.accept(search, 0)
+    fill.finish(accepted, 3.0)
+    before = fill.rows("SELECT * FROM trainings")
+    trials.training_started(fill.db, accepted.training)
+    trials.training_finished(fill.db, accepted.training, steps_done=1, loss=9.0, device_seconds=1.0)
+    trials.training_failed(fill.db, accepted.training, "late", 1.0)
+    assert fill.rows("SELECT * FROM trainings") == before
+
+
+def test_a_training_whose_weights_are_gone_is_queued_again(fill: Any, search: int, tmp_path: Path) -> None:
+    accepted = fill.accept(search, 0)
+    fill.finish(accepted, 3.0)
+    trials.training_lost(fill.db, accepted.training, tmp_path)
+    trial = trials.find_trial(fill.db, accepted.trial)
+    assert (trial.training_state, trial.run_folder) == ("queued", tmp_path)
+
+
+def test_a_loss_that_is_no_number_is_none(fill: Any, search: int) -> None:
+    accepted = fill.accept(search, 0)
+    trials.training_finished(fill.db, accepted.training, steps_done=1, loss=float("nan"), device_seconds=1.0)
+    assert trials.find_trial(fill.db, accepted.trial).loss is None
+
+
+def test_a_trial_moves_forwards_only(fill: Any, search: int) -> None:
+    scored, failed = fill.scored(search, 0, fill.spec, 3.0), fill.failed(search, 1, "b32-n1-m1.2.2.2-a0100")
+    trials.trial_scored(fill.db, scored)
+    trials.trial_trained(fill.db, scored)
+    trials.trial_failed(fill.db, failed, "another reason")
+    assert trials.find_trial(fill.db, scored).state == "scored"
+    assert trials.find_trial(fill.db, failed).error == "out of memory"
+    with pytest.raises(RuntimeError, match="is scored and cannot become failed"):
+        trials.trial_failed(fill.db, scored, "late")
+    with pytest.raises(RuntimeError, match="is failed and cannot become scored"):
+        trials.trial_scored(fill.db, failed)
+
+
+def test_what_is_not_there_cannot_be_changed(fill: Any) -> None:
+    with pytest.raises(LookupError):
+        trials.trial_scored(fill.db, 5)
+    with pytest.raises(LookupError):
+        trials.training_started(fill.db, 5)
+
+
+def test_a_measurement_is_kept_once_and_the_first_one_stays(fill: Any, search: int) -> None:
+    training = fill.accept(search, 0).training
+    assert fill.score(training, 3.0) == fill.score(training, 4.0)
+    assert fill.rows("SELECT value FROM scores") == [(3.0,)]
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_none(fill: Any, search: int, value: float | None) -> None:
+    accepted = fill.accept(search, 0)
+    fill.score(accepted.training, value)
+    score = trials.score_of(fill.db, accepted.training, fill.protocol.fingerprint)
+    assert score == Score(None, "fid-digits-cnn", 600, 1000, 0, 2.0)
+
+
+def test_the_score_of_a_training_is_the_mean_over_sampling_seeds(fill: Any, search: int) -> None:
+    training = fill.accept(search, 0).training
+    assert trials.score_of(fill.db, training, fill.protocol.fingerprint) is None
+    fill.score(training, 3.0)
+    fill.score(training, 5.0, sampling_seed=1)
+    fill.score(training, 90.0, step=100)
+    score = trials.score_of(fill.db, training, fill.protocol.fingerprint)
+    assert score == Score(4.0, "fid-digits-cnn", 600, 1000, 2, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("number", "known"), [(7, "the latest is 1"), (0, "the latest is 1"), (10**30, "the latest is 1")]
+)
+def test_an_unknown_trial_is_named(fill: Any, search: int, number: int, known: str) -> None:
+    fill.accept(search, 0)
+    with pytest.raises(UserError) as raised:
+        trials.find_trial(fill.db, number)
+    assert str(raised.value) == f"'{number}' is not a trial of this memory; {known}"
+
+
+def test_the_trial_of_a_round_is_found(fill: Any, search: int) -> None:
+    accepted = fill.accept(search, 2)
+    found = trials.trial_in_round(fill.db, search, 2)
+    assert found is not None
+    assert found.id == accepted.trial
+    assert trials.trial_in_round(fill.db, search, 1) is None
+
+
+def test_a_spec_is_known_to_its_own_search_alone(fill: Any, search: int) -> None:
+    fill.scored(search, 0, fill.spec, 3.0)
+    record = trials.spec_in_search(fill.db, search, fill.spec)
+    assert record is not None
+    assert (record["trial"], record["state"], record["rfid"]) == (1, "scored", 3.0)
+    assert trials.spec_in_search(fill.db, fill.search(), fill.spec) is None
+    assert trials.spec_in_search(fill.db, search, UNetSpec.parse("b8-n1-m1.1.1.1-a0000")) is None
+
+
+def test_refusals_are_counted_by_round_and_numbered_with_the_acceptance(fill: Any, search: int) -> None:
+    fill.refuse(search, 1)
+    fill.refuse(search, 1, spec=fill.spec, kind="over_budget")
+    fill.accept(search, 1)
+    fill.refuse(search, 2)
+    assert [trials.refusals_in_round(fill.db, search, number) for number in range(3)] == [0, 2, 1]
+    assert fill.rows("SELECT round, attempt, accepted FROM proposals ORDER BY id") == [
+        (1, 1, 0), (1, 2, 0), (1, 3, 1), (2, 1, 0),
+    ]  # fmt: skip
+
+
+def test_failures_in_a_row_are_counted_from_the_end(fill: Any, search: int) -> None:
+    counts, done = [], []
+    outcomes = ["failed", "scored", "failed", "failed", "running"]
+    for number, outcome in enumerate(outcomes):
+        counts.append(trials.consecutive_failures(fill.db, search))
+        done.append(trials.rounds_done(fill.db, search))
+        spec = f"b{8 * (number + 1)}-n1-m1.2.2.2-a0000"
+        if outcome == "failed":
+            fill.failed(search, number, spec)
+        elif outcome == "scored":
+            fill.scored(search, number, spec, 1.0)
+        else:
+            fill.accept(search, number, spec)
+    assert counts == [0, 1, 0, 1, 2]
+    assert done == [-1, 0, 1, 2, 3]
+    assert trials.consecutive_failures(fill.db, search) == 2
+    assert trials.rounds_done(fill.db, search) == 3
