@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agent.config import Resolved
 
 USER_MISTAKE, INTERRUPTED = 2, 130
-DB = Path("diffnas.db")
+NOT_SETTINGS = {"config", "setting", "dry_run", "as_json"}  # options of `run` that are no setting of the search
 
 app = typer.Typer(
     name="diffnas-agent",
@@ -80,6 +80,9 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of trainings, images and proposals.")] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the search.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of diffnas.toml; repeatable.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings (default ./diffnas.toml if there).")
     ] = None,
@@ -93,19 +96,18 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Search for the best UNet under a budget."""
-    given = dict(locals())
-    resolved = _resolved(
-        config, {key: value for key, value in given.items() if key not in ("config", "dry_run", "as_json")}
-    )
+    options = dict(locals())
+    resolved = _resolved(config, setting, {name: options[name] for name in options.keys() - NOT_SETTINGS})
     if dry_run:
         _dry_run(resolved, as_json)
         return
     from agent.drive import drive
     from agent.search import open_search, plan
-    from memory.connection import opened
+    from memory.connection import check_memory, opened
 
-    with opened(resolved.config.db) as memory:  # opened first: a memory that cannot be used is said before any work
-        planned = plan(resolved.config)
+    check_memory(resolved.config.db)  # said before any work
+    planned = plan(resolved.config)
+    with opened(resolved.config.db) as memory:
         search = open_search(memory, planned)
     raise typer.Exit(drive(search, planned, as_json=as_json))
 
@@ -251,11 +253,13 @@ def sql(
     _print(found, as_json, print_rows)
 
 
-def _resolved(config: Path | None, options: dict[str, Any]) -> "Resolved":
-    from agent.config import load_provider_keys, resolve
+def _resolved(config: Path | None, pairs: list[str] | None, options: dict[str, Any]) -> "Resolved":
+    from agent.config import load_provider_keys, parse_pairs, resolve
 
     load_provider_keys()
-    return resolve(options, config)
+    return resolve(
+        parse_pairs(pairs or []) | {name: value for name, value in options.items() if value is not None}, config
+    )
 
 
 def _dry_run(resolved: "Resolved", as_json: bool) -> None:
@@ -294,7 +298,9 @@ def main() -> NoReturn:
     except Exception as error:
         if not hasattr(error, "format_message"):  # the parser's own errors; its classes are not public
             raise
-        code = _mistake(error.format_message())
+        from agent.usage import usage_sentence
+
+        code = _mistake(usage_sentence(error))
     sys.exit(code if isinstance(code, int) else 0)
 
 

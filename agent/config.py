@@ -7,7 +7,7 @@ Later wins: built-in defaults, ``--preset``, ``diffnas.toml`` (or ``--config``),
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,7 @@ from pydantic_settings import (
 )
 
 from diffusion.errors import UserError
+from diffusion.settings import Strategy
 from diffusion.spec import SPACES, SearchSpace, SpecField, UNetSpec
 from diffusion.units import parse_size
 
@@ -29,7 +30,11 @@ PREFIX = "DIFFNAS_"
 ENV_FILE = ".env"
 CONFIG_FILE = "diffnas.toml"
 SEARCHERS = ("llm",)
-SOURCES = ("built-in", "preset", "file", ".env", "environment", "option")
+OWN_OPTION = {
+    "preset", "budget", "count", "space", "baseline", "rounds", "searcher", "seed", "name", "llm", "base_url",
+    "dataset", "data_dir", "resolution", "train_steps", "batch_size", "feature_network", "sampling_steps",
+    "num_images", "db", "out",
+}  # fmt: skip  # the others are set in diffnas.toml, the environment, or with --set
 
 Size = Annotated[int, BeforeValidator(parse_size)]
 
@@ -176,6 +181,23 @@ def file_settings(path: Path | None) -> dict[str, Any]:
     return settings
 
 
+def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """The settings of ``--set KEY=VALUE``.
+
+    Raises:
+        UserError: no equals sign, or an unknown key.
+    """
+    found = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise UserError(f"--set '{pair}' lacks a value; write --set learning_rate=1e-3")
+        if name not in RunConfig.model_fields:
+            raise _unknown(name, "--set")
+        found[name] = value
+    return found
+
+
 def environment_settings(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     """What the environment says; an unknown ``DIFFNAS_*`` name is a typing error, not something to pass over."""
     for name in names:
@@ -208,6 +230,7 @@ def _unknown(name: str, where: str) -> UserError:
 def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
     try:
         config = RunConfig.model_validate(values)
+        strategy_of(config)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
@@ -224,6 +247,15 @@ def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConf
     return config
 
 
+def strategy_of(config: RunConfig) -> Strategy:
+    """The training strategy that the settings name.
+
+    Raises:
+        ValidationError: a value is outside its bounds.
+    """
+    return Strategy(**{name: getattr(config, name) for name in Strategy.model_fields})
+
+
 def option_name(field: str) -> str:
-    """``train_steps`` as people type it."""
-    return "--" + field.replace("_", "-")
+    """``train_steps`` as people type it: an option of its own, or a setting."""
+    return "--" + field.replace("_", "-") if field in OWN_OPTION else f"--set {field}"

@@ -27,7 +27,7 @@ from diffusion.units import format_size
 from memory.connection import opened
 from memory.ledger import totals
 from memory.queries import best, proposer_shares, search_counts, show_trial
-from memory.searches import find_search, release_lease, renew_lease, set_state, take_lease
+from memory.searches import change_search, find_search, release_lease, renew_lease, set_state, take_lease
 from tools.context import SearchContext
 from tools.executor import LocalExecutor
 
@@ -41,6 +41,7 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
     with opened(config.db) as db:
         lease = take_lease(db, search)
         set_state(db, search, "running")
+        change_search(db, search, rounds=config.rounds, backend=config.llm)
         name = find_search(db, str(search)).name
     console = Console(stderr=as_json, highlight=False)
     announce(console, name, planned)

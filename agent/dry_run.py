@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from agent.config import Resolved, option_name
+from agent.config import Resolved
 from agent.search import Plan, plan
 from agent.tables import print_table
 from diffusion.cost import cost
@@ -26,6 +26,7 @@ def estimate(resolved: Resolved) -> dict[str, Any]:
     settings = {
         name: {"value": value, "from": resolved.sources[name]} for name, value in config.model_dump(mode="json").items()
     }
+    settings["baseline"]["value"] = str(config.baseline)
     return {
         "settings": settings,
         "baseline": str(planned.baseline),
@@ -55,7 +56,7 @@ def costs_of(planned: Plan) -> dict[str, int]:
 
 def print_estimate(console: Console, found: dict[str, Any]) -> None:
     """The settings as a table, then the costs."""
-    rows = [(option_name(name), setting["value"], setting["from"]) for name, setting in found["settings"].items()]
+    rows = [(name, setting["value"], setting["from"]) for name, setting in found["settings"].items()]
     print_table(console, ("setting", "value", "from"), rows)
     costs = found["cost"]
     console.print(

@@ -18,7 +18,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 
 from agent.digest import round_values, system_values
 from agent.middleware import BackendError, KeepGoing, Recorder, RoundEnd
-from memory.connection import opened
+from memory.connection import checkpoint_connection, opened
 from prompts.render import render
 from tools.context import SearchContext
 from tools.count_flops import count_flops
@@ -51,10 +51,9 @@ class LLMProposer:
             Interrupted: the user stops the search.
         """
         thread = f"{context.search}-{context.round_number}"
-        with SqliteSaver.from_conn_string(str(checkpoint_path(context.db_path))) as saver:
-            saver.serde = JsonPlusSerializer(
-                allowed_msgpack_modules=None
-            )  # plain JSON types only, no revival of objects
+        with checkpoint_connection(checkpoint_path(context.db_path)) as connection:
+            serde = JsonPlusSerializer(allowed_msgpack_modules=None)  # plain JSON types only, no revival of objects
+            saver = SqliteSaver(connection, serde=serde)
             saver.delete_thread(f"{context.search}-{context.round_number - 1}")
             try:
                 self._play(context, self._agent(context, saver), thread)
@@ -99,4 +98,4 @@ class LLMProposer:
 
 def checkpoint_path(db_path: Path) -> Path:
     """LangGraph's checkpoints lie beside the memory, in a file of their own."""
-    return db_path.with_name(db_path.name + ".threads")
+    return db_path.with_name(f"{db_path.stem}.threads{db_path.suffix}")

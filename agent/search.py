@@ -11,15 +11,15 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.backends import check_backend
-from agent.config import RunConfig
+from agent.config import RunConfig, strategy_of
 from diffusion.cost import cost, costs
 from diffusion.data import DataCard, prepare_images
 from diffusion.errors import UserError
 from diffusion.networks import score_network
-from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
+from diffusion.settings import Protocol, ScoreProtocol, Settings
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
-from memory.searches import create_search
+from memory.searches import check_name, create_search
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ def check(config: RunConfig) -> None:
         UserError: one sentence with the remedy.
     """
     check_backend(config.llm, config.base_url)
+    if config.name is not None:
+        check_name(config.name)
     if config.family == "iddpm" or config.schedule == "cosine":
         raise UserError(
             f"'{config.preset}' needs the family iddpm (cosine schedule, learned variance), which this version cannot "
@@ -76,7 +78,7 @@ def _planned(config: RunConfig, card: DataCard) -> Plan:
     protocol = Protocol(
         data_fingerprint=card.fingerprint,
         settings=settings,
-        strategy=Strategy(**{name: getattr(config, name) for name in Strategy.model_fields}),
+        strategy=strategy_of(config),
         score=ScoreProtocol(
             feature_network=network.name,
             feature_sha256=network.sha256,

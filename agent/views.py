@@ -95,7 +95,7 @@ def spec_costs(text: str, family: str, resolution: int, channels: int, *, verify
     Raises:
         UserError: not a spec, a family, a resolution or a number of channels.
     """
-    spec = UNetSpec.parse(json.loads(text) if text.lstrip().startswith("{") else text)
+    spec = UNetSpec.parse(text)
     if family not in ("ddpm", "iddpm"):
         raise UserError(f"--family '{family}' does not exist; there are ddpm, iddpm")
     if resolution < 8 or resolution % 8:

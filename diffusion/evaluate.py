@@ -6,6 +6,7 @@ again. One that was not finished leaves nothing behind.
 """
 
 import json
+import math
 import sys
 import time
 
@@ -73,6 +74,8 @@ def measure(job: ScoreJob, lines: Lines, stop: Stop) -> dict[str, object]:
         split, network, job.cache_folder, protocol.data_fingerprint, protocol.score.reference_split
     )
     value = frechet_distance(feature_statistics(extract_features(images, network, device=str(device))), reference)
+    if not math.isfinite(value):
+        raise TrainingFailed(f"the score is {value}: the images of this network have no usable features")
     grid = job.run_folder / f"samples-{protocol.fingerprint}-{job.sampling_seed}.png"
     save_grid(images[:GRID_IMAGES], grid)
     return {

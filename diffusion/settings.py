@@ -81,8 +81,11 @@ class Protocol(Frozen):
 
     @property
     def fingerprint(self) -> str:
-        """First 12 hex digits of the SHA-256 of the canonical JSON (DESIGN.md, "Scores")."""
-        return digest(self.model_dump(mode="json"))
+        """First 12 hex digits of the SHA-256 of the canonical JSON (DESIGN.md, "Scores").
+
+        The data fingerprint stands for the data; the word they were asked for by does not count.
+        """
+        return digest(self.model_dump(mode="json", exclude={"settings": {"dataset"}}))
 
 
 def check_sampling_steps(diffusion_steps: int, sampling_steps: int) -> None:
@@ -133,7 +136,7 @@ def training_key(spec: SpecField, settings: Settings, strategy: Strategy, seed: 
     return digest(
         {
             "spec": str(spec),
-            "settings": settings.model_dump(mode="json"),
+            "settings": settings.model_dump(mode="json", exclude={"dataset"}),
             "strategy": strategy.model_dump(mode="json"),
             "seed": seed,
             "data": data_fingerprint,

@@ -126,7 +126,8 @@ def _read_npz(typed: str, path: Path) -> dict[str, NDArray[Any]]:
     except (*BROKEN_FILE, zipfile.BadZipFile, KeyError, TypeError, AttributeError, MemoryError) as error:
         if "pickle" in str(error) and zipfile.is_zipfile(path):
             raise UserError(f"'{typed}' holds pickled objects, which are refused; save plain uint8 arrays") from None
-        raise UserError(f"'{typed}' cannot be read as an .npz file ({_first_line(error)}); write it again") from None
+        why = _first_line(error) if zipfile.is_zipfile(path) else "it is not a zip archive, or is cut short"
+        raise UserError(f"'{typed}' cannot be read as an .npz file ({why}); write it again") from None
 
 
 def _array(archive: Any, name: str) -> NDArray[Any]:

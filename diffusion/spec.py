@@ -6,6 +6,7 @@ becomes in `diffusion.unet`. This module imports no torch.
 """
 
 import itertools
+import json
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -89,6 +90,11 @@ def _fields(value: object) -> object:
     """The text form as a dictionary; anything else as it is, for pydantic to judge."""
     if not isinstance(value, str):
         return value
+    if value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise UserError(f"'{value}' is not a spec: its JSON is broken ({error.msg})") from None
     match = SPEC_TEXT.fullmatch(value.strip())
     if not match:
         raise UserError(f"'{value}' is not a spec; write it like b128-n2-m1.2.2.2-a0100")

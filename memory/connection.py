@@ -46,6 +46,18 @@ def connect(path: Path, *, read_only: bool = False) -> Database:
         raise
 
 
+def check_memory(path: Path) -> None:
+    """Whether a memory is, or can be made, in `path`; nothing is made.
+
+    Raises:
+        UserError: as `connect`.
+    """
+    if path.exists():
+        connect(path).close()
+    else:
+        _check_place(path, read_only=False)
+
+
 @contextmanager
 def opened(path: Path, read_only: bool = False) -> Iterator[Database]:
     """`connect`, closed at the end of the block."""

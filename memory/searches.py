@@ -78,8 +78,8 @@ def create_search(
     Raises:
         UserError: the name is taken, or is none that a command line could tell from a number.
     """
-    if name is not None and not NAME.fullmatch(name):
-        raise UserError(f"'{name}' cannot name a search; use letters, digits, dots, dashes, and not digits alone")
+    if name is not None:
+        check_name(name)
     with transaction(db) as conn:
         if name is not None and conn.execute("SELECT 1 FROM searches WHERE name = ?", [name]).fetchone():
             raise UserError(f"'{name}' is taken; go on with `diffnas-agent resume {name}` or choose another --name")
@@ -101,6 +101,16 @@ def create_search(
             protocol=protocol.fingerprint,
             config_json=redacted_json(config),
         )
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that a command line could not tell from a number, or that would need quotes.
+
+    Raises:
+        UserError: one sentence with what is allowed.
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(f"'{name}' cannot name a search; use letters, digits, dots, dashes, and not digits alone")
 
 
 def store_protocol(db: Database, protocol: Protocol) -> str:
@@ -155,6 +165,15 @@ def set_state(db: Database, search: int, state: State, reason: str | None = None
         )
         if not changed.rowcount:
             raise LookupError(f"there is no search {search}")
+
+
+def change_search(db: Database, search: int, *, rounds: int, backend: str) -> None:
+    """What a resume may change about a search; what decides whether scores compare may not."""
+    with transaction(db) as conn:
+        conn.execute(
+            "UPDATE searches SET rounds = ?, backend = ?, updated = ? WHERE id = ?",
+            [rounds, backend, utc_now(), search],
+        )
 
 
 def take_lease(db: Database, search: int) -> str:

@@ -162,6 +162,12 @@ def training_failed(db: Database, training: int, error: str, device_seconds: flo
     )
 
 
+def find_training(db: Database, key: str) -> dict[str, Any] | None:
+    """The stored training of a key, whatever its state."""
+    row = db.conn.execute("SELECT * FROM trainings WHERE key = ?", [key]).fetchone()
+    return None if row is None else dict(row)
+
+
 def training_lost(db: Database, training: int, run_folder: Path) -> None:
     """Its weights are gone from the disk: to be trained anew in `run_folder`. Scores, once measured, stay."""
     with transaction(db) as conn:

@@ -1,11 +1,15 @@
 """The tool that trains: a proposal passes the gates, becomes a trial, and is trained in a process of its own."""
 
 import json
+import time
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
+from sqlite_utils import Database
 
+from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from memory.connection import connect, transaction
 from memory.ledger import charge
@@ -13,10 +17,13 @@ from memory.redaction import redact
 from memory.trials import (
     Trial,
     accept_proposal,
+    find_training,
     find_trial,
     record_refusal,
+    score_of,
     training_failed,
     training_finished,
+    training_lost,
     training_started,
     trial_failed,
     trial_in_round,
@@ -107,10 +114,11 @@ def continue_training(context: SearchContext, trial: int) -> TrainResult:
 
 def _trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str) -> int:
     """The trial of this round, made if it is not there."""
-    cost = context.cost(spec)
+    cost, job = context.cost(spec), context.train_job(spec)
     with closing(connect(context.db_path)) as db:
         if found := trial_in_round(db, context.search, context.round_number):
             return found.id
+        _forget_lost_weights(context, db, job)
         accepted = accept_proposal(
             db,
             context.search,
@@ -118,11 +126,20 @@ def _trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str
             proposer=context.proposer,
             raw_text=raw_text,
             reason=reason,
-            job=context.train_job(spec),
+            job=job,
             costs={"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params},
         )
     report_started(context, accepted.trial)
     return accepted.trial
+
+
+def _forget_lost_weights(context: SearchContext, db: Database, job: TrainJob) -> None:
+    """A training whose run folder was deleted is trained anew, unless its score is known already."""
+    known = find_training(db, job.key)
+    if known is None or known["state"] != "done" or score_of(db, known["id"], context.protocol.fingerprint):
+        return
+    if not (Path(known["run_folder"]) / "result.json").exists():
+        training_lost(db, known["id"], job.run_folder)
 
 
 def report_started(context: SearchContext, trial: int) -> None:
@@ -146,13 +163,16 @@ def _train(context: SearchContext, trial: Trial) -> None:
     job = context.train_job(trial.spec).model_copy(update={"run_folder": trial.run_folder})
     with closing(connect(context.db_path)) as db:
         training_started(db, trial.training)
+    started = time.monotonic()
     try:
         done = context.executor.train(
             job, lambda event: context.report("train.progress", trial=trial.id, **_progress(event))
         )
     except JobFailed as failure:
+        spent = time.monotonic() - started
         with closing(connect(context.db_path)) as db, transaction(db):
-            training_failed(db, trial.training, str(failure), device_seconds=0.0)
+            training_failed(db, trial.training, str(failure), device_seconds=spent)
+            charge(db, context.search, "train", device_seconds=spent, note=f"trial {trial.id}, failed")
             trial_failed(db, trial.id, str(failure))
         context.report("trial.failed", trial=trial.id, spec=str(trial.spec), reason=str(failure))
         return

@@ -1,6 +1,7 @@
 import random
 from math import gcd
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_an_untrained_network_predicts_exactly_zero(family: Family, text: str) -
 @pytest.mark.parametrize("family", FAMILIES)
 def test_closing_layers_start_at_zero_and_no_others(family: Family) -> None:
     model = build_unet(UNetSpec.parse("b8-n2-m1.2.2.2-a0100"), settings_of(family))
-    closing: set[nn.Module] = {model.conv_out}
+    closing: set[Any] = {model.conv_out}
     closing |= {module.conv2 for module in model.modules() if isinstance(module, ResnetBlock2D)}
     closing |= {module.to_out[0] for module in model.modules() if isinstance(module, Attention)}
     assert len(closing) == 1 + (4 * 2 + 2 + 4 * 3) + (2 + 1 + 3)  # the end; down, middle, up; attention likewise

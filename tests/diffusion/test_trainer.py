@@ -1,0 +1,230 @@
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from diffusion.process import NoiseProcess
+from diffusion.settings import Settings, Strategy, TrainJob
+from diffusion.spec import UNetSpec
+from diffusion.trainer import Trainer
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8)).astype(np.uint8)
+SHORT: dict[str, Any] = {"batch_size": 8, "diffusion_steps": 50, "train_steps": 12, "warmup_steps": 8}
+
+
+def make(images: Any = IMAGES, *, seed: int = 0, flips: bool = False, **strategy: Any) -> Trainer:
+    settings = Settings(dataset="none", resolution=8, channels=images.shape[1], horizontal_flips=flips)
+    job = TrainJob(
+        spec=UNetSpec.parse("b4-n1-m1.2.2.2-a0100"),
+        settings=settings,
+        strategy=Strategy(**{**SHORT, **strategy}),
+        seed=seed,
+        data_fingerprint="none",
+        data_folder=Path("data"),
+        run_folder=Path("run"),
+    )
+    return Trainer(job, images, Accelerator())
+
+
+def trained(count: int, **options: Any) -> dict[str, Tensor]:
+    trainer = make(**options)
+    assert len(list(islice(trainer.steps(), count))) == count
+    return trainer.tensors()
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{kind}."): tensor for name, tensor in tensors.items() if name.startswith(f"{kind}.")}
+
+
+class TestResume:
+    def test_a_restored_training_goes_on_bit_for_bit(self) -> None:
+        straight = trained(12, dropout=0.1)
+        second = make(dropout=0.1)
+        second.restore(trained(5, dropout=0.1), 5)
+        torch.manual_seed(99)  # the history of the global generator must not matter
+        assert [report.step for report in second.steps()] == list(range(6, 13))
+        assert same(second.tensors(), straight)
+        kinds = {name.partition(".")[0] for name in straight}
+        assert kinds == {"model", "ema", "optimizer"}
+
+    def test_state_is_complete_weights_average_and_both_moments_with_their_count(self) -> None:
+        tensors = trained(3)
+        names = part(tensors, "model").keys()
+        assert part(tensors, "ema").keys() == names
+        moments = part(tensors, "optimizer")
+        assert {name.partition(".")[2] for name in moments} == {"step", "exp_avg", "exp_avg_sq"}
+        assert len(moments) == 3 * len(names)
+        assert {float(tensor) for name, tensor in moments.items() if name.endswith(".step")} == {3.0}
+
+    def test_what_was_restored_from_is_left_as_it_was(self) -> None:
+        tensors = trained(5)
+        kept = {name: tensor.clone() for name, tensor in tensors.items()}
+        trainer = make()
+        trainer.restore(tensors, 5)
+        list(trainer.steps())
+        assert same(tensors, kept)
+
+    def test_state_that_was_taken_does_not_move_with_the_training(self) -> None:
+        trainer = make()
+        steps = trainer.steps()
+        next(steps)
+        tensors = trainer.tensors()
+        kept = {name: tensor.clone() for name, tensor in tensors.items()}
+        next(steps)
+        assert same(tensors, kept) and not same(trainer.tensors(), kept)
+
+    def test_a_finished_training_has_no_steps_left(self) -> None:
+        trainer = make()
+        trainer.restore(trained(12), 12)
+        assert list(trainer.steps()) == []
+
+    @pytest.mark.parametrize("dropout", [0.0, 0.1])
+    def test_a_step_of_a_long_training_equals_a_training_of_that_length(self, dropout: float) -> None:
+        assert same(trained(5, dropout=dropout, train_steps=5), trained(5, dropout=dropout, train_steps=1000))
+
+
+class TestRandomness:
+    def test_seeds_give_other_weights_and_one_seed_the_same(self) -> None:
+        assert same(trained(2), trained(2))
+        first, other = trained(2), trained(2, seed=1)
+        assert not torch.equal(first["model.conv_in.weight"], other["model.conv_in.weight"])
+
+    def test_dropout_changes_the_training_and_is_drawn_anew_each_step(self) -> None:
+        assert not same(trained(3, dropout=0.0), trained(3, dropout=0.5))
+        trainer = make(dropout=0.5)
+        batch = trainer._batch()
+        losses = []
+        for trainer.step in (3, 4, 3):
+            with torch.no_grad():  # untrained, the convolutions behind the dropout are zero and hide it
+                for parameter in trainer.model.parameters():
+                    parameter.fill_(0.05)
+            losses.append(float(trainer._update(*batch)))
+        assert losses[0] == losses[2] != losses[1]
+
+    def test_batches_are_functions_of_the_step(self) -> None:
+        trainer, jumping = make(flips=True), make(flips=True)
+        batches = []
+        for trainer.step in range(4):
+            batches.append(trainer._batch())
+        jumping.step = 3
+        assert all(torch.equal(a, b) for a, b in zip(jumping._batch(), batches[3], strict=True))
+        assert not torch.equal(batches[0][1], batches[1][1]) and not torch.equal(batches[0][2], batches[1][2])
+
+    def test_a_batch_has_images_in_the_models_range_unit_noise_and_every_step(self) -> None:
+        images, noise, steps = make(batch_size=2000)._batch()
+        assert images.shape == noise.shape == (2000, 1, 8, 8)
+        assert images.min() == -1 and images.max() == 1  # 0 and 255 occur
+        assert noise.mean().item() == pytest.approx(0, abs=0.012)  # 128,000 numbers: 4 × 0.0028
+        assert noise.var().item() == pytest.approx(1, abs=0.016)  # 4 × √(2/128000)
+        assert sorted(set(steps.tolist())) == list(range(50))
+
+    def test_flips_mirror_about_half_of_the_images_left_to_right(self) -> None:
+        ramp = np.broadcast_to(np.arange(8, dtype=np.uint8) * 30, (20, 1, 8, 8))
+        plain, noise, steps = make(ramp, batch_size=400)._batch()
+        flipped, same_noise, same_steps = make(ramp, batch_size=400, flips=True)._batch()
+        assert torch.equal(noise, same_noise) and torch.equal(steps, same_steps)
+        mirrored = (flipped == plain.flip(-1)).all(dim=(1, 2, 3))
+        assert (mirrored ^ (flipped == plain).all(dim=(1, 2, 3))).all()
+        assert 160 < int(mirrored.sum()) < 240  # 200 ± 4 × √100
+
+    def test_the_shares_of_two_processes_make_up_the_global_batch(self) -> None:
+        trainer = make(flips=True)
+        whole = trainer._batch()
+        shares = []
+        for rank in range(2):
+            alone: Any = SimpleNamespace(process_index=rank, num_processes=2, device=torch.device("cpu"))
+            trainer.accelerator = alone
+            shares.append(trainer._batch())
+        for index, expected in enumerate(whole):
+            assert len(shares[0][index]) == len(shares[1][index]) == 4
+            assert torch.equal(torch.stack([shares[0][index], shares[1][index]], dim=1).flatten(0, 1), expected)
+
+    def test_read_only_images_are_read_without_a_warning(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "train.npy", IMAGES)
+        mapped = np.load(tmp_path / "train.npy", mmap_mode="r")
+        assert same(trained(1, images=mapped), trained(1))
+
+
+class TestAverage:
+    def averages(self, decay: float, count: int) -> tuple[list[Tensor], list[Tensor]]:
+        """The first convolution after each step, and its average."""
+        trainer, weights, averages = make(ema_decay=decay, learning_rate=1e-2, warmup_steps=0), [], []
+        for _ in islice(trainer.steps(), count):
+            tensors = trainer.tensors()
+            weights.append(tensors["model.conv_in.weight"])
+            averages.append(tensors["ema.conv_in.weight"])
+        return weights, averages
+
+    def test_the_average_follows_the_horizon_that_grows_with_the_step(self) -> None:
+        """EMAModel: with s = updates before this one, the decay is 0 at s = 0, then min(decay, (1 + s) / (10 + s))."""
+        (w1, w2, w3, w4), (e1, e2, e3, e4) = self.averages(0.9999, 4)
+        torch.testing.assert_close(e1, w1)
+        torch.testing.assert_close(e2, 2 / 11 * e1 + 9 / 11 * w2)
+        torch.testing.assert_close(e3, 3 / 12 * e2 + 9 / 12 * w3)
+        torch.testing.assert_close(e4, 4 / 13 * e3 + 9 / 13 * w4)
+        assert (w4 - w3).abs().max() > 1e-3  # the weights moved, so the above says something
+
+    def test_the_decay_is_a_ceiling(self) -> None:
+        (_, w2, w3, w4), (e1, e2, e3, e4) = self.averages(0.2, 4)
+        torch.testing.assert_close(e2, 2 / 11 * e1 + 9 / 11 * w2)
+        torch.testing.assert_close(e3, 0.2 * e2 + 0.8 * w3)
+        torch.testing.assert_close(e4, 0.2 * e3 + 0.8 * w4)
+
+
+class TestSteps:
+    def rates(self, warmup_steps: int) -> list[float]:
+        trainer = make(warmup_steps=warmup_steps, learning_rate=0.004)
+        return [trainer.optimizer.param_groups[0]["lr"] for _ in islice(trainer.steps(), 6)]
+
+    def test_the_learning_rate_rises_evenly_to_its_value(self) -> None:
+        assert self.rates(4) == pytest.approx([0.001, 0.002, 0.003, 0.004, 0.004, 0.004])
+
+    @pytest.mark.parametrize("warmup_steps", [0, 1])
+    def test_without_warm_up_it_is_constant(self, warmup_steps: int) -> None:
+        assert self.rates(warmup_steps) == pytest.approx([0.004] * 6)
+
+    def test_the_first_update_moves_by_the_learning_rate(self) -> None:
+        """Adam's first step is lr · g / |g|; the closing convolution starts at zero."""
+        moved = trained(1, learning_rate=0.004, warmup_steps=0)["model.conv_out.weight"].abs()
+        torch.testing.assert_close(moved, torch.full_like(moved, 0.004), rtol=1e-3, atol=0)
+
+    def test_gradients_are_clipped(self) -> None:
+        """Beside Adam's 1e-8 a gradient of norm 1e-12 is nothing, so the weights stay: at most 1e-4 of a step."""
+        moved = trained(1, gradient_clip=1e-12, learning_rate=0.004, warmup_steps=0)["model.conv_out.weight"]
+        assert 0 < moved.abs().max() < 1e-4 * 0.004
+
+    def test_reports_count_steps_and_images(self) -> None:
+        reports = list(make().steps())
+        assert [(report.step, report.images_seen) for report in reports] == [(n, 8 * n) for n in range(1, 13)]
+        assert all(report.loss.shape == () and not report.loss.requires_grad for report in reports)
+
+    def test_the_first_loss_is_the_power_of_the_noise(self) -> None:
+        trainer = make()
+        noise = trainer._batch()[1]
+        assert float(next(trainer.steps()).loss) == pytest.approx(float((noise**2).mean()), rel=1e-5)
+
+    def test_the_loss_falls_on_a_trivial_data_set(self) -> None:
+        black = np.zeros((8, 1, 8, 8), dtype=np.uint8)
+        trainer = make(black, train_steps=60, batch_size=32, learning_rate=5e-3, dropout=0.0)
+        losses = [float(report.loss) for report in trainer.steps()]
+        assert np.mean(losses[:3]) > 0.9 and np.mean(losses[-10:]) < 0.5
+
+    def test_the_process_is_that_of_the_job(self) -> None:
+        expected = NoiseProcess.make("linear", 400).alphas_cumprod
+        assert torch.equal(make(diffusion_steps=400).process.alphas_cumprod, expected)
+
+
+def test_training_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    trained(2)
+    assert capfd.readouterr() == ("", "")
