@@ -48,14 +48,10 @@ def make_model(
     Raises:
         UserError: unknown provider, missing package, missing key.
     """
+    check_backend(llm, base_url)
     if llm == OFFLINE:
-        if base_url:
-            raise UserError(
-                f"'{base_url}' is a server, but --llm is offline; name its model, such as --llm openai:NAME"
-            )
         return OfflineModel(seed=seed)
     provider, model = _parsed(llm)
-    check_backend(llm, base_url)
     from langchain.chat_models import init_chat_model
 
     extra: dict[str, Any] = {"base_url": base_url} if base_url else {}
@@ -76,6 +72,8 @@ def check_backend(llm: str, base_url: str | None) -> None:
         UserError: one sentence with the remedy.
     """
     if llm == OFFLINE:
+        if base_url:
+            raise UserError(f"'{base_url}' is a server, but --llm is offline; name its model: --llm openai:NAME")
         return
     name, _ = _parsed(llm)
     provider = PROVIDERS[name]

@@ -5,6 +5,7 @@ Exit codes: 0 done · 1 the job failed for a reason that was said in a ``failed`
 """
 
 import argparse
+import ctypes
 import fcntl
 import json
 import signal
@@ -17,6 +18,7 @@ from typing import Any, TextIO
 
 from diffusion.errors import TrainingFailed, UserError
 
+PR_SET_PDEATHSIG = 1  # prctl(2)
 STOPPED = 143  # 128 + SIGTERM, as shells say it
 HOST_MEMORY = ("can't allocate memory", "not enough memory")  # how torch's CPU allocator says it, system by system
 
@@ -31,6 +33,15 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+
+
+def die_with_parent() -> None:
+    """Ask Linux for a SIGTERM when the parent dies, so that a killed search leaves no training behind.
+
+    The parent is the thread that started this process; it waits for us, so it dies with the search alone.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Lines:
@@ -59,6 +70,7 @@ def run_child(work: Callable[[str, Lines, Stop], bool], argv: list[str] | None =
     parser.add_argument("--job", type=Path, required=True, metavar="FILE", help="the job as JSON")
     text = parser.parse_args(argv).job.read_text()
     lines, stop = Lines(sys.stdout), Stop()
+    die_with_parent()
     try:
         with redirect_stdout(sys.stderr):
             return 0 if work(text, lines, stop) else STOPPED

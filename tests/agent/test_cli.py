@@ -41,7 +41,7 @@ MISTAKES = [
     (["run", "--budget", "6.06X"], "--budget: '6.06X' is not a number of MACs; write 6.06G, 20M or 20000000"),
     (
         ["run", "--budget", "100K"],
-        "--budget 100K is below the smallest spec of the space digits-8: b8-n1-m1.1.1.1-a0000 costs 490.6K MACs (paper)",
+        "--budget 100K is below the smallest spec of the space digits-8: b8-n1-m1.1.1.1-a0000 costs 490.6K",
     ),
     (["run", "--preset", "foo"], "'foo' is not a preset; there are digits, ddpm-cifar10, iddpm-cifar10"),
     (["run", "--preset", "iddpm-cifar10"], "'iddpm-cifar10' needs the family iddpm"),

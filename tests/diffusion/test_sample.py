@@ -93,7 +93,7 @@ class TestDdim:
 
     def test_steps_that_do_not_divide_are_refused_before_anything_is_sampled(self) -> None:
         model = Ideal(torch.zeros(1, 1, 8, 8), 100)
-        with pytest.raises(UserError, match="^'29' sampling steps do not divide 100; 25 would$"):
+        with pytest.raises(UserError, match=r"^'29' sampling steps do not divide 100; 25 would$"):
             sample(model, sampling_steps=29)
         assert model.visited == []
 

@@ -1,3 +1,6 @@
+import io
+import json
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +12,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from diffusion.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint
+from diffusion.child import Lines, locked
+from diffusion.data import prepare_images
+from diffusion.errors import TrainingFailed
 from diffusion.process import NoiseProcess
 from diffusion.settings import Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
+from diffusion.train import Run
 from diffusion.trainer import Trainer
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8)).astype(np.uint8)
@@ -228,3 +236,131 @@ class TestSteps:
 def test_training_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     trained(2)
     assert capfd.readouterr() == ("", "")
+
+
+class Asked:
+    """Somebody who asks for a stop the given time that the loop looks."""
+
+    def __init__(self, look: int) -> None:
+        self.looks_left = look
+
+    @property
+    def asked(self) -> bool:
+        self.looks_left -= 1
+        return self.looks_left <= 0
+
+
+NOBODY: Any = Asked(10**9)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[TrainJob]:
+    """A job on a prepared data folder; a run sets the threads of its process."""
+    np.savez(tmp_path / "images.npz", x_train=IMAGES[:, 0])
+    fingerprint = prepare_images(str(tmp_path / "images.npz"), tmp_path / "data").fingerprint
+    changes = {"data_fingerprint": fingerprint, "data_folder": tmp_path / "data", "run_folder": tmp_path / "run"}
+    threads = torch.get_num_threads()
+    yield make().job.model_copy(update={**changes, "log_steps": 5, "checkpoint_steps": 4})
+    torch.set_num_threads(threads)
+
+
+def run(job: TrainJob, stop: Any = NOBODY, **changes: Any) -> tuple[bool, list[dict[str, Any]]]:
+    """Run a job in this process: whether it reached its end, and its lines."""
+    job, stream = job.model_copy(update=changes), io.StringIO()
+    with locked(job.run_folder):
+        finished = Run(job, Lines(stream)).go(stop)
+    return finished, [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def steps_kept(job: TrainJob) -> list[int]:
+    return [load_checkpoint(path).step for path in checkpoint_paths(job.run_folder)]
+
+
+class TestRun:
+    def test_it_tells_its_progress_keeps_two_checkpoints_and_ends_with_a_result(self, job: TrainJob) -> None:
+        finished, lines = run(job)
+        assert finished and [line["event"] for line in lines] == ["progress"] * 3 + ["done"]
+        assert [(line["step"], line["total_steps"]) for line in lines[:3]] == [(5, 12), (10, 12), (12, 12)]
+        assert lines[2]["eta_seconds"] == 0 < lines[0]["eta_seconds"] and lines[0]["images_per_second"] > 0
+        assert steps_kept(job) == [8, 12]
+        result = json.loads((job.run_folder / "result.json").read_text())
+        assert {"event": "done", **result} == lines[-1]
+        assert (result["step"], result["loss"]) == (12, lines[2]["loss"]) and result["device_seconds"] > 0
+
+    def test_the_loss_that_is_shown_is_smoothed(self, job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
+        losses = iter([1.0, 3.0, 2.0])  # read at steps 6 and 12, and once more for the checkpoint
+        monkeypatch.setattr(Run, "_finite", lambda self, report: next(losses))
+        _, lines = run(job, log_steps=6, checkpoint_steps=100)
+        assert [line["loss"] for line in lines] == pytest.approx([1.0, 0.9 * 1.0 + 0.1 * 3.0, 1.2])
+
+    @pytest.mark.parametrize("checkpoint_steps", [1, 4, 100])
+    def test_a_stopped_run_has_saved_its_step_and_no_result(self, checkpoint_steps: int, job: TrainJob) -> None:
+        finished, lines = run(job, Asked(7), checkpoint_steps=checkpoint_steps)
+        assert not finished and "done" not in [line["event"] for line in lines]
+        assert steps_kept(job)[-1] == 7 and not (job.run_folder / "result.json").exists()
+
+    def test_stopped_and_run_again_it_ends_with_the_weights_of_a_run_in_one_go(self, job: TrainJob) -> None:
+        elsewhere = job.run_folder.with_name("straight")
+        run(job, run_folder=elsewhere)
+        run(job, Asked(7))
+        finished, lines = run(job)
+        assert finished and lines[0]["step"] == 10  # 5 was told by the first process
+        one, other = newest_checkpoint(job.run_folder), newest_checkpoint(elsewhere)
+        assert one is not None and other is not None and (one.step, other.step) == (12, 12)
+        assert same(dict(one.tensors), dict(other.tensors))
+
+    def test_a_stop_at_the_last_step_comes_too_late(self, job: TrainJob) -> None:
+        finished, lines = run(job, Asked(12))
+        assert finished and lines[-1]["event"] == "done"
+
+    def test_a_run_that_died_between_its_last_step_and_its_result_only_writes_the_result(self, job: TrainJob) -> None:
+        run(job)
+        (job.run_folder / "result.json").unlink()
+        finished, lines = run(job)
+        assert finished and [line["event"] for line in lines] == ["done"]
+        assert (lines[0]["step"], lines[0]["loss"]) == (12, None)
+        assert (job.run_folder / "result.json").exists()
+
+    def test_device_seconds_count_earlier_processes(self, job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
+        run(job, Asked(7))
+        path = checkpoint_paths(job.run_folder)[-1]
+        before = load_checkpoint(path).seconds
+        _, lines = run(job)
+        assert lines[-1]["device_seconds"] > before > 0
+
+    @pytest.mark.parametrize("loss", ["nan", "inf"])
+    def test_a_loss_that_is_not_finite_fails_the_training(
+        self, loss: str, job: TrainJob, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        honest = NoiseProcess.loss
+        calls = iter(range(100))
+
+        def planted(self: NoiseProcess, *args: Any) -> Tensor:
+            return honest(self, *args) * (float(loss) if next(calls) == 6 else 1.0)
+
+        monkeypatch.setattr(NoiseProcess, "loss", planted)
+        with pytest.raises(TrainingFailed, match=r"^the loss is nan at step 8; a lower learning rate may help$"):
+            run(job)  # the seventh update spoils the weights; the next look is the checkpoint of step 8
+        assert steps_kept(job) == [4] and not (job.run_folder / "result.json").exists()
+
+    def test_weights_that_are_not_finite_are_never_saved(self, job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The loss of a step is taken before its update, so that of the last step says nothing about the result."""
+        honest = NoiseProcess.loss
+        calls = iter(range(100))
+
+        def planted(self: NoiseProcess, model: Any, *args: Any) -> Tensor:
+            value = honest(self, model, *args)
+            if next(calls) == 11:  # a finite value with a gradient that is not
+                value = value + (model.conv_out.weight.sum() * 0).sqrt()
+            return value
+
+        monkeypatch.setattr(NoiseProcess, "loss", planted)
+        with pytest.raises(TrainingFailed, match=r"^the weights are not finite after step 12; "):
+            run(job)
+        assert steps_kept(job) == [4, 8] and not (job.run_folder / "result.json").exists()
+
+    def test_a_learning_rate_that_is_far_too_high_fails_the_training(self, job: TrainJob) -> None:
+        strategy = job.strategy.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0, "train_steps": 6})
+        with pytest.raises(TrainingFailed, match="lower learning rate"):
+            run(job, strategy=strategy)
+        assert steps_kept(job) == []

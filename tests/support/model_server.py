@@ -81,7 +81,7 @@ def serve(brain: Brain) -> Iterator[ModelServer]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             server.requests.append(body)
-            server.headers.append(dict(self.headers))
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
             answer = brain(body["messages"]) if self.path.endswith("/chat/completions") else Status(404)
             server.answers.append(answer)
             if isinstance(answer, Status):

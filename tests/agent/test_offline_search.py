@@ -1,0 +1,77 @@
+"""The embedded defaults' backend: a deterministic local search through the very same agent, prompts and tools."""
+
+import shutil
+from pathlib import Path
+
+from searches import TinySearch
+
+from diffusion.spec import DIGITS, UNetSpec
+from memory.connection import opened
+from memory.queries import proposer_shares
+
+
+def test_the_offline_backend_searches_locally_under_the_budget(tmp_path: Path) -> None:
+    search = TinySearch(tmp_path, {"rounds": 4})
+    assert search.run() == "rounds"
+    rows = search.rows("SELECT * FROM results ORDER BY round")
+    assert [row["proposer"] for row in rows] == ["baseline", *["offline"] * 4]
+    assert all(row["macs_paper"] <= 2_000_000 for row in rows)
+    assert len({row["spec"] for row in rows}) == 5
+    for index, row in enumerate(rows[1:], 1):
+        earlier = sorted(rows[:index], key=lambda found: found["rfid"])[:2]
+        near = [spec for parent in earlier for spec in DIGITS.neighbours(UNetSpec.parse(parent["spec"]))]
+        assert UNetSpec.parse(row["spec"]) in near
+        assert row["reason"].startswith("One step from trial ")
+
+
+def test_the_same_seed_gives_the_same_search_and_another_seed_another(tmp_path: Path) -> None:
+    def specs(name: str, seed: int) -> list[str]:
+        (tmp_path / name).mkdir()
+        search = TinySearch(tmp_path / name, {"seed": seed})
+        search.run()
+        return search.executor.trained
+
+    assert specs("one", 0) == specs("two", 0)
+    assert specs("one-more", 0) != specs("three", 1)
+
+
+def test_a_search_repeats_no_training_that_the_memory_holds(tmp_path: Path) -> None:
+    TinySearch(tmp_path, {"name": "first"}).run()
+    second = TinySearch(tmp_path, {"name": "second"})
+    second.run()
+    assert second.executor.trained == []
+    assert second.executor.evaluated == 0
+    assert [event["cached"] for event in second.of("trial.started")] == [True] * 4
+    assert second.of("search.finished")[0]["ledger"]["device_seconds"] == 0
+
+
+def test_a_training_whose_weights_were_deleted_is_trained_anew_unless_its_score_is_known(tmp_path: Path) -> None:
+    TinySearch(tmp_path, {"name": "first", "rounds": 0}).run()
+    shutil.rmtree(tmp_path / "runs" / "trainings")
+    same = TinySearch(tmp_path, {"name": "same", "rounds": 0})
+    same.run()
+    assert same.executor.trained == []
+    other_score = TinySearch(tmp_path, {"name": "other", "rounds": 0, "num_images": 20})
+    other_score.run()
+    assert other_score.executor.trained == ["b8-n1-m1.1.1.1-a0000"]
+
+
+def test_the_summary_counts_who_proposed(tmp_path: Path) -> None:
+    search = TinySearch(tmp_path)
+    search.run()
+    with opened(search.db, read_only=True) as db:
+        assert proposer_shares(db, search.search) == {"offline": 3, "baseline": 1}
+
+
+def test_a_budget_below_the_default_baseline_narrows_it_and_says_so(tmp_path: Path) -> None:
+    search = TinySearch(tmp_path, {"baseline": "b32-n1-m1.1.1.1-a0000", "budget": "2M", "rounds": 0})
+    assert str(search.plan.baseline) == "b16-n1-m1.1.1.1-a0000"
+    assert search.plan.notes[-1] == (
+        "the default baseline b32-n1-m1.1.1.1-a0000 exceeds the budget; the baseline is b16-n1-m1.1.1.1-a0000"
+    )
+
+
+def test_a_space_that_is_used_up_ends_the_search_for_that_reason(tmp_path: Path) -> None:
+    search = TinySearch(tmp_path, {"budget": "491K", "rounds": 3})  # the smallest spec alone fits
+    assert search.run() in ("space_exhausted", "finished_by_model")
+    assert len(search.executor.trained) == 1

@@ -1,0 +1,218 @@
+"""The five tools as functions: what they give, what they refuse, and that nothing is spent before the gates agree."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from searches import TinySearch
+
+from diffusion.cost import cost
+from diffusion.spec import UNetSpec
+from tools.count_flops import count
+from tools.errors import JobFailed, Refused, Unavailable
+from tools.evaluate_fid import score_trial
+from tools.finish_search import finish
+from tools.gates import GATES, refusal
+from tools.query_memory import ask
+from tools.train_ract import train_candidate
+
+A, B = UNetSpec.parse("b8-n1-m1.1.1.2-a0000"), UNetSpec.parse("b8-n1-m1.1.2.2-a0000")
+DEAR = UNetSpec.parse("b32-n3-m4.4.4.4-a1111")
+OUTSIDE = UNetSpec.parse("b12-n1-m1.1.1.1-a0000")
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> TinySearch:
+    return TinySearch(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
+    found = TinySearch(tmp_path_factory.mktemp("played"), {"rounds": 3})
+    found.run()
+    return found
+
+
+class TestCountFlops:
+    def test_it_gives_the_closed_form_and_the_share_of_the_budget(self, search: TinySearch) -> None:
+        found = count(search.context(), A)
+        known = cost(A, "ddpm", 8, 1)
+        assert (found.params, found.macs) == (known.params, known.macs)
+        assert found.share_of_budget == round(known.macs.paper / 2_000_000, 4)
+        assert found.within_budget
+        assert sum(found.share_of_each_stage) == pytest.approx(1, abs=1e-3)
+
+    def test_it_says_by_how_much_a_spec_is_over_and_that_it_is_outside_the_space(self, search: TinySearch) -> None:
+        assert not count(search.context(), DEAR).within_budget
+        assert count(search.context(), DEAR).verdict == "over the budget by 292.3M MACs"
+        assert count(search.context(), OUTSIDE).outside_space == (
+            "base_channel=12 is outside the space digits-8: allowed are 8, 16, 24, 32"
+        )
+
+
+class TestGates:
+    @pytest.mark.parametrize(
+        ("spec", "kind", "sentence"),
+        [
+            (OUTSIDE, "outside_space", "base_channel=12 is outside the space digits-8: allowed are 8, 16, 24, 32."),
+            (
+                DEAR,
+                "over_budget",
+                "costs 294.3M MACs (paper), 292.3M over the budget of 2M; make it 147.16 times",
+            ),
+        ],
+    )
+    def test_a_refusal_says_what_would_be_right_and_is_a_row(
+        self, search: TinySearch, spec: UNetSpec, kind: str, sentence: str
+    ) -> None:
+        with pytest.raises(Refused) as refused:
+            train_candidate(search.context(), spec, "Why not.")
+        assert refused.value.kind == kind
+        assert sentence in str(refused.value)
+        row = search.rows("SELECT * FROM proposals")[0]
+        assert (row["accepted"], row["refusal_kind"], row["spec"]) == (0, kind, str(spec))
+        assert row["refusal"] == str(refused.value)
+        assert search.executor.trained == []
+        assert search.rows("SELECT * FROM trainings") == []
+
+    def test_the_honest_convention_counts_attention_too(self, tmp_path: Path) -> None:
+        spec = UNetSpec.parse("b8-n1-m1.1.1.1-a1000")
+        budget = cost(spec, "ddpm", 8, 1).macs.paper
+        paper = TinySearch(tmp_path, {"budget": str(budget), "name": "p"})
+        total = TinySearch(tmp_path, {"budget": str(budget), "count": "total", "name": "t"})
+        assert refusal(paper.context(), spec) is None
+        objection = refusal(total.context(), spec)
+        assert objection is not None
+        assert objection.kind == "over_budget"
+
+    def test_every_gate_can_refuse(self, played: TinySearch) -> None:
+        baseline = played.plan.baseline
+        kinds = set()
+        for spec, round_number in ((OUTSIDE, 9), (DEAR, 9), (baseline, 9), (UNetSpec.parse("b8-n1-m2.2.2.2-a0000"), 1)):
+            objection = refusal(played.context(round_number), spec)
+            assert objection is not None
+            kinds.add(objection.kind)
+        assert kinds == {"outside_space", "over_budget", "repeated", "round_taken"}
+        assert len(GATES) == len(kinds)
+
+
+class TestTrainRactAndEvaluateFid:
+    def test_a_trial_is_trained_then_scored_and_both_are_charged(self, search: TinySearch) -> None:
+        context = search.context(0)
+        trained = train_candidate(context, A, "A first try.")
+        assert (trained.status, trained.next) == ("trained", f"Call evaluate_fid with trial={trained.trial}.")
+        scored = score_trial(context, trained.trial)
+        assert scored.metric == "fid-digits-cnn"
+        assert scored.rfid is not None
+        assert scored.rfid > 0
+        assert (scored.rank, scored.comparable) == (1, 1)
+        assert scored.ci95 is None
+        assert scored.verdict == {"baseline": "unmeasured", "incumbent": "unmeasured"}
+        kinds = [row["kind"] for row in search.rows("SELECT kind FROM ledger ORDER BY id")]
+        assert kinds == ["train", "score"]
+
+    def test_both_give_what_is_stored_when_asked_again(self, search: TinySearch) -> None:
+        context = search.context(0)
+        trial = train_candidate(context, A, "A first try.").trial
+        first = score_trial(context, trial)
+        assert train_candidate(context, A, "Again.").trial == trial
+        assert score_trial(context, trial) == first
+        assert (search.executor.trained, search.executor.evaluated) == ([str(A)], 1)
+
+    def test_scoring_what_is_not_there_is_terminal_and_what_is_not_trained_is_retryable(
+        self, search: TinySearch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(Unavailable, match="no trial 7 in this search"):
+            score_trial(search.context(0), 7)
+
+        def stop(*arguments: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(search.executor, "train", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_candidate(search.context(0), A, "Stopped.")
+        with pytest.raises(Refused, match="not trained yet"):
+            score_trial(search.context(0), 1)
+
+    @pytest.mark.parametrize("job", ["train", "evaluate"])
+    def test_a_job_that_fails_is_a_failed_trial_with_its_reason(
+        self, search: TinySearch, monkeypatch: pytest.MonkeyPatch, job: str
+    ) -> None:
+        def fails(*arguments: Any) -> None:
+            raise JobFailed("out of memory: 3 GiB asked for")
+
+        monkeypatch.setattr(search.executor, job, fails)
+        context = search.context(0)
+        trained = train_candidate(context, A, "Too large.")
+        if job == "evaluate":
+            assert score_trial(context, trained.trial).why == "out of memory: 3 GiB asked for"
+        else:
+            assert (trained.status, trained.why) == ("failed", "out of memory: 3 GiB asked for")
+        row = search.rows("SELECT state, error FROM results")[0]
+        assert row == {"state": "failed", "error": "out of memory: 3 GiB asked for"}
+        with pytest.raises(Unavailable, match="failed"):
+            score_trial(context, trained.trial)
+
+    def test_a_reason_is_one_bounded_line(self, search: TinySearch) -> None:
+        train_candidate(search.context(0), A, "Because\n\n# Round 9\n" + "x" * 1000)
+        reason = search.rows("SELECT reason FROM proposals")[0]["reason"]
+        assert "\n" not in reason
+        assert len(reason) == 500
+
+
+class TestQueryMemory:
+    def test_best_comes_best_first_and_pareto_is_part_of_it(self, played: TinySearch) -> None:
+        best = ask(played.context(), "best")
+        assert [row["rfid"] for row in best] == sorted(row["rfid"] for row in best)
+        assert len(best) == 4
+        assert {row["trial"] for row in ask(played.context(), "pareto")} <= {row["trial"] for row in best}
+        assert ask(played.context(), "best", limit=1) == best[:1]
+
+    def test_remaining_tells_the_rounds_the_budget_and_the_space(self, played: TinySearch) -> None:
+        row = ask(played.context(), "remaining")[0]
+        assert (row["rounds_left"], row["budget_macs"]) == (0, 2_000_000)
+        assert row["space"]["base_channel"] == (8, 16, 24, 32)
+
+    def test_similar_starts_with_the_spec_itself(self, played: TinySearch) -> None:
+        rows = ask(played.context(), "similar", spec=played.plan.baseline)
+        assert (rows[0]["spec"], rows[0]["distance"]) == (str(played.plan.baseline), 0)
+
+    def test_effect_compares_the_values_of_one_parameter(self, played: TinySearch) -> None:
+        rows = ask(played.context(), "effect", parameter="base_channel")
+        assert sum(row["count"] for row in rows if row["kind"] == "value") == 4
+
+    def test_sql_reads(self, played: TinySearch) -> None:
+        rows = ask(played.context(), "sql", sql="SELECT spec FROM results WHERE round = 0")
+        assert rows == [{"spec": str(played.plan.baseline)}]
+
+    @pytest.mark.parametrize(
+        ("question", "parameters", "sentence"),
+        [
+            ("similar", {}, "question=similar needs spec"),
+            ("effect", {}, "question=effect needs parameter, one of base_channel"),
+            ("effect", {"parameter": "width"}, "not 'width'"),
+            ("sql", {}, "question=sql needs sql"),
+            ("sql", {"sql": "DELETE FROM trials"}, "DELETE may not be used"),
+        ],
+    )
+    def test_a_question_that_cannot_be_answered_says_what_is_missing(
+        self, played: TinySearch, question: Any, parameters: dict[str, Any], sentence: str
+    ) -> None:
+        with pytest.raises(Refused, match=sentence):
+            ask(played.context(), question, **parameters)
+
+    def test_a_failure_is_found_with_its_reason(self, search: TinySearch) -> None:
+        with pytest.raises(Refused):
+            train_candidate(search.context(), DEAR, "Big.")
+        rows = ask(search.context(), "failures")
+        assert rows[0]["spec"] == str(DEAR)
+        assert "over the budget" in json.dumps(rows)
+
+
+def test_finish_search_is_refused_before_a_first_try_and_then_noted(search: TinySearch, played: TinySearch) -> None:
+    with pytest.raises(Refused, match="Only the baseline has been tried"):
+        finish(search.context(), "Bored.")
+    assert search.finish_reasons == []
+    finish(played.context(), "Nothing helps.")
+    assert played.finish_reasons == ["Nothing helps."]
