@@ -38,6 +38,10 @@ Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Most rows to print
 Text = Annotated[str | None, typer.Option()]
 
 
+def _option(metavar: str, text: str) -> Any:
+    return typer.Option(metavar=metavar, help=text)
+
+
 @app.callback(invoke_without_command=True)
 def options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     """Search for the UNet that makes the best diffusion model inside a compute budget."""
@@ -50,46 +54,37 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
 @app.command()
 def run(
-    budget: Annotated[
-        str | None, typer.Option(metavar="MACS", help="Hard limit on the MACs of a spec, e.g. 6.06G.")
-    ] = None,
-    count: Annotated[str | None, typer.Option(metavar="paper|total", help="Counting convention of the budget.")] = None,
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="digits, ddpm-cifar10 or iddpm-cifar10.")] = None,
+    budget: Annotated[str | None, _option("MACS", "Hard limit on the MACs of a spec, e.g. 6.06G.")] = None,
+    count: Annotated[str | None, _option("paper|total", "Counting convention of the budget.")] = None,
+    preset: Annotated[str | None, _option("NAME", "digits, ddpm-cifar10 or iddpm-cifar10.")] = None,
     dataset: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="digits, cifar10, an .npz, a folder of images, or a Hugging Face id."),
+        str | None, _option("DATA", "digits, cifar10, an .npz, a folder of images, or a Hugging Face id.")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Where data sets are looked for.")] = None,
-    resolution: Annotated[int | None, typer.Option(metavar="N", help="Resize the images to N×N.")] = None,
-    space: Annotated[str | None, typer.Option(metavar="NAME", help="Search space: images-32 or digits-8.")] = None,
-    baseline: Annotated[str | None, typer.Option(metavar="SPEC", help="The spec of round 0.")] = None,
-    rounds: Annotated[int | None, typer.Option(metavar="N", help="Rounds after the baseline.")] = None,
-    train_steps: Annotated[int | None, typer.Option(metavar="N", help="Optimiser steps of each training.")] = None,
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Images per step.")] = None,
-    num_images: Annotated[int | None, typer.Option(metavar="N", help="Images sampled for each score.")] = None,
-    sampling_steps: Annotated[int | None, typer.Option(metavar="N", help="DDIM steps for each image.")] = None,
+    data_dir: Annotated[Path | None, _option("DIR", "Where data sets are looked for.")] = None,
+    resolution: Annotated[int | None, _option("N", "Resize the images to N×N.")] = None,
+    space: Annotated[str | None, _option("NAME", "Search space: images-32 or digits-8.")] = None,
+    baseline: Annotated[str | None, _option("SPEC", "The spec of round 0.")] = None,
+    rounds: Annotated[int | None, _option("N", "Rounds after the baseline.")] = None,
+    train_steps: Annotated[int | None, _option("N", "Optimiser steps of each training.")] = None,
+    batch_size: Annotated[int | None, _option("N", "Images per step.")] = None,
+    num_images: Annotated[int | None, _option("N", "Images sampled for each score.")] = None,
+    sampling_steps: Annotated[int | None, _option("N", "DDIM steps for each image.")] = None,
     feature_network: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Features of the score: digits-cnn or inception-v3-compat.")
+        str | None, _option("NAME", "Features of the score: digits-cnn or inception-v3-compat.")
     ] = None,
-    searcher: Annotated[str | None, typer.Option(metavar="NAME", help="Who proposes: llm.")] = None,
+    searcher: Annotated[str | None, _option("NAME", "Who proposes: llm.")] = None,
     llm: Annotated[
-        str | None, typer.Option(metavar="ID", help="Backend: openai:MODEL, anthropic:MODEL, ollama:MODEL or offline.")
+        str | None, _option("ID", "Backend: openai:MODEL, anthropic:MODEL, ollama:MODEL or offline.")
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server, e.g. http://HOST:8000/v1.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of trainings, images and proposals.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the search.")] = None,
+    base_url: Annotated[str | None, _option("URL", "An OpenAI-compatible server, e.g. http://HOST:8000/v1.")] = None,
+    seed: Annotated[int | None, _option("N", "Seed of trainings, images and proposals.")] = None,
+    name: Annotated[str | None, _option("NAME", "Name of the search.")] = None,
     setting: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of diffnas.toml; repeatable.")
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings (default ./diffnas.toml if there).")
-    ] = None,
+    config: Annotated[Path | None, _option("FILE", "Settings (default ./diffnas.toml if there).")] = None,
     db: Db = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Checkpoints, images, reports (default ./runs).")
-    ] = None,
+    out: Annotated[Path | None, _option("DIR", "Checkpoints, images, reports (default ./runs).")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the settings, their sources and the cost; do nothing.")
     ] = False,
