@@ -17,6 +17,7 @@ from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -51,7 +52,7 @@ class RunConfig(BaseSettings):
     budget: Size = Field(description="hard limit on the MACs of a spec, such as 6.06G")
     count: Literal["paper", "total"] = "paper"
     space: str = "images-32"
-    baseline: SpecField = UNetSpec.parse("b128-n2-m1.2.2.2-a0100")
+    baseline: Annotated[SpecField, NoDecode] = UNetSpec.parse("b128-n2-m1.2.2.2-a0100")
     rounds: Annotated[int, Field(ge=0, le=10_000)] = 10
     searcher: str = "llm"
     seed: Annotated[int, Field(ge=0)] = 0
@@ -167,7 +168,7 @@ def preset_settings(name: str) -> dict[str, Any]:
 def file_settings(path: Path | None) -> dict[str, Any]:
     """The settings of ``diffnas.toml``, or of the file named with ``--config``."""
     found = path or Path(CONFIG_FILE)
-    if not found.exists():
+    if not found.is_file():
         if path:
             raise UserError(f"'{path}' does not exist; name a TOML file with --config")
         return {}

@@ -35,7 +35,7 @@ def system_values(context: SearchContext, rounds: int) -> dict[str, Any]:
 
 def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
     """The variables of the round prompt."""
-    ranking = queries.best(db, context.search, limit=1_000_000)
+    ranking = queries.best(db, context.search, limit=None)
     left = queries.remaining(db, context.search)[0]
     baseline = next((row for row in ranking if row["round"] == 0), None)
     recent = sorted(ranking, key=lambda row: -row["round"])[:RECENT_ROWS]

@@ -6,7 +6,7 @@ Exit codes as in CONTRACT.md: 0 done, 2 the backend refuses every call, 3 stoppe
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -28,7 +28,7 @@ from memory.connection import opened
 from memory.ledger import totals
 from memory.queries import best, proposer_shares, search_counts, show_trial
 from memory.searches import change_search, find_search, release_lease, renew_lease, set_state, take_lease
-from tools.context import SearchContext
+from tools.context import Executor, SearchContext
 from tools.executor import LocalExecutor
 
 HEARTBEAT_SECONDS = 20.0
@@ -50,10 +50,9 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
     executor = LocalExecutor(stop)
     try:
         with interruptible(stop, executor, console, name), heartbeat(config.db, search, lease):
-            report(
-                "search.started", name=name, settings=config.model_dump(mode="json"), proposer=_proposer_name(planned)
-            )
-            reason = _loop(search, lease, planned, executor, stop, report).run()
+            report("search.started", name=name, settings=config.model_dump(mode="json"), proposer=config.llm)
+            make_context = context_maker(search, planned, executor, stop, report)
+            reason = make_loop(search, lease, planned, make_context, report).run()
     except BackendError as error:
         with opened(config.db) as db:
             set_state(db, search, "interrupted", str(error))
@@ -77,12 +76,11 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
     return 0
 
 
-def _loop(search: int, lease: str, planned: Plan, executor: LocalExecutor, stop: Event, report: Report) -> Loop:
-    config = planned.config
-    model = make_model(
-        config.llm, base_url=config.base_url, timeout_seconds=config.llm_timeout_seconds, seed=config.seed
-    )
-    finish_reasons: list[str] = []
+def context_maker(
+    search: int, planned: Plan, executor: Executor, stop: Event, report: Report
+) -> Callable[[int, str], SearchContext]:
+    """What makes the context of a round for a proposer."""
+    config, finish_reasons = planned.config, list[str]()
 
     def make_context(round_number: int, proposer: str) -> SearchContext:
         return SearchContext(
@@ -104,6 +102,17 @@ def _loop(search: int, lease: str, planned: Plan, executor: LocalExecutor, stop:
             stop=stop,
         )
 
+    return make_context
+
+
+def make_loop(
+    search: int, lease: str, planned: Plan, make_context: Callable[[int, str], SearchContext], report: Report
+) -> Loop:
+    """The one place that wires a search: its backend, its proposer, its rounds."""
+    config = planned.config
+    model = make_model(
+        config.llm, base_url=config.base_url, timeout_seconds=config.llm_timeout_seconds, seed=config.seed
+    )
     return Loop(
         search=search,
         lease=lease,
@@ -112,14 +121,10 @@ def _loop(search: int, lease: str, planned: Plan, executor: LocalExecutor, stop:
         proposer=LLMProposer(
             model, config.llm, config.base_url, config.rounds, config.llm_retries, config.llm_retry_seconds
         ),
-        proposer_name=_proposer_name(planned),
+        proposer_name=config.llm,
         make_context=make_context,
         report=report,
     )
-
-
-def _proposer_name(planned: Plan) -> str:
-    return planned.config.llm
 
 
 def _db_option(db: Path) -> str:
@@ -160,7 +165,7 @@ def announce(console: Console, name: str, planned: Plan) -> None:
 def summary(console: Console, db_path: Path, search: int) -> None:
     """The table of trials, the best spec, what it cost, who proposed, and where the images are."""
     with opened(db_path, read_only=True) as db:
-        ranking = best(db, search, limit=1_000_000)
+        ranking = best(db, search, limit=None)
         counts, shares, ledger = search_counts(db, search), proposer_shares(db, search), totals(db, search)
         grid = _grid(show_trial(db, ranking[0]["trial"])) if ranking else None
     console.print()

@@ -17,7 +17,7 @@ def fallback_spec(context: SearchContext) -> tuple[UNetSpec, str] | None:
     """A new spec within the budget and why, a function of (seed, round, memory); None when the space is used up."""
     rng = random.Random(stream_seed(context.seed, "fallback", context.round_number))
     with opened(context.db_path, read_only=True) as db:
-        ranking = best(db, context.search, limit=1_000_000)
+        ranking = best(db, context.search, limit=None)
 
         def is_new(spec: UNetSpec) -> bool:
             return over_budget(context, spec) is None and spec_in_search(db, context.search, spec) is None

@@ -147,7 +147,7 @@ class SpaceExhausted(Exception):  # the end of a search, not an error
 def closing_summary(context: SearchContext, reason: str) -> dict[str, Any]:
     """The values of ``search.finished`` (CONTRACT.md)."""
     with closing(connect(context.db_path)) as db:
-        ranking = best(db, context.search, limit=1_000_000)
+        ranking = best(db, context.search, limit=None)
         counts = search_counts(db, context.search)
         return {
             "reason": reason,

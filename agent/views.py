@@ -30,7 +30,7 @@ def all_searches(db: Database) -> list[dict[str, Any]]:
 
 
 def _status(db: Database, row: SearchRow) -> dict[str, Any]:
-    ranking = best(db, row.id, limit=1_000_000)
+    ranking = best(db, row.id, limit=None)
     shown = [{name: found[name] for name in ("trial", "spec", "rfid", "metric", "macs", "params")} for found in ranking]
     baseline = next((short for short, found in zip(shown, ranking, strict=True) if found["round"] == 0), None)
     return {

@@ -28,9 +28,9 @@ UNMEASURED = {"baseline": "unmeasured", "incumbent": "unmeasured"}
 
 
 def best(
-    db: Database, search: int, limit: int = 10, *, scope: Scope = "search", protocol: str | None = None
+    db: Database, search: int, limit: int | None = 10, *, scope: Scope = "search", protocol: str | None = None
 ) -> list[Record]:
-    """The scored trials, best first."""
+    """The scored trials, best first; without a limit all of them."""
     found = [record for record in _records(db, search, scope, protocol) if is_score(record["rfid"])]
     return [_shown(record) for record in ranked(found)[:limit]]
 

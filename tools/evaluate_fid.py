@@ -15,7 +15,6 @@ from tools.context import SearchContext
 from tools.errors import JobFailed, Refused, Unavailable
 
 UNMEASURED = {"baseline": "unmeasured", "incumbent": "unmeasured"}  # until replicas say how large the noise is
-MANY = 1_000_000
 
 
 class ScoreResult(BaseModel):
@@ -113,7 +112,7 @@ def _measure(context: SearchContext, trial: Trial) -> None:
 def standing(context: SearchContext, trial: int) -> ScoreResult:
     """The stored score of a trial and its rank among all scores of the search's protocol in this search."""
     with closing(connect(context.db_path)) as db:
-        ranking = best(db, context.search, limit=MANY)
+        ranking = best(db, context.search, limit=None)
     rank = next(index for index, row in enumerate(ranking, 1) if row["trial"] == trial)
     row, first = ranking[rank - 1], ranking[0]
     return ScoreResult(

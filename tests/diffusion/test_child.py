@@ -150,7 +150,7 @@ class TestTalking:
     def test_a_run_folder_has_one_job_at_a_time(self, tmp_path: Path) -> None:
         folder = tmp_path / "runs" / "one"
         with locked(folder), (folder / ".lock").open() as other, pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
         with (folder / ".lock").open() as other:
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

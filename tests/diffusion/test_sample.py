@@ -87,9 +87,16 @@ class TestDdim:
         sample(model, diffusion_steps=diffusion_steps, sampling_steps=sampling_steps, num_images=1)
         assert model.visited == visited
 
-    def test_predictions_outside_the_range_are_clipped(self) -> None:
+    def test_a_prediction_outside_the_range_is_clipped_at_every_step(self) -> None:
+        """Of two steps, the second must see √ᾱ x̂ + √(1 - ᾱ) ε with x̂ = 1, not the 5 that was predicted."""
         bright = Ideal(torch.full((1, 1, 8, 8), 5.0), 100)
-        assert (sample(bright) == 255).all()
+        calls: list[tuple[Tensor, Tensor]] = []
+        handle = bright.register_forward_hook(lambda _, inputs, output: calls.append((inputs[0], output.sample)))
+        assert (sample(bright, sampling_steps=2) == 255).all()
+        handle.remove()
+        (_, noise), (seen, _) = calls
+        bar = bright.bars[49].float()
+        torch.testing.assert_close(seen, bar.sqrt() + (1 - bar).sqrt() * noise)
 
     def test_steps_that_do_not_divide_are_refused_before_anything_is_sampled(self) -> None:
         model = Ideal(torch.zeros(1, 1, 8, 8), 100)

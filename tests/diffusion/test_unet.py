@@ -113,7 +113,7 @@ class TestAttention:
         assert isinstance(norm, nn.GroupNorm) and norm.num_groups == 8
 
     @pytest.mark.parametrize(
-        ("family", "base", "widths"), [("ddpm", 8, {8, 16}), ("iddpm", 8, {8}), ("iddpm", 12, {4}), ("iddpm", 96, {32})]
+        ("family", "base", "widths"), [("ddpm", 8, {8, 16}), ("iddpm", 8, {8}), ("iddpm", 12, {4}), ("iddpm", 64, {32})]
     )
     def test_ddpm_has_one_head_and_iddpm_one_head_width(self, family: Family, base: int, widths: set[int]) -> None:
         with torch.device("meta"):

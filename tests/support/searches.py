@@ -1,18 +1,15 @@
 """A tiny real search for tests: b4…b8 networks on 8×8 digits, a few steps, a few images, in this process."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import inprocess
-from langchain_core.language_models import BaseChatModel
 
-from agent.backends import make_model
 from agent.config import resolve
-from agent.loop import Loop, Reason
-from agent.proposer import LLMProposer
+from agent.drive import context_maker, make_loop
+from agent.loop import Reason
 from agent.search import Plan, open_search, plan
 from memory.connection import opened
 from memory.searches import release_lease, take_lease
@@ -41,14 +38,13 @@ class TinySearch:
     executor: Any = field(default_factory=inprocess.InProcessExecutor)
     stop: Event = field(default_factory=Event)
     search: int = 0
-    model: BaseChatModel | None = None
-    finish_reasons: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         given = {**TINY, "db": self.folder / "diffnas.db", "out": self.folder / "runs", **self.options}
         self.plan: Plan = plan(resolve(given).config)
         with opened(self.plan.config.db) as db:
             self.search = open_search(db, self.plan)
+        self.make_context = context_maker(self.search, self.plan, self.executor, self.stop, self.report)
 
     @property
     def db(self) -> Path:
@@ -62,46 +58,14 @@ class TinySearch:
         return [found for found in self.events if found["event"] == event]
 
     def context(self, round_number: int = 1, proposer: str = "test") -> SearchContext:
-        config = self.plan.config
-        return SearchContext(
-            db_path=config.db,
-            search=self.search,
-            round_number=round_number,
-            proposer=proposer,
-            space=config.search_space,
-            budget_macs=config.budget,
-            convention=config.count,
-            protocol=self.plan.protocol,
-            seed=config.seed,
-            out=config.out,
-            executor=self.executor,
-            report=self.report,
-            finish_reasons=self.finish_reasons,
-            stop=self.stop,
-        )
+        return self.make_context(round_number, proposer)
 
     def run(self) -> Reason:
         """Play the search to its end, or to where it is interrupted."""
-        config = self.plan.config
-        model = self.model or make_model(
-            config.llm, base_url=config.base_url, timeout_seconds=config.llm_timeout_seconds, seed=config.seed
-        )
         with opened(self.db) as db:
             lease = take_lease(db, self.search)
-        loop = Loop(
-            search=self.search,
-            lease=lease,
-            rounds=config.rounds,
-            baseline=self.plan.baseline,
-            proposer=LLMProposer(
-                model, config.llm, config.base_url, config.rounds, config.llm_retries, config.llm_retry_seconds
-            ),
-            proposer_name=config.llm,
-            make_context=self.context,
-            report=self.report,
-        )
         try:
-            return loop.run()
+            return make_loop(self.search, lease, self.plan, self.make_context, self.report).run()
         finally:
             with opened(self.db) as db:
                 release_lease(db, self.search, lease)
@@ -110,6 +74,3 @@ class TinySearch:
         """Rows of the memory."""
         with opened(self.db, read_only=True) as db:
             return [dict(row) for row in db.conn.execute(statement, values)]
-
-
-Make = Callable[..., TinySearch]

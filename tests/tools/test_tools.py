@@ -213,6 +213,6 @@ class TestQueryMemory:
 def test_finish_search_is_refused_before_a_first_try_and_then_noted(search: TinySearch, played: TinySearch) -> None:
     with pytest.raises(Refused, match="Only the baseline has been tried"):
         finish(search.context(), "Bored.")
-    assert search.finish_reasons == []
+    assert search.context().finish_reasons == []
     finish(played.context(), "Nothing helps.")
-    assert played.finish_reasons == ["Nothing helps."]
+    assert played.context().finish_reasons == ["Nothing helps."]
