@@ -16,7 +16,7 @@ from diffusion.cost import cost, costs
 from diffusion.data import DataCard, prepare_images
 from diffusion.errors import UserError
 from diffusion.networks import score_network
-from diffusion.settings import Protocol, ScoreProtocol, Settings
+from diffusion.settings import Protocol, ScoreProtocol, Settings, check_sampling_steps
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.searches import check_name, create_search
@@ -73,6 +73,7 @@ def _planned(config: RunConfig, card: DataCard) -> Plan:
     )
     if config.batch_size > card.train_count:
         raise UserError(f"--batch-size {config.batch_size}: the data set has only {card.train_count} training images")
+    check_sampling_steps(config.diffusion_steps, config.sampling_steps)
     baseline, notes = affordable_baseline(config, settings)
     network = score_network(config.feature_network)
     protocol = Protocol(

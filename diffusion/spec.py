@@ -93,8 +93,8 @@ def _fields(value: object) -> object:
     if value.lstrip().startswith("{"):
         try:
             return json.loads(value)
-        except json.JSONDecodeError as error:
-            raise UserError(f"'{value}' is not a spec: its JSON is broken ({error.msg})") from None
+        except (ValueError, RecursionError) as error:  # also a number of 5,000 digits, a thousand brackets
+            raise UserError(f"'{value}' is not a spec: its JSON is broken ({error})") from None
     match = SPEC_TEXT.fullmatch(value.strip())
     if not match:
         raise UserError(f"'{value}' is not a spec; write it like b128-n2-m1.2.2.2-a0100")

@@ -33,13 +33,14 @@ class Run:
         import torch
         from accelerate import Accelerator
 
-        torch.set_num_threads(job.threads)
         self.job, self.lines = job, lines
+        found = newest_checkpoint(job.run_folder)
+        torch.set_num_threads(found.job.threads if found else job.threads)  # another number gives other last bits
         images = open_images(job.data_folder, job.data_fingerprint).train
         self.trainer = Trainer(job, images, Accelerator())
         self.loss = math.nan
         self.seconds_before = 0.0
-        if found := newest_checkpoint(job.run_folder):
+        if found:
             self.trainer.restore(dict(found.tensors), found.step)
             self.seconds_before = found.seconds
         self.first_step, self.started = self.trainer.step, time.monotonic()

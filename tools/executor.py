@@ -21,6 +21,7 @@ from memory.redaction import is_secret_name, redact
 from tools.errors import Interrupted, JobFailed
 
 STOP_POLL_SECONDS = 0.2
+SPIN_COUNT = "1000"  # idle threads soon sleep: 1.1 times slower alone, 38 times faster beside others (docs/log.md)
 STDERR_LINES = 20  # enough of a traceback to name the reason
 
 OnProgress = Callable[[dict[str, Any]], None]
@@ -131,9 +132,13 @@ def read_lines(stream: IO[str], on_progress: OnProgress) -> dict[str, Any]:
 def child_environment(threads: str) -> dict[str, str]:
     """The environment without secrets, with the thread count that the cores allow."""
     kept = {name: value for name, value in os.environ.items() if not is_secret_name(name)}
-    return kept | {
-        "OMP_NUM_THREADS": threads,
-        "PYTHONSAFEPATH": "1",  # a file named like ours in the user's folder is not imported
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "DISABLE_TELEMETRY": "1",
-    }
+    return (
+        {"GOMP_SPINCOUNT": SPIN_COUNT}
+        | kept
+        | {
+            "OMP_NUM_THREADS": threads,
+            "PYTHONSAFEPATH": "1",  # a file named like ours in the user's folder is not imported
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "DISABLE_TELEMETRY": "1",
+        }
+    )

@@ -27,8 +27,9 @@ Work = Callable[[str, Lines, Stop], bool]
 
 
 @pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A child takes over the signals and the threads of its process."""
+    monkeypatch.setattr("diffusion.child.die_with_parent", lambda: None)
     numbers = (signal.SIGTERM, signal.SIGINT)
     handlers, threads = [signal.getsignal(number) for number in numbers], torch.get_num_threads()
     yield

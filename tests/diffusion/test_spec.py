@@ -1,3 +1,4 @@
+import json
 import random
 import subprocess
 import sys
@@ -51,6 +52,15 @@ class TestSpec:
         }
         assert UNetSpec.parse(value) == DDPM
         assert DDPM.model_dump(mode="json") == value
+        assert UNetSpec.parse(json.dumps(value)) == DDPM
+
+    @pytest.mark.parametrize(
+        "text",
+        ["{", '{"base_channel":}', '{"base_channel":' + "9" * 5000 + "}", '{"a":' * 100_000],
+        ids=["cut", "empty", "long", "deep"],
+    )
+    def test_broken_json_is_said_to_be_broken(self, text: str) -> None:
+        assert " is not a spec: its JSON is broken (" in refusal(text)
 
     def test_the_row_has_the_ten_numbers_in_the_order_of_the_parameters(self) -> None:
         assert dict(zip(PARAMETERS, DDPM.row, strict=True)) == {
@@ -110,6 +120,7 @@ class TestSpec:
             "B128-N2-M1.2.2.2-A0100",
             f"b{'9' * 5000}-n2-m1.2.2.2-a0100",
         ],
+        ids=lambda text: text[:24],
     )
     def test_other_text_is_answered_with_an_example(self, text: str) -> None:
         assert refusal(text).endswith(" is not a spec; write it like b128-n2-m1.2.2.2-a0100")

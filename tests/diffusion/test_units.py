@@ -26,7 +26,7 @@ def test_a_size_is_the_whole_number_that_it_says(text: str | int | float, value:
     assert parse_size(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "6.06X", "G", "-5M", "0", "0.4", "1e9", "6,06G", "6.06GB", "nan", "9" * 400])
+@pytest.mark.parametrize("text", ["", "6.06X", "G", "-5M", "0", "0.4", "1e9", "6,06G", "6.06GB", "nan", "9" * 30])
 def test_other_text_is_one_sentence_that_starts_with_it(text: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_size(text)

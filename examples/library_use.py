@@ -1,0 +1,43 @@
+"""`diffusion` on its own: the cost of a spec, the network that it becomes, and images from that network.
+
+The network is untrained, so its images are noise: the point is which functions there are and what they take. Where
+training and scoring begin stands in `diffusion.train` and `diffusion.evaluate`.
+"""
+
+import tempfile
+from pathlib import Path
+
+from diffusion.cost import cost
+from diffusion.sample import ddim_sample, save_grid
+from diffusion.settings import Settings
+from diffusion.spec import SPACES, UNetSpec
+from diffusion.unet import build_unet
+from diffusion.units import format_size
+
+
+def main() -> None:
+    spec = UNetSpec.parse("b16-n1-m1.2.2.2-a0100")
+    settings = Settings(dataset="digits", resolution=8, channels=1)
+
+    found = cost(spec, settings.family, settings.resolution, settings.channels)
+    print(f"{spec}: {found.params:,} params, {format_size(found.macs.paper)} MACs, with attention's products "
+          f"{format_size(found.macs.total)}")  # fmt: skip
+
+    cheaper = [
+        near
+        for near in SPACES["digits-8"].neighbours(spec)
+        if cost(near, settings.family, settings.resolution, settings.channels).macs.paper < found.macs.paper
+    ]
+    print(f"one step away and cheaper: {', '.join(map(str, cheaper))}")
+
+    model = build_unet(spec, settings)
+    print(f"built: {sum(parameter.numel() for parameter in model.parameters()):,} params")
+
+    images = ddim_sample(model, settings, diffusion_steps=400, sampling_steps=4, num_images=20, seed=0)  # (20, 1, 8, 8)
+    path = Path(tempfile.mkdtemp(prefix="diffnas-")) / "grid.png"
+    save_grid(images, path)
+    print(f"images: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,423 @@
+"""What is written about the program is true of it: commands, options, events, shapes, tables, tools, links, examples.
+
+Each page keeps its facts in tables whose first column holds a name in backticks; the names there and the names in the
+code are the same set, so that neither an option without a word about it nor a word about nothing passes.
+"""
+
+import ast
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer
+from model_server import Say, serve
+from searches import TinySearch
+
+from agent.backends import PROVIDERS
+from agent.cli import app, main
+from agent.config import PREFIX, RunConfig, resolve
+from agent.drive import BY_LIMIT, INTERRUPTED
+from agent.dry_run import estimate
+from agent.loop import Reason
+from agent.proposer import TOOLS
+from agent.views import search_status, spec_costs
+from diffusion.spec import SPACES
+from memory.connection import opened
+from memory.ledger import Ledger
+from memory.queries import failures, show_trial, top_records
+from memory.sql import read_only_sql
+from tools.count_flops import CountResult
+from tools.errors import JobFailed
+from tools.evaluate_fid import ScoreResult
+from tools.query_memory import Question
+from tools.train_ract import TrainResult
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
+CODE = sorted(path for package in ("agent", "memory", "tools") for path in (ROOT / package).glob("*.py"))
+DRIVEN_FROM = "agent/drive.py"  # `search.started` is said there, before the loop begins
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+FIRST_CELL = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
+ENVELOPE = {"event", "time", "search"}
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def fences(text: str, language: str) -> list[str]:
+    return [body for kind, body in FENCE.findall(text) if kind == language]
+
+
+def sections(text: str) -> dict[str, str]:
+    """The text under each heading, up to the next heading of any level; headings without their backticks."""
+    plain = FENCE.sub("", text)
+    parts = HEADING.split(plain)
+    return {title.replace("`", ""): body for title, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def names(body: str) -> list[str]:
+    """The names in the first column of every table in a text."""
+    return FIRST_CELL.findall(body)
+
+
+def tables(body: str) -> dict[str, list[str]]:
+    """The names in the first column of each table, by the heading of that column."""
+    found: dict[str, list[str]] = {}
+    for block in re.findall(r"(?:^\|.*\n)+", body + "\n", re.MULTILINE):
+        found[block.split("|")[1].strip()] = names(block)
+    return found
+
+
+def anchor(heading: str) -> str:
+    """The fragment that a heading is reached by, as code hosts make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
+    """A baseline, and two rounds in which the model only talks: the fallback's first trial fails, its second is scored."""
+    with serve(lambda messages: Say("I would make it wider.")) as server:
+        options = {"rounds": 2, "name": "first", "llm": "openai:scripted", "base_url": server.url}
+        found = TinySearch(tmp_path_factory.mktemp("docs"), options)
+        train: Callable[..., Any] = found.executor.train
+
+        def second_fails(job: Any, on_progress: Any) -> Any:
+            done = train(job, on_progress)
+            if len(found.executor.trained) == 2:
+                raise JobFailed("the loss is nan at step 1")
+            return done
+
+        found.executor.train = second_fails
+        found.run()
+    return found
+
+
+class TestCommandLine:
+    def commands(self) -> dict[str, Any]:
+        """Every command by its whole name."""
+        group: Any = typer.main.get_command(app)
+        found = {}
+        for name, command in group.commands.items():
+            found[name] = command
+            found |= {f"{name} {sub}": inner for sub, inner in getattr(command, "commands", {}).items()}
+        return found
+
+    def parameters(self, command: Any) -> set[str]:
+        """What a command takes, as it is typed: long options, and arguments by their metavar."""
+        found = set()
+        for parameter in command.params:
+            options = [text for text in parameter.opts if text.startswith("--")]
+            found.add(options[0] if options else parameter.metavar.strip("[]"))
+        return found - {"--help"}
+
+    def test_every_command_is_documented_and_every_documented_one_exists(self) -> None:
+        documented = {title.removeprefix("diffnas-agent ") for title in sections(page("docs/cli.md"))}
+        assert {title for title in documented if title[0].islower()} == set(self.commands())
+
+    def test_every_option_and_argument_is_documented_and_nothing_else(self) -> None:
+        text = sections(page("docs/cli.md"))
+        for name, command in self.commands().items():
+            documented = {cell.split()[0] for cell in names(text[f"diffnas-agent {name}"])}
+            assert documented == self.parameters(command), name
+
+    def test_exit_codes(self) -> None:
+        documented = names(sections(page("docs/cli.md"))["Exit codes"])
+        assert documented == ["0", "1", "2", str(BY_LIMIT), str(INTERRUPTED)]
+
+    @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+    def test_every_command_that_a_page_shows_can_be_typed(self, path: Path) -> None:
+        commands = self.commands()
+        for line in shown_commands(path.read_text(encoding="utf-8")):
+            words = shlex.split(line, comments=True)[1:]
+            name = " ".join(words[:2]) if words[0] == "memory" and len(words) > 1 else words[0]
+            if not name.startswith("-"):
+                typed = {word.partition("=")[0] for word in words if word.startswith("--")}
+                assert typed <= self.parameters(commands[name]) | {"--help"}, line
+
+
+def shown_commands(text: str) -> Iterator[str]:
+    """Lines of code that call the program."""
+    for language in ("sh", "console"):
+        for body in fences(text, language):
+            for line in body.splitlines():
+                if line.removeprefix("$ ").startswith("diffnas-agent "):
+                    yield line.removeprefix("$ ")
+
+
+def counted_commands() -> list[tuple[str, str]]:
+    """(command, what the page says it prints) of every ``console`` fence that calls ``flops``."""
+    found = []
+    for path in PAGES:
+        for body in fences(path.read_text(encoding="utf-8"), "console"):
+            command, _, output = body.partition("\n")
+            assert command.startswith("$ diffnas-agent flops "), f"{path.name}: {command} is not compared; use sh"
+            found.append((command.removeprefix("$ "), output))
+    return found
+
+
+@pytest.mark.parametrize(("command", "output"), counted_commands(), ids=lambda text: text.splitlines()[0][:70])
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+def test_a_shown_count_is_what_the_program_prints(
+    command: str, output: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == output.splitlines()
+
+
+class TestEvents:
+    def said(self) -> dict[str, str]:
+        """Every event that the code reports, with the file that does."""
+        found = {}
+        for path in CODE:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "report" and node.args:
+                    event = node.args[0]
+                    assert isinstance(event, ast.Constant) or path.name == "reporters.py", f"{path}: {node.lineno}"
+                    if isinstance(event, ast.Constant):
+                        found[event.value] = str(path.relative_to(ROOT))
+        return found
+
+    def documented(self) -> dict[str, set[str]]:
+        """Each event with its fields."""
+        text = page("docs/json.md").partition("## Events of")[2].partition("\n## ")[0]
+        return {title: set(names(body)) for title, body in sections(text).items()}
+
+    def test_every_event_is_documented_and_every_documented_one_is_said(self) -> None:
+        assert set(self.documented()) == set(self.said())
+
+    def test_the_fields_of_an_event_are_the_documented_ones(self, search: TinySearch) -> None:
+        documented = self.documented()
+        driven = {event for event, path in self.said().items() if path == DRIVEN_FROM}
+        assert {event["event"] for event in search.events} == set(documented) - driven
+        for event in search.events:
+            assert set(event) - ENVELOPE == documented[event["event"]], event["event"]
+
+    def test_the_fields_of_an_event_said_before_the_loop_are_the_documented_ones(self) -> None:
+        for node in ast.walk(ast.parse(page(DRIVEN_FROM))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "report":
+                (event,) = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+                assert {word.arg for word in node.keywords} == self.documented()[event]
+
+    def test_the_envelope(self) -> None:
+        section = sections(page("docs/json.md"))["Events of run --json and resume --json"]
+        assert set(names(section)) == ENVELOPE
+
+    def test_the_reasons_for_which_a_search_ends(self) -> None:
+        row = next(line for line in page("docs/json.md").splitlines() if line.startswith("| `reason` | `rounds`"))
+        assert set(re.findall(r"`(\w+)`", row)) - {"reason"} == set(get_args(Reason))
+
+
+class TestShapes:
+    def documented(self, title: str) -> set[str]:
+        return set(names(sections(page("docs/json.md"))[title]))
+
+    def test_flops(self) -> None:
+        plain = spec_costs("b8-n1-m1.1.1.1-a0000", "ddpm", 8, 1, verify=False)
+        assert self.documented("flops --json") == set(plain) | {"verified"}
+        stage = next(line for line in page("docs/json.md").splitlines() if line.startswith("| `stages`"))
+        assert {f"`{name}`" for name in plain["stages"][0]} <= set(re.findall(r"`\w+`", stage))
+
+    def test_dry_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        found = estimate(resolve({}))
+        assert self.documented("run --dry-run --json") == set(found)
+        row = next(line for line in page("docs/json.md").splitlines() if line.startswith("| `cost`"))
+        assert set(re.findall(r"`(\w+)`", row)) - {"cost"} == set(found["cost"])
+
+    def test_status(self, search: TinySearch) -> None:
+        with opened(search.db, read_only=True) as db:
+            found = search_status(db, None)
+        assert self.documented("status --json") == set(found)
+        row = next(line for line in page("docs/json.md").splitlines() if line.startswith("| `trials` | how many"))
+        assert set(re.findall(r"`(\w+)`", row)) - {"trials"} == set(found["trials"])
+
+    def test_memory(self, search: TinySearch) -> None:
+        with opened(search.db, read_only=True) as db:
+            top, failed, shown = top_records(db)[0], failures(db, search.search), show_trial(db, 1)
+        assert self.documented("memory top --json") == set(top)
+        assert {row["kind"] for row in failed} == {"failed", "refused"}
+        assert all(self.documented("memory failures --json") == set(row) for row in failed)
+        assert self.documented("memory show --json") == set(shown) - set(top)
+
+    def test_ledger(self) -> None:
+        assert self.documented("Ledger") == set(Ledger.model_fields)
+
+
+class TestMemory:
+    def test_every_table_and_view_is_documented_and_nothing_else(self, search: TinySearch) -> None:
+        text = sections(page("docs/memory.md"))
+        rows = search.rows("SELECT type, name FROM sqlite_master WHERE type IN ('table', 'view')")
+        kept = {row["name"] for row in rows if row["type"] == "table"} - {"_sqlite_migrations", "sqlite_sequence"}
+        assert set(names(text["Tables"])) == kept
+        assert {row["name"] for row in rows if row["type"] == "view"} == {"results", "all_results"} <= set(text)
+
+    def test_every_column_of_the_views_is_documented_and_nothing_else(self, search: TinySearch) -> None:
+        documented = names(sections(page("docs/memory.md"))["results"])
+        for view in ("results", "all_results"):
+            assert [row["name"] for row in search.rows(f"SELECT name FROM pragma_table_info('{view}')")] == documented
+
+    @pytest.mark.parametrize("statement", fences(page("docs/memory.md"), "sql"))
+    def test_a_shown_statement_runs(self, search: TinySearch, statement: str) -> None:
+        assert read_only_sql(search.db, statement)
+
+    def test_the_statements_that_other_pages_show_run(self, search: TinySearch) -> None:
+        shown = [shlex.split(line)[3] for path in PAGES for line in shown_commands(path.read_text()) if " sql " in line]
+        assert shown
+        for statement in shown:
+            assert read_only_sql(search.db, statement)
+
+    def test_the_kinds_of_refusals_are_those_of_the_code(self) -> None:
+        documented = set(names(sections(page("docs/memory.md"))["Refusals"]))
+        gates, middleware = page("tools/gates.py"), page("agent/middleware.py")
+        assert set(re.findall(r'Refused\(\s*"(\w+)"', gates)) <= documented
+        assert {kind for kind in documented if f'"{kind}"' in gates + middleware} == documented
+
+
+RESULTS = {"count_flops": CountResult, "train_ract": TrainResult, "evaluate_fid": ScoreResult}
+
+
+class TestTools:
+    def test_every_tool_is_documented_and_nothing_else(self) -> None:
+        titles = [title for title in sections(page("docs/tools.md")) if title.islower()]
+        assert titles == [tool.name for tool in TOOLS]
+
+    @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+    def test_every_argument_and_result_is_documented_and_nothing_else(self, tool: Any) -> None:
+        found = tables(sections(page("docs/tools.md"))[tool.name])
+        assert found["argument"] == list(tool.tool_call_schema.model_json_schema()["properties"])
+        result = RESULTS.get(tool.name)
+        assert found.get("result") == (list(result.model_fields) if result else None)
+
+    def test_the_questions(self) -> None:
+        found = tables(sections(page("docs/tools.md"))["query_memory"])
+        assert found["question"] == list(get_args(Question))
+
+
+class TestSettings:
+    """Rows, defaults and presets are compared in tests/agent/test_config.py."""
+
+    def test_every_variable_that_a_page_names_exists(self) -> None:
+        settings = {PREFIX + name.upper() for name in RunConfig.model_fields}
+        keys = {provider.key for provider in PROVIDERS.values() if provider.key}
+        for path in PAGES:
+            text = path.read_text(encoding="utf-8")
+            assert set(re.findall(r"\bDIFFNAS_[A-Z_]+\b", text)) <= settings, path.name
+            assert set(re.findall(r"\b[A-Z]+_API_KEY\b", text)) <= keys, path.name
+        assert all(key in page("docs/configuration.md") for key in keys)
+
+    def test_the_search_spaces(self) -> None:
+        text = sections(page("docs/configuration.md"))["Search spaces"]
+        assert names(text) == list(SPACES)
+        for name, space in SPACES.items():
+            row = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))
+            chosen = (space.base_channel, space.num_blocks, space.channel_mult, map(int, space.attn))
+            cells = [", ".join(map(str, values)) for values in chosen]
+            assert [cell.strip() for cell in row.strip("|").split("|")][1:] == [*cells, f"{space.size:,}"]
+
+    def test_a_shown_toml_file_is_one_that_can_be_used(self) -> None:
+        for body in fences(page("docs/configuration.md"), "toml"):
+            assert set(tomllib.loads(body)) <= set(RunConfig.model_fields)
+
+
+class TestPages:
+    @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+    def test_links_between_pages_resolve(self, path: Path) -> None:
+        for target in LINK.findall(FENCE.sub("", path.read_text(encoding="utf-8"))):
+            if "://" in target:
+                continue
+            file, _, fragment = target.partition("#")
+            place = path.parent / file if file else path
+            assert place.exists(), target
+            if fragment:
+                headings = HEADING.findall(FENCE.sub("", place.read_text(encoding="utf-8")))
+                assert fragment in map(anchor, headings), target
+
+    def test_the_readme_leads_to_every_page(self) -> None:
+        linked = {target.partition("#")[0] for target in LINK.findall(page("README.md"))}
+        assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= linked
+
+    def test_the_readme_maps_every_folder(self) -> None:
+        tracked = {"agent", "tools", "memory", "diffusion", "prompts", "tests", "benchmarks", "docs", "examples"}
+        assert set(names(sections(page("README.md"))["Map"])) == {f"{folder}/" for folder in tracked}
+        assert {path.parent.name for path in ROOT.glob("*/__init__.py")} <= tracked
+
+    def test_one_command_checks_everything(self) -> None:
+        assert "make test" in page("README.md").split("```sh")[1].split("```")[0]
+        assert "```\nmake test\n```" in page("CONTRIBUTING.md")
+        assert "make test" in [line.strip() for line in page(".ci/run").splitlines()]
+        assert re.search(r"^test:", page("Makefile"), re.MULTILINE)
+
+    @pytest.mark.parametrize("path", [*PAGES, ROOT / ".env.example"], ids=lambda path: str(path.relative_to(ROOT)))
+    def test_a_page_names_no_folder_of_somebodys_machine(self, path: Path) -> None:
+        assert not re.findall(r"(?:/home|/root|/work|/tmp|/Users)/\w+", path.read_text(encoding="utf-8"))
+
+
+class TestExamples:
+    def test_the_examples_are_listed(self) -> None:
+        files = {path.name for path in (ROOT / "examples").iterdir() if path.is_file()}
+        assert set(LINK.findall(page("examples/README.md"))) == files - {"README.md"}
+
+    def test_the_library_is_used_alone(self, capsys: pytest.CaptureFixture[str]) -> None:
+        runpy.run_path(str(ROOT / "examples" / "library_use.py"), run_name="__main__")
+        said = capsys.readouterr().out.splitlines()
+        assert said[0].startswith("b16-n1-m1.2.2.2-a0100: 383,505 params, 4.04M MACs")
+        assert said[2] == "built: 383,505 params"
+        assert Path(said[3].removeprefix("images: ")).read_bytes()[:4] == b"\x89PNG"
+
+    def test_a_search_runs_against_the_loopback_server(self, tmp_path: Path) -> None:
+        example = runpy.run_path(str(ROOT / "examples" / "loopback_server.py"))
+        server = example["make_server"]()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+            found = TinySearch(tmp_path, {"llm": "openai:scripted", "base_url": url, "rounds": 2})
+            assert found.run() == "rounds"
+        finally:
+            server.shutdown()
+            server.server_close()
+        assert found.executor.trained[1:] == example["SPECS"][:2]
+        assert not found.of("trial.refused")
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(600)
+    def test_the_script_plays_a_whole_search(self) -> None:
+        script = ROOT / "examples" / "openai_compatible.sh"
+        done = subprocess.run([script], capture_output=True, text=True, check=True)
+        assert "Proposed by: openai:scripted 2, baseline 1." in done.stdout
+
+    def test_the_script_types_options_that_exist(self) -> None:
+        script = page("examples/openai_compatible.sh").replace("\\\n", " ")
+        commands = TestCommandLine().commands()
+        (line,) = [line for line in script.splitlines() if line.startswith("diffnas-agent run ")]
+        assert set(re.findall(r"(--[a-z-]+)", line)) <= TestCommandLine().parameters(commands["run"])
+        subprocess.run(["bash", "-n", "examples/openai_compatible.sh"], cwd=ROOT, check=True)
+
+
+def test_an_anchor_is_made_as_code_hosts_make_it() -> None:
+    assert anchor("`run --dry-run --json`") == "run---dry-run---json"
+    assert anchor("Two ways to count") == "two-ways-to-count"
+
+
+def test_the_parsers_of_this_file_find_what_is_planted() -> None:
+    text = (
+        "# A\n| event | x |\n| --- | --- |\n| `one` | 1 |\n## `b c`\n```sh\n# no heading\ndiffnas-agent list # a\n```\n"
+    )
+    assert sections(text).keys() == {"A", "b c"}
+    assert tables(sections(text)["A"]) == {"event": ["one"]}
+    assert list(shown_commands(text)) == ["diffnas-agent list # a"]
