@@ -237,10 +237,9 @@ def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConf
         name = str(first["loc"][0])
         cause = (first.get("ctx") or {}).get("error")
         if isinstance(cause, UserError):
-            raise UserError(f"{option_name(name)}: {cause}") from None
-        shown = f"{option_name(name)} {first['input']}" if name in values else option_name(name)
-        where = sources.get(name, "built-in")
-        raise UserError(f"{shown} ({where}): {first['msg'][0].lower()}{first['msg'][1:]}") from None
+            raise UserError(f"{typed_name(name, sources)}: {cause}") from None
+        shown = f"{typed_name(name, sources)} {values.get(name, first['input'])}"
+        raise UserError(f"{shown}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
     if config.space not in SPACES:
         raise UserError(f"--space '{config.space}' does not exist; there are {', '.join(SPACES)}")
     if config.searcher not in SEARCHERS:
@@ -257,6 +256,11 @@ def strategy_of(config: RunConfig) -> Strategy:
     return Strategy(**{name: getattr(config, name) for name in Strategy.model_fields})
 
 
-def option_name(field: str) -> str:
-    """``train_steps`` as people type it: an option of its own, or a setting."""
+def typed_name(field: str, sources: Mapping[str, str]) -> str:
+    """A setting as it was typed where its value came from."""
+    source = sources.get(field, "option")
+    if source in (".env", "environment"):
+        return PREFIX + field.upper()
+    if source != "option":
+        return f"{field} ({'settings file' if source == 'file' else source})"
     return "--" + field.replace("_", "-") if field in OWN_OPTION else f"--set {field}"

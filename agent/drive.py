@@ -21,7 +21,7 @@ from agent.middleware import BackendError
 from agent.proposer import LLMProposer
 from agent.reporters import JsonLines, Lines, Report, both
 from agent.search import Plan
-from agent.tables import ledger_line, print_trials, score
+from agent.tables import ledger_line, print_trials, say, score
 from diffusion.errors import UserError
 from diffusion.units import format_size
 from memory.connection import opened
@@ -48,8 +48,9 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
     report: Report = both(JsonLines(search), Lines(console)) if as_json else Lines(console)
     stop = Event()
     executor = LocalExecutor(stop)
+    go_on = f"diffnas-agent resume {name}{_db_option(config.db)}"
     try:
-        with interruptible(stop, executor, console, name), heartbeat(config.db, search, lease):
+        with interruptible(stop, executor, console, go_on), heartbeat(config.db, search, lease):
             report("search.started", name=name, settings=config.model_dump(mode="json"), proposer=config.llm)
             make_context = context_maker(search, planned, executor, stop, report)
             reason = make_loop(search, lease, planned, make_context, report).run()
@@ -57,8 +58,7 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
         with opened(config.db) as db:
             set_state(db, search, "interrupted", str(error))
         raise UserError(
-            f"'{config.llm}' refuses every call ({error}); check the key and the model's name, then "
-            f"`diffnas-agent resume {name}{_db_option(config.db)}`"
+            f"'{config.llm}' refuses every call ({error}); check the key and the model's name, then `{go_on}`"
         ) from error
     finally:
         with opened(config.db) as db:
@@ -69,9 +69,7 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
             "failures": "stopped: too many trials failed in a row",
             "backend": "stopped: the backend does not answer",
         }
-        console.print(
-            f"{why.get(reason, 'interrupted')}; go on with: diffnas-agent resume {name}{_db_option(config.db)}"
-        )
+        say(console, f"{why.get(reason, 'interrupted')}; go on with: {go_on}")
         return BY_LIMIT if reason in LIMITS else INTERRUPTED
     return 0
 
@@ -141,25 +139,26 @@ def announce(console: Console, name: str, planned: Plan) -> None:
     """Who is in charge, then what is searched under which limit."""
     config, score_protocol = planned.config, planned.protocol.score
     if config.llm == OFFLINE:
-        console.print(
-            "No language model is in charge: the offline backend proposes local changes (choose one with --llm)."
+        say(
+            console,
+            "No language model is in charge: the offline backend proposes local changes (choose one with --llm).",
         )
     else:
-        console.print(f"{config.llm} proposes" + (f" at {config.base_url}" if config.base_url else "") + ".")
+        say(console, f"{config.llm} proposes" + (f" at {config.base_url}" if config.base_url else "") + ".")
     settings = planned.protocol.settings
-    console.print(
+    say(
+        console,
         f"Search {name}: {settings.dataset} {settings.resolution}×{settings.resolution}, at most "
         f"{format_size(config.budget)} MACs ({config.count}) of {config.search_space.size:,} specs, baseline and "
         f"{config.rounds} rounds of {config.train_steps} steps.",
-        soft_wrap=True,
     )
-    console.print(
+    say(
+        console,
         f"Scores: {score_protocol.metric}, {score_protocol.num_images} images in {score_protocol.sampling_steps} "
         f"{score_protocol.sampler.upper()} steps; protocol {planned.protocol.fingerprint}. Lower is better.",
-        soft_wrap=True,
     )
     for note in planned.notes:
-        console.print(f"Note: {note}.", soft_wrap=True)
+        say(console, f"Note: {note}.")
 
 
 def summary(console: Console, db_path: Path, search: int) -> None:
@@ -168,21 +167,21 @@ def summary(console: Console, db_path: Path, search: int) -> None:
         ranking = best(db, search, limit=None)
         counts, shares, ledger = search_counts(db, search), proposer_shares(db, search), totals(db, search)
         grid = _grid(show_trial(db, ranking[0]["trial"])) if ranking else None
-    console.print()
+    console.line()
     if ranking:
         print_trials(console, ranking)
-        console.print(f"{ranking[0]['metric']}, lower is better; protocol {ranking[0]['protocol']}")
+        say(console, f"{ranking[0]['metric']}, lower is better; protocol {ranking[0]['protocol']}")
         _print_best(console, ranking)
     else:
-        console.print("No trial has a score yet.")
+        say(console, "No trial has a score yet.")
     proposed = ", ".join(f"{proposer} {count}" for proposer, count in shares.items())
-    console.print(
-        f"Trials: {counts['scored']} scored, {counts['failed']} failed; {counts['refused']} proposals refused."
+    say(
+        console, f"Trials: {counts['scored']} scored, {counts['failed']} failed; {counts['refused']} proposals refused."
     )
-    console.print(f"Proposed by: {proposed or 'nobody yet'}.")
-    console.print(f"Used: {ledger_line(ledger.model_dump())}.", soft_wrap=True)
+    say(console, f"Proposed by: {proposed or 'nobody yet'}.")
+    say(console, f"Used: {ledger_line(ledger.model_dump())}.")
     if grid:
-        console.print(f"Images of the best: {grid}", soft_wrap=True)
+        say(console, f"Images of the best: {grid}")
 
 
 def _print_best(console: Console, ranking: list[dict[str, Any]]) -> None:
@@ -193,7 +192,7 @@ def _print_best(console: Console, ranking: list[dict[str, Any]]) -> None:
         text += f", the baseline has {score(baseline['rfid'])}"
     elif baseline:
         text += ", the baseline: nothing that was tried beat it"
-    console.print(f"\n{text}. One training each: differences may be noise (verdicts: unmeasured).", soft_wrap=True)
+    say(console, f"\n{text}. One training each: differences may be noise (verdicts: unmeasured).")
 
 
 def _grid(shown: dict[str, Any]) -> str | None:
@@ -206,16 +205,16 @@ def _grid(shown: dict[str, Any]) -> str | None:
 
 
 @contextmanager
-def interruptible(stop: Event, executor: LocalExecutor, console: Console, name: str) -> Iterator[None]:
+def interruptible(stop: Event, executor: LocalExecutor, console: Console, go_on: str) -> Iterator[None]:
     """Ctrl-C once: save and stop. Twice: at once; still nothing finished is lost."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             executor.kill()
-            print(f"\ninterrupted; go on with: diffnas-agent resume {name}", file=sys.stderr, flush=True)
+            print(f"\ninterrupted; go on with: {go_on}", file=sys.stderr, flush=True)
             os._exit(INTERRUPTED)
         stop.set()
-        console.print("\nStopping after the current step; press Ctrl-C again to stop at once.")
+        say(console, "\nStopping after the current step; press Ctrl-C again to stop at once.")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from agent.config import Resolved
 from agent.search import Plan, plan
-from agent.tables import print_table
+from agent.tables import print_table, say
 from diffusion.cost import cost
 from diffusion.units import format_size
+from memory.connection import check_memory
 
 BACKWARD_FACTOR = 3  # forward plus twice as much for the backward pass
 
@@ -21,6 +22,7 @@ BACKWARD_FACTOR = 3  # forward plus twice as much for the backward pass
 def estimate(resolved: Resolved) -> dict[str, Any]:
     """Settings, sources, baseline and MACs of the whole search; the data are checked in a folder thrown away."""
     config = resolved.config
+    check_memory(config.db)
     with tempfile.TemporaryDirectory() as folder:
         planned = plan(config.model_copy(update={"out": Path(folder)}))
     settings = {
@@ -59,12 +61,12 @@ def print_estimate(console: Console, found: dict[str, Any]) -> None:
     rows = [(name, setting["value"], setting["from"]) for name, setting in found["settings"].items()]
     print_table(console, ("setting", "value", "from"), rows)
     costs = found["cost"]
-    console.print(
+    say(
+        console,
         f"\nBaseline {found['baseline']}: {format_size(costs['baseline_macs'])} MACs an image, "
         f"{format_size(costs['baseline_trial_macs'])} MACs for its training and score; the whole search at most "
         f"{format_size(costs['search_macs_at_most'])} MACs, over {found['space_size']:,} specs.\n"
         f"Scores: {found['metric']}, protocol {found['protocol']}. Nothing was written.",
-        soft_wrap=True,
     )
     for note in found["notes"]:
-        console.print(f"Note: {note}.", soft_wrap=True)
+        say(console, f"Note: {note}.")

@@ -17,7 +17,7 @@ from memory.connection import connect
 from memory.ledger import charge, totals
 from memory.queries import best, search_counts
 from memory.searches import renew_lease, set_state
-from memory.trials import consecutive_failures, rounds_done, trial_in_round
+from memory.trials import rounds_done, trial_in_round
 from tools.context import SearchContext
 from tools.errors import Interrupted
 from tools.evaluate_fid import score_trial
@@ -50,6 +50,7 @@ class Loop:
     make_context: Callable[[int, str], SearchContext]  # (round, proposer) → context
     report: Callable[..., None]
     silent_rounds: int = 0
+    failed_trials: int = 0  # in a row, in this drive: a resume may try again
 
     def run(self) -> Reason:
         """Play the rounds that are left; why it ended."""
@@ -67,8 +68,8 @@ class Loop:
         context = self.make_context(0, self.proposer_name)
         with closing(connect(context.db_path)) as db:
             renew_lease(db, self.search, self.lease)
-            done, failed = rounds_done(db, self.search), consecutive_failures(db, self.search)
-        if failed >= FAILURES_IN_A_ROW:
+            done = rounds_done(db, self.search)
+        if self.failed_trials >= FAILURES_IN_A_ROW:
             return "failures"
         if done >= self.rounds:
             return "rounds"
@@ -101,9 +102,9 @@ class Loop:
             trial = self._proposed(context)
         if trial is None:
             return
-        result = continue_training(context, trial)
-        if result.status != "failed":
-            score_trial(context, trial)
+        trained = continue_training(context, trial).status != "failed"
+        scored = trained and score_trial(context, trial).rfid is not None
+        self.failed_trials = 0 if scored else self.failed_trials + 1
 
     def _proposed(self, context: SearchContext) -> int | None:
         """The trial that the proposer brought about, or the fallback's; None when the search is to end here."""

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from agent.backends import cost_usd
 from agent.offline import OfflineModel
 from memory.connection import connect
+from memory.redaction import redact
 from memory.transcript import record_call
 from memory.trials import refusals_in_round, trial_in_round
 from prompts.render import render
@@ -41,7 +42,8 @@ class BackendError(RuntimeError):
 
     def __init__(self, error: Exception) -> None:
         self.status: int | None = getattr(error, "status_code", None)
-        super().__init__(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        said = redact(" ".join(str(error).split()))  # a server may send the key back
+        super().__init__(f"{type(error).__name__}: {said[:300]}")
 
     @property
     def transient(self) -> bool:
@@ -158,7 +160,11 @@ class KeepGoing(AgentMiddleware[State, SearchContext]):
             sentence = f"{call['name']}: {_said(error)}"
             refuse(_context(request), "arguments", sentence, raw_text=json.dumps(call["args"]))
             return ToolMessage(sentence, tool_call_id=call["id"], name=call["name"], status="error")
-        return handler(request)
+        answer = handler(request)
+        if isinstance(answer, ToolMessage) and answer.status == "error" and call["name"] != "train_ract":
+            # train_ract writes its own refusals, with the spec
+            refuse(_context(request), "tool_refused", answer.text, raw_text=json.dumps(call))
+        return answer
 
 
 class RoundEnd(AgentMiddleware[State, SearchContext]):

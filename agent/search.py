@@ -4,6 +4,7 @@ Nothing is trained in this module, and no model is called.
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def plan(config: RunConfig) -> Plan:
     """
     check(config)
     _check_out(config.out)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the hub's client is imported
     card = prepare_images(config.dataset, config.out / "data", data_dir=config.data_dir, resolution=config.resolution)
     return _planned(config, card)
 

@@ -18,7 +18,7 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
             column,
             justify="right" if column in right.split(",") else "left",
             overflow="fold",
-            no_wrap=column == "spec",  # a spec is copied and pasted
+            no_wrap=column in ("spec", "name", "state"),  # what is copied and pasted stays whole
         )
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
@@ -43,6 +43,11 @@ def print_trials(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         ],
         right="trial,score,MACs paper/total,params",
     )
+
+
+def say(console: Console, text: str) -> None:
+    """One or more lines as they are: not broken, so that commands and paths can be copied, and free of markup."""
+    console.print(text, soft_wrap=True, markup=False)
 
 
 def score(value: float | None) -> str:

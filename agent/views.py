@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from sqlite_utils import Database
 
-from agent.tables import ledger_line, print_table, print_trials, score
+from agent.tables import ledger_line, print_table, print_trials, say, score
 from diffusion.cost import cost
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
@@ -54,39 +54,37 @@ def _status(db: Database, row: SearchRow) -> dict[str, Any]:
 
 def print_status(console: Console, found: dict[str, Any]) -> None:
     """One search in a few lines."""
-    console.print(
-        f"{found['name']} (search {found['search']}): {found['state']}, round {found['round']} of {found['rounds']}"
+    say(
+        console,
+        f"{found['name']} (search {found['search']}): {found['state']}, round {found['round']} of {found['rounds']}",
     )
     for title in ("best", "baseline"):
         if row := found[title]:
             macs = format_size(row["macs"][found["count"]])
-            console.print(
-                f"{title}: trial {row['trial']} {row['spec']}, {row['metric']} {score(row['rfid'])}, {macs} MACs"
+            say(
+                console,
+                f"{title}: trial {row['trial']} {row['spec']}, {row['metric']} {score(row['rfid'])}, {macs} MACs",
             )
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
-    console.print(f"trials: {counts}\nused: {ledger_line(found['ledger'])}", soft_wrap=True)
+    say(console, f"trials: {counts}\nused: {ledger_line(found['ledger'])}")
     if found["state"] == "interrupted":
-        console.print(f"go on with: diffnas-agent resume {found['name']}", soft_wrap=True)
+        say(console, f"go on with: diffnas-agent resume {found['name']}")
 
 
 def print_searches(console: Console, found: list[dict[str, Any]]) -> None:
     """All searches, one a line."""
     rows = [
         (
-            row["search"],
             row["name"],
             row["state"],
             f"{row['round']}/{row['rounds']}",
-            format_size(row["budget_macs"]),
             row["best"]["spec"] if row["best"] else "–",
             score(row["best"]["rfid"]) if row["best"] else "–",
             row["backend"],
-            row["created"][:10],
         )
         for row in found
     ]
-    columns = ("", "name", "state", "round", "budget", "spec", "score", "backend", "created (UTC)")
-    print_table(console, columns, rows, right="round,budget,score")
+    print_table(console, ("name", "state", "round", "spec", "score", "backend"), rows, right="round,score")
 
 
 def spec_costs(text: str, family: str, resolution: int, channels: int, *, verify: bool) -> dict[str, Any]:
@@ -113,10 +111,10 @@ def spec_costs(text: str, family: str, resolution: int, channels: int, *, verify
 
 def print_costs(console: Console, found: dict[str, Any]) -> None:
     """Costs by stage and in all."""
-    console.print(
+    say(
+        console,
         f"{found['spec']} as {found['family']} at {found['resolution']}×{found['resolution']}×{found['channels']}: "
         f"{found['params']:,} params, {found['activation_bytes'] / 2**20:.1f} MiB kept for one image's backward pass",
-        soft_wrap=True,
     )
     whole = found["macs"]["paper"]
     rows = [
@@ -132,26 +130,26 @@ def print_costs(console: Console, found: dict[str, Any]) -> None:
     columns = ("", "size", "channels", "params", "MACs (paper)", "MACs (total)", "share")
     print_table(console, columns, rows, right="channels,params,MACs (paper),MACs (total),share")
     if verified := found.get("verified"):
-        console.print(
+        say(
+            console,
             f"fvcore counts {verified['macs_paper']:,} MACs (paper) and {verified['params']:,} params in the built "
             f"network: a difference of {verified['difference']}.",
-            soft_wrap=True,
         )
 
 
 def print_top(console: Console, found: list[dict[str, Any]]) -> None:
     """Trials in their order, with the protocol that makes them comparable."""
     if not found:
-        console.print("No trial has a score yet.")
+        say(console, "No trial has a score yet.")
         return
     print_trials(console, found)
-    console.print(f"{found[0]['metric']}, lower is better; protocol {found[0]['protocol']}")
+    say(console, f"{found[0]['metric']}, lower is better; protocol {found[0]['protocol']}")
 
 
 def print_failures(console: Console, found: list[dict[str, Any]]) -> None:
     """Failures and refusals with their reasons."""
     if not found:
-        console.print("No trial failed and no proposal was refused.")
+        say(console, "No trial failed and no proposal was refused.")
         return
     rows = [(row["round"], row["kind"], row["spec"] or "–", row["proposer"], row["why"]) for row in found]
     print_table(console, ("round", "", "spec", "proposed by", "why"), rows)
@@ -165,7 +163,7 @@ def print_trial(console: Console, found: dict[str, Any]) -> None:
 def print_rows(console: Console, found: list[dict[str, Any]]) -> None:
     """Rows of a SELECT."""
     if not found:
-        console.print("no rows")
+        say(console, "no rows")
         return
     columns = list(found[0])
     print_table(console, columns, [[_cell(row[name]) for name in columns] for row in found])

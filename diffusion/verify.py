@@ -3,6 +3,7 @@
 Slow (seconds) and with torch; the search itself never needs it.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ PAPER_OPERATORS = ("conv", "linear", "addmm")  # fvcore's names for convolutions
 
 def fvcore_count(spec: UNetSpec, family: Family, resolution: int, channels: int) -> dict[str, int]:
     """Parameters, and MACs of convolutions and linear layers, of the built network in one forward pass on the CPU."""
-    from fvcore.nn import FlopCountAnalysis
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # fvcore scripts its counters with torch.jit when imported
+        from fvcore.nn import FlopCountAnalysis
 
     model = _built(spec, family, resolution, channels)
     analysis: Any = FlopCountAnalysis(model, _inputs(resolution, channels, "cpu"))

@@ -265,19 +265,6 @@ def refusals_in_round(db: Database, search: int, round_number: int) -> int:
     return _count(db, "proposals WHERE search = ? AND round = ? AND accepted = 0", [search, round_number])
 
 
-def consecutive_failures(db: Database, search: int) -> int:
-    """How many finished trials at the end of the search failed one after the other."""
-    states = db.conn.execute(
-        "SELECT state FROM trials WHERE search = ? AND state IN ('scored', 'failed') ORDER BY round DESC", [search]
-    )
-    failures = 0
-    for row in states:
-        if row["state"] == "scored":
-            break
-        failures += 1
-    return failures
-
-
 def rounds_done(db: Database, search: int) -> int:
     """The highest round whose trial is scored or failed; -1 before the baseline is."""
     row = db.conn.execute(

@@ -87,7 +87,7 @@ def anchor(heading: str) -> str:
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
-    """A baseline, and two rounds in which the model only talks; the fallback's first trial fails, its second does not."""
+    """A baseline, and two rounds in which the model only talks; the fallback's first trial fails."""
     with serve(lambda messages: Say("I would make it wider.")) as server:
         options = {"rounds": 2, "name": "first", "llm": "openai:scripted", "base_url": server.url}
         found = TinySearch(tmp_path_factory.mktemp("docs"), options)
@@ -415,9 +415,7 @@ def test_an_anchor_is_made_as_code_hosts_make_it() -> None:
 
 
 def test_the_parsers_of_this_file_find_what_is_planted() -> None:
-    text = (
-        "# A\n| event | x |\n| --- | --- |\n| `one` | 1 |\n## `b c`\n```sh\n# none\ndiffnas-agent list # a\n```\n"
-    )
+    text = "# A\n| event | x |\n| --- | --- |\n| `one` | 1 |\n## `b c`\n```sh\n# none\ndiffnas-agent list # a\n```\n"
     assert sections(text).keys() == {"A", "b c"}
     assert tables(sections(text)["A"]) == {"event": ["one"]}
     assert list(shown_commands(text)) == ["diffnas-agent list # a"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.backends import PROVIDERS
-from agent.config import OWN_OPTION, PREFIX, RunConfig, load_provider_keys, option_name, parse_pairs, resolve
+from agent.config import OWN_OPTION, PREFIX, RunConfig, load_provider_keys, parse_pairs, resolve, typed_name
 from diffusion.errors import UserError
 from diffusion.settings import Strategy
 from diffusion.spec import UNetSpec
@@ -137,11 +137,11 @@ MISTAKES = [
     ({"toml": "rounds = "}, "'diffnas.toml' is not TOML: "),
     ({"env": "DIFFNAS_BUGDET=3M"}, "'DIFFNAS_BUGDET' in the environment is not a setting; did you mean budget?"),
     ({"env": "DIFFNAS_QQ=3"}, "'DIFFNAS_QQ' in the environment is not a setting; there are preset, budget, "),
-    ({"env": "DIFFNAS_BUDGET=9Q"}, "--budget: '9Q' is not a number of MACs; write 6.06G, 20M or 20000000"),
-    ({"env": "DIFFNAS_BASELINE=b9"}, "--baseline: 'b9' is not a spec; write it like b128-n2-m1.2.2.2-a0100"),
-    ({"env": "DIFFNAS_ROUNDS=many"}, "--rounds many (.env): input should be a valid integer"),
-    ({"toml": "dropout = 1.5"}, "--set dropout 1.5 (file): input should be less than 1"),
-    ({"options": {"ema_decay": "1.5"}}, "--set ema_decay 1.5 (option): input should be less than 1"),
+    ({"env": "DIFFNAS_BUDGET=9Q"}, "DIFFNAS_BUDGET: '9Q' is not a number of MACs; write 6.06G, 20M or 20000000"),
+    ({"env": "DIFFNAS_BASELINE=b9"}, "DIFFNAS_BASELINE: 'b9' is not a spec; write it like b128-n2-m1.2.2.2-a0100"),
+    ({"env": "DIFFNAS_ROUNDS=many"}, "DIFFNAS_ROUNDS many: input should be a valid integer"),
+    ({"toml": "dropout = 1.5"}, "dropout (settings file) 1.5: input should be less than 1"),
+    ({"options": {"ema_decay": "1.5"}}, "--set ema_decay 1.5: input should be less than 1"),
     ({"options": {"preset": "mnist"}}, "'mnist' is not a preset; there are digits, ddpm-cifar10, iddpm-cifar10"),
 ]  # fmt: skip
 
@@ -200,7 +200,7 @@ class TestAgreement:
         assert set(documented()) == FIELDS
         for name, field in RunConfig.model_fields.items():
             default = "that of the preset" if field.is_required() else shown(field.default)
-            option = option_name(name) if name in OWN_OPTION else "--set"
+            option = typed_name(name, {}) if name in OWN_OPTION else "--set"
             assert documented()[name] == (default, f"`{option}`"), name
 
     def test_the_strategy_takes_all_its_values_from_settings_with_equal_defaults(self) -> None:

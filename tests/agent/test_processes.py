@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_server import Call, serve
+from model_server import Call, Status, serve
 
 from memory.connection import opened
 
@@ -153,3 +153,22 @@ def sqlite_dump(path: Path) -> Any:
     with opened(path, read_only=True) as db:
         connection: sqlite3.Connection = db.conn
         return io.StringIO("\n".join(connection.iterdump()))
+
+
+@pytest.mark.timeout(120)
+def test_a_server_that_sends_the_key_back_in_its_refusal_does_not_get_it_printed(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"OPENAI_API_KEY={SECRET}\n")
+    with serve(lambda messages: Status(401, f"Incorrect API key provided: {SECRET}")) as server:
+        arguments = [*ARGUMENTS, "--train-steps", "2", "--llm", "openai:scripted", "--base-url", server.url]
+        process = start(tmp_path, "run", "--json", "--name", "first", *arguments)
+        seen, said = finish(process)
+    assert process.returncode == 2
+    assert SECRET not in said + json.dumps(seen)
+    last = said.rstrip().splitlines()[-1]
+    assert last.startswith("'openai:scripted' refuses every call (")
+    assert "401" in last
+    assert last.endswith("`diffnas-agent resume first`")
+    assert [event["event"] for event in seen if event["event"].startswith("trial.s")] == [
+        "trial.started",
+        "trial.scored",
+    ]

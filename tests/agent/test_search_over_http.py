@@ -263,3 +263,25 @@ def test_a_training_that_fails_is_a_row_and_the_search_goes_on(tmp_path: Path, m
     assert rows[0] == {"spec": A, "state": "failed", "error": "the loss is nan at step 1", "rfid": None}
     assert rows[1]["state"] == "scored"
     assert search.of("trial.failed")[0]["reason"] == "the loss is nan at step 1"
+
+
+def test_three_failures_in_a_row_stop_the_search_and_a_resume_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inprocess import InProcessExecutor
+
+    from tools.errors import JobFailed
+
+    train = InProcessExecutor.train
+
+    def fails(*arguments: Any) -> None:
+        raise JobFailed("no space left on device")
+
+    search = TinySearch(tmp_path, {"rounds": 3})
+    monkeypatch.setattr(InProcessExecutor, "train", fails)
+    assert search.run() == "failures"
+    assert [row["state"] for row in search.rows("SELECT state FROM results")] == ["failed"] * 3
+    monkeypatch.setattr(InProcessExecutor, "train", train)
+    assert search.run() == "rounds"
+    states = [row["state"] for row in search.rows("SELECT state FROM results ORDER BY round")]
+    assert states == ["failed"] * 3 + ["scored"]

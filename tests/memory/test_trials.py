@@ -173,11 +173,10 @@ def test_refusals_are_counted_by_round_and_numbered_with_the_acceptance(fill: An
     ]  # fmt: skip
 
 
-def test_failures_in_a_row_are_counted_from_the_end(fill: Any, search: int) -> None:
-    counts, done = [], []
+def test_the_last_round_that_is_over_is_known(fill: Any, search: int) -> None:
+    done = []
     outcomes = ["failed", "scored", "failed", "failed", "running"]
     for number, outcome in enumerate(outcomes):
-        counts.append(trials.consecutive_failures(fill.db, search))
         done.append(trials.rounds_done(fill.db, search))
         spec = f"b{8 * (number + 1)}-n1-m1.2.2.2-a0000"
         if outcome == "failed":
@@ -186,7 +185,5 @@ def test_failures_in_a_row_are_counted_from_the_end(fill: Any, search: int) -> N
             fill.scored(search, number, spec, 1.0)
         else:
             fill.accept(search, number, spec)
-    assert counts == [0, 1, 0, 1, 2]
     assert done == [-1, 0, 1, 2, 3]
-    assert trials.consecutive_failures(fill.db, search) == 2
     assert trials.rounds_done(fill.db, search) == 3
