@@ -39,7 +39,12 @@ NO_KEY_NEEDED = "no-key-needed"  # a server of one's own ignores it, and the cli
 
 
 def make_model(
-    llm: str, *, base_url: str | None = None, timeout_seconds: float = 120.0, seed: int = 0
+    llm: str,
+    *,
+    base_url: str | None = None,
+    timeout_seconds: float = 120.0,
+    max_tokens: int | None = None,
+    seed: int = 0,
 ) -> BaseChatModel:
     """The chat model of an id such as ``openai:gpt-4.1``.
 
@@ -56,8 +61,9 @@ def make_model(
 
     extra: dict[str, Any] = {"base_url": base_url} if base_url else {}
     if provider == "ollama":
-        extra["client_kwargs"] = {"timeout": timeout_seconds}
+        extra |= {"client_kwargs": {"timeout": timeout_seconds}, "num_predict": max_tokens}
     else:
+        extra |= {"max_tokens": max_tokens} if max_tokens else {}
         extra |= {"timeout": timeout_seconds, "max_retries": 0}
     if provider == "openai" and base_url:
         extra |= {"use_responses_api": False, "api_key": os.environ.get("OPENAI_API_KEY") or NO_KEY_NEEDED}

@@ -61,6 +61,7 @@ class RunConfig(BaseSettings):
     # who proposes
     llm: str = "offline"
     base_url: str | None = None
+    llm_max_tokens: Annotated[int, Field(ge=1)] | None = None
     llm_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     llm_retries: Annotated[int, Field(ge=0)] = 5
     llm_retry_seconds: Annotated[float, Field(ge=0)] = 1.0

@@ -109,7 +109,11 @@ def make_loop(
     """The one place that wires a search: its backend, its proposer, its rounds."""
     config = planned.config
     model = make_model(
-        config.llm, base_url=config.base_url, timeout_seconds=config.llm_timeout_seconds, seed=config.seed
+        config.llm,
+        base_url=config.base_url,
+        timeout_seconds=config.llm_timeout_seconds,
+        max_tokens=config.llm_max_tokens,
+        seed=config.seed,
     )
     return Loop(
         search=search,

@@ -67,6 +67,8 @@ class Recorder(AgentMiddleware[State, SearchContext, Any]):
         self, request: ModelRequest[SearchContext], handler: Callable[[ModelRequest[SearchContext]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         """Call the model once; what a client raises becomes a `BackendError`, a bug of ours stays what it is."""
+        if request.runtime.context.stop.is_set():
+            raise Interrupted  # also between two attempts of a retry
         started = time.monotonic()
         try:
             response = handler(request)

@@ -285,3 +285,23 @@ def test_three_failures_in_a_row_stop_the_search_and_a_resume_tries_again(
     assert search.run() == "rounds"
     states = [row["state"] for row in search.rows("SELECT state FROM results ORDER BY round")]
     assert states == ["failed"] * 3 + ["scored"]
+
+
+def test_a_stop_is_heard_between_two_attempts_of_a_call(tmp_path: Path) -> None:
+    stopped: list[TinySearch] = []
+
+    def brain(messages: list[dict[str, Any]]) -> Answer:
+        stopped[0].stop.set()
+        return Status(503)
+
+    with serve(brain) as server:
+        stopped.append(over(server, tmp_path, rounds=1))
+        assert stopped[0].run() == "interrupted"
+    assert len(server.requests) == 1
+
+
+def test_a_limit_on_an_answer_is_sent_along(tmp_path: Path) -> None:
+    with serve(well_behaved([A])) as server:
+        over(server, tmp_path, rounds=1, llm_max_tokens=77).run()
+    request = server.requests[0]
+    assert request.get("max_completion_tokens", request.get("max_tokens")) == 77

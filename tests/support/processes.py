@@ -1,0 +1,52 @@
+"""Searches as real processes: started with small trainings, listened to, killed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+STEPS = 400
+ARGUMENTS = [
+    "--rounds", "1", "--baseline", "b8-n1-m1.1.1.1-a0000", "--budget", "2M", "--train-steps", str(STEPS),
+    "--batch-size", "16", "--num-images", "32", "--sampling-steps", "2", "--set", "checkpoint_steps=50",
+]  # fmt: skip
+COMMAND = [sys.executable, "-m", "agent"]
+
+
+def start(folder: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def events(process: "subprocess.Popen[str]") -> Iterator[dict[str, Any]]:
+    assert process.stdout
+    for line in process.stdout:
+        yield json.loads(line)
+
+
+def wait_for(process: "subprocess.Popen[str]", name: str, **values: Any) -> dict[str, Any]:
+    """The next event of that name with at least these values."""
+    for event in events(process):
+        if event["event"] == name and all(event[key] >= value for key, value in values.items()):
+            return event
+    raise AssertionError(f"no {name}: {process.stderr and process.stderr.read()}")
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[list[dict[str, Any]], str]:
+    """All further events and what people read."""
+    seen = list(events(process))
+    assert process.stderr
+    said = process.stderr.read()
+    process.wait()
+    process.stdout and process.stdout.close()
+    process.stderr.close()
+    return seen, said
