@@ -69,7 +69,7 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
             "failures": "stopped: too many trials failed in a row",
             "backend": "stopped: the backend does not answer",
         }
-        say(console, f"{why.get(reason, 'interrupted')}; go on with: {go_on}")
+        say(console, f"{why.get(reason, 'interrupted')}; go on with: {go_on}", whole=True)
         return BY_LIMIT if reason in LIMITS else INTERRUPTED
     return 0
 
@@ -185,7 +185,7 @@ def summary(console: Console, db_path: Path, search: int) -> None:
     say(console, f"Proposed by: {proposed or 'nobody yet'}.")
     say(console, f"Used: {ledger_line(ledger.model_dump())}.")
     if grid:
-        say(console, f"Images of the best: {grid}")
+        say(console, f"Images of the best: {grid}", whole=True)
 
 
 def _print_best(console: Console, ranking: list[dict[str, Any]]) -> None:

@@ -45,9 +45,9 @@ def print_trials(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     )
 
 
-def say(console: Console, text: str) -> None:
-    """One or more lines as they are: not broken, so that commands and paths can be copied, and free of markup."""
-    console.print(text, soft_wrap=True, markup=False)
+def say(console: Console, text: str, *, whole: bool = False) -> None:
+    """Text without markup. A terminal breaks it between words, unless it is `whole`: a command or path to be copied."""
+    console.print(text, soft_wrap=whole or not console.is_terminal, markup=False)
 
 
 def score(value: float | None) -> str:

@@ -68,7 +68,7 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
     say(console, f"trials: {counts}\nused: {ledger_line(found['ledger'])}")
     if found["state"] == "interrupted":
-        say(console, f"go on with: diffnas-agent resume {found['name']}")
+        say(console, f"go on with: diffnas-agent resume {found['name']}", whole=True)
 
 
 def print_searches(console: Console, found: list[dict[str, Any]]) -> None:
