@@ -127,8 +127,6 @@ def standing(context: SearchContext, trial: int) -> ScoreResult:
 
 
 def _report(context: SearchContext, trial: Trial, result: ScoreResult) -> None:
-    with closing(connect(context.db_path)) as db:
-        known = find_trial(db, trial.id)
     context.report(
         "trial.scored",
         trial=trial.id,
@@ -138,9 +136,9 @@ def _report(context: SearchContext, trial: Trial, result: ScoreResult) -> None:
         train="rapid",
         ci95=result.ci95,
         verdict=result.verdict,
-        macs={"paper": known.macs_paper, "total": known.macs_total},
-        params=known.params,
-        device_seconds=known.device_seconds,
+        macs={"paper": trial.macs_paper, "total": trial.macs_total},
+        params=trial.params,
+        device_seconds=trial.device_seconds,
     )
 
 
