@@ -6,7 +6,7 @@ A *protocol* is all three together; only scores of one protocol fingerprint may 
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,8 @@ CODE_VERSION = 1
 
 Family = Literal["ddpm", "iddpm"]
 Schedule = Literal["linear", "cosine"]
+Sampler = Literal["ddpm", "iddpm", "ddim", "dpm-solver++"]
+Variance = Literal["fixed_large", "fixed_small", "learned_range"]
 
 
 class Frozen(BaseModel):
@@ -50,6 +52,44 @@ class Strategy(Frozen):
     train_steps: Annotated[int, Field(ge=1)] = 1000
 
 
+class Sampling(Frozen):
+    """How images are drawn: the sampler, its steps, and for the ancestral ones the variance of the reverse steps.
+
+    ``ddpm`` is Ho et al. 2020, Algorithm 2; ``iddpm`` the same with the learned variance of Nichol & Dhariwal 2021.
+    """
+
+    sampler: Sampler = "ddim"
+    steps: Annotated[int, Field(ge=1)]
+    variance: Variance | None = None  # of ddpm and iddpm alone
+
+
+def choose_sampling(sampler: str, steps: int, family: Family, diffusion_steps: int) -> Sampling:
+    """A sampling that the family and the number of diffusion steps allow, with the variance that suits it.
+
+    The fixed variance is β_t at full steps and the posterior's β̃_t when respaced (Ho et al. 2020, Section 3.2; with
+    fewer steps β_t leaves visible noise).
+
+    Raises:
+        UserError: no such sampler, too few or too many steps, or learned variance asked of a family that has none.
+    """
+    if sampler not in get_args(Sampler):
+        raise UserError(f"'{sampler}' is not a sampler; there are {', '.join(get_args(Sampler))}")
+    if steps < 1:
+        raise UserError(f"'{steps}' sampling steps are too few; take at least 1")
+    if steps > diffusion_steps:
+        raise UserError(f"'{steps}' sampling steps are more than the {diffusion_steps} of the diffusion; take fewer")
+    if steps == 1 and sampler in ("ddpm", "iddpm"):
+        raise UserError(f"'1' sampling step would be step 0 alone in {sampler}; take at least 2, or ddim")
+    if sampler == "iddpm" and family != "iddpm":
+        raise UserError(f"'{sampler}' needs the learned variance of the family iddpm; take ddpm, ddim or dpm-solver++")
+    variance: Variance | None = None
+    if sampler == "iddpm":
+        variance = "learned_range"
+    elif sampler == "ddpm":
+        variance = "fixed_large" if steps == diffusion_steps else "fixed_small"
+    return Sampling.model_validate({"sampler": sampler, "steps": steps, "variance": variance})
+
+
 class ScoreProtocol(Frozen):
     """How a score is taken. `metric` names the feature network: plain ``fid`` is the 2015 Inception alone."""
 
@@ -60,10 +100,16 @@ class ScoreProtocol(Frozen):
     grey_to_rgb: str = "repeat"
     reference_split: Literal["train", "test"] = "train"
     reference_count: int
-    sampler: Literal["ddim"] = "ddim"
+    sampler: Sampler = "ddim"
     sampling_steps: Annotated[int, Field(ge=1)]
+    variance: Variance | None = None
     num_images: Annotated[int, Field(ge=2)]
     ema: bool = True
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the images of this protocol are drawn."""
+        return Sampling(sampler=self.sampler, steps=self.sampling_steps, variance=self.variance)
 
     @property
     def metric(self) -> str:
@@ -85,19 +131,7 @@ class Protocol(Frozen):
 
         The data fingerprint stands for the data; the word they were asked for by does not count.
         """
-        return digest(self.model_dump(mode="json", exclude={"settings": {"dataset"}}))
-
-
-def check_sampling_steps(diffusion_steps: int, sampling_steps: int) -> None:
-    """DDIM takes equal strides from the last step down: diffusers rounds others to a stride that misses the first step.
-
-    Raises:
-        UserError: the sampling steps do not divide the diffusion steps.
-    """
-    if diffusion_steps % sampling_steps:
-        divisors = [number for number in range(1, diffusion_steps + 1) if diffusion_steps % number == 0]
-        nearest = min(divisors, key=lambda number: abs(number - sampling_steps))
-        raise UserError(f"'{sampling_steps}' sampling steps do not divide {diffusion_steps}; {nearest} would")
+        return digest(self.model_dump(mode="json", exclude={"settings": {"dataset"}}, exclude_none=True))
 
 
 class TrainJob(Frozen):
@@ -112,6 +146,7 @@ class TrainJob(Frozen):
     run_folder: Path
     checkpoint_steps: Annotated[int, Field(ge=1)] = 1000
     log_steps: Annotated[int, Field(ge=1)] = 20
+    snapshot_steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
     threads: Annotated[int, Field(ge=1)] = 1
 
     @property
@@ -127,7 +162,9 @@ class ScoreJob(Frozen):
     data_folder: Path
     cache_folder: Path
     protocol: Protocol
+    spec: SpecField | None = None  # whose weights the run folder should hold, where that is known
     sampling_seed: int = 0
+    feature_weights: Path | None = None  # where Inception's file lies, if not where torch hub keeps it
     threads: Annotated[int, Field(ge=1)] = 1
 
 

@@ -15,6 +15,7 @@ from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 from torch import Tensor
 
+from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess, to_model
 from diffusion.settings import TrainJob
 from diffusion.streams import Order, generator, stream_seed
@@ -75,11 +76,11 @@ class Trainer:
 
     def _update(self, images: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         """One optimiser step (Ho et al. 2020, Algorithm 1); the loss before it.  → ()"""
-        strategy = self.job.strategy
+        strategy, family = self.job.strategy, self.job.settings.family
         torch.manual_seed(stream_seed(self.job.seed, "dropout", self.step, self.accelerator.process_index))
         for group in self.optimizer.param_groups:
             group["lr"] = strategy.learning_rate * min(1.0, (self.step + 1) / max(1, strategy.warmup_steps))
-        loss = self.process.loss(self.model, images, noise, steps)
+        loss = training_loss(self.process, family, self.model, images, noise, steps)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), strategy.gradient_clip)

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 
 from diffusion.cost import cost
-from diffusion.sample import ddim_sample, save_grid
-from diffusion.settings import Settings
+from diffusion.grids import save_grid
+from diffusion.samplers import sample_images
+from diffusion.settings import Sampling, Settings
 from diffusion.spec import SPACES, UNetSpec
 from diffusion.unet import build_unet
 from diffusion.units import format_size
@@ -33,7 +34,9 @@ def main() -> None:
     model = build_unet(spec, settings)
     print(f"built: {sum(parameter.numel() for parameter in model.parameters()):,} params")
 
-    images = ddim_sample(model, settings, diffusion_steps=400, sampling_steps=4, num_images=20, seed=0)  # (20, 1, 8, 8)
+    images = sample_images(
+        model, settings, Sampling(sampler="ddim", steps=4), diffusion_steps=400, indices=range(20), seed=0
+    )  # (20, 1, 8, 8)
     path = Path(tempfile.mkdtemp(prefix="diffnas-")) / "grid.png"
     save_grid(images, path)
     print(f"images: {path}")

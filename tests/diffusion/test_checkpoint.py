@@ -184,7 +184,7 @@ class TestModel:
         for (key, found), (other, expected) in zip(model.named_parameters(), averaged.named_parameters(), strict=True):
             assert key == other and torch.equal(found, expected)
         assert not torch.equal(model.get_parameter("conv_in.weight"), trained.get_parameter("conv_in.weight"))
-        assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
+        assert not model.training and all(parameter.requires_grad for parameter in model.parameters())
 
     def test_a_checkpoint_without_averages_makes_no_model(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="Missing key"):

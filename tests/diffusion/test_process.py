@@ -1,4 +1,3 @@
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -6,9 +5,11 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from diffusion.process import NoiseProcess, betas, linear_betas, to_model, to_pixels
+from diffusion.process import NoiseProcess, betas, cosine_betas, linear_betas, to_model, to_pixels
+from diffusion.settings import Schedule
 
 SOME_STEPS = (50, 100, 400, 1000, 4000)
+SCHEDULES: tuple[Schedule, ...] = ("linear", "cosine")
 
 
 def scheduler_of(variances: Any) -> Any:
@@ -26,41 +27,72 @@ class TestBetas:
         assert linear_betas(1000)[[0, -1]] == pytest.approx([1e-4, 0.02], rel=1e-12)
 
     @pytest.mark.parametrize("diffusion_steps", SOME_STEPS)
-    def test_the_last_step_is_pure_noise(self, diffusion_steps: int) -> None:
-        bars = NoiseProcess.make("linear", diffusion_steps).alphas_cumprod
-        assert len(bars) == diffusion_steps and bars[-1] < 1e-3
-        assert (bars[1:] < bars[:-1]).all() and (bars > 0).all()
+    def test_cosine_betas_are_those_of_nichol_and_dhariwal(self, diffusion_steps: int) -> None:
+        known = DDPMScheduler(num_train_timesteps=diffusion_steps, beta_schedule="squaredcos_cap_v2")
+        np.testing.assert_allclose(cosine_betas(diffusion_steps), known.betas.numpy(), rtol=1e-6)  # float32
+
+    def test_cosine_levels_follow_equation_17_and_the_last_beta_is_clipped(self) -> None:
+        bars = NoiseProcess.make("cosine", 1000).alphas_cumprod
+
+        def f(time: float) -> float:
+            return float(np.cos((time + 0.008) / 1.008 * np.pi / 2) ** 2)
+
+        for step in (0, 1, 499, 998):  # step t counts from 0, the paper's t from 1
+            assert bars[step].item() == pytest.approx(f((step + 1) / 1000) / f(0), rel=1e-9)
+        assert cosine_betas(1000)[-1] == 0.999 and cosine_betas(1000)[-2] < 0.999
+        assert cosine_betas(1000)[0] ** 0.5 < 1 / 127.5  # what s = 0.008 was chosen for: less than one grey level
+
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    def test_the_last_step_is_pure_noise_for_every_number_of_steps(self, schedule: Schedule) -> None:
+        for diffusion_steps in (*range(50, 1001), 2000, 4000, 10_000):
+            bars = np.cumprod(1 - betas(schedule, diffusion_steps))
+            assert len(bars) == diffusion_steps and 0 < bars[-1] < 1e-3
+            assert (np.diff(bars) < 0).all()
+
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    @pytest.mark.parametrize("diffusion_steps", SOME_STEPS)
+    def test_betas_rise_and_never_above_0999(self, schedule: Schedule, diffusion_steps: int) -> None:
+        variances = betas(schedule, diffusion_steps)
+        assert variances[0] > 0 and variances.max() <= 0.999 and (np.diff(variances) >= 0).all()
 
     @pytest.mark.parametrize("diffusion_steps", SOME_STEPS)
-    def test_betas_rise_evenly_and_never_above_0999(self, diffusion_steps: int) -> None:
-        variances = betas("linear", diffusion_steps)
-        assert variances[0] == pytest.approx(0.1 / diffusion_steps)  # 1000/T × 1e-4
-        assert variances.max() <= 0.999 and (np.diff(variances) >= 0).all()
+    def test_linear_betas_are_scaled_to_the_number_of_steps(self, diffusion_steps: int) -> None:
+        assert betas("linear", diffusion_steps)[0] == pytest.approx(0.1 / diffusion_steps)  # 1000/T × 1e-4
 
     def test_twenty_is_where_a_beta_would_reach_one_and_fifty_is_still_below(self) -> None:
         assert linear_betas(50)[-1] == pytest.approx(0.4)
 
+    @pytest.mark.parametrize("schedule", SCHEDULES)
     @pytest.mark.parametrize("diffusion_steps", [0, 1, 20, 49])
-    def test_fewer_than_fifty_steps_are_refused(self, diffusion_steps: int) -> None:
+    def test_fewer_than_fifty_steps_are_refused(self, schedule: Schedule, diffusion_steps: int) -> None:
         with pytest.raises(ValueError, match=f"diffusion_steps={diffusion_steps} is below 50"):
-            linear_betas(diffusion_steps)
+            betas(schedule, diffusion_steps)
 
-    def test_betas_are_clipped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_linear_betas_are_clipped(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("diffusion.process.FEWEST_STEPS", 1)
         variances = linear_betas(10)  # 100 × 0.02 = 2 unclipped
         assert variances[-1] == 0.999 and variances[0] == pytest.approx(0.01)
 
 
 class TestForward:
+    @pytest.mark.parametrize("schedule", SCHEDULES)
     @pytest.mark.parametrize("diffusion_steps", [50, 400, 1000])
-    def test_diffuse_is_what_diffusers_adds(self, diffusion_steps: int) -> None:
-        process = NoiseProcess.make("linear", diffusion_steps)
+    def test_diffuse_is_what_diffusers_adds(self, schedule: Schedule, diffusion_steps: int) -> None:
+        process = NoiseProcess.make(schedule, diffusion_steps)
         assert process.diffusion_steps == diffusion_steps
         images, noise = draws(5, 3, 8, 8), draws(5, 3, 8, 8, seed=1)
         steps = torch.tensor([0, 1, diffusion_steps // 2, diffusion_steps - 2, diffusion_steps - 1])
-        expected = scheduler_of(betas("linear", diffusion_steps)).add_noise(images, noise, steps)
+        expected = scheduler_of(betas(schedule, diffusion_steps)).add_noise(images, noise, steps)
         # diffusers multiplies ᾱ up in float32: T roundings of 6e-8 on values up to 4
         torch.testing.assert_close(process.diffuse(images, noise, steps), expected, rtol=0, atol=1e-4)
+
+    def test_the_weights_are_taken_in_float64_and_rounded_once(self) -> None:
+        """Trainings are stored under a key that says so: another order of roundings gives other weights."""
+        images, noise, steps = draws(400, 1, 8, 8), draws(400, 1, 8, 8, seed=1), torch.arange(400)
+        bars = np.cumprod(1 - linear_betas(400))
+        signal, deviation = (torch.from_numpy(np.sqrt(x)).float().view(-1, 1, 1, 1) for x in (bars, 1 - bars))
+        noisy = NoiseProcess.make("linear", 400).diffuse(images, noise, steps)
+        assert torch.equal(noisy, signal * images + deviation * noise)
 
     def test_the_first_step_is_almost_clean_and_the_last_almost_noise(self) -> None:
         process, images, noise = NoiseProcess.make("linear", 1000), torch.ones(2, 1, 8, 8), draws(2, 1, 8, 8)
@@ -83,36 +115,58 @@ class TestForward:
         # 102,400 values of variance 1: the deviation of their variance is √(2/102400) = 0.0044
         assert noisy.var().item() == pytest.approx(1, abs=0.015)
 
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    def test_clean_takes_the_noise_off_again(self, schedule: Schedule) -> None:
+        process = NoiseProcess.make(schedule, 100)
+        images, noise, steps = draws(100, 1, 8, 8).double(), draws(100, 1, 8, 8, seed=1).double(), torch.arange(100)
+        noisy = process.diffuse(images, noise, steps)
+        # float64's 1e-16, divided by √ᾱ_T which is 5e-4 at least
+        torch.testing.assert_close(process.clean(noisy, noise, steps), images, rtol=0, atol=1e-11)
 
-class TestLoss:
-    def setup_method(self) -> None:
-        self.process = NoiseProcess.make("linear", 100)
-        self.images, self.noise = draws(4, 1, 8, 8), draws(4, 1, 8, 8, seed=1)
-        self.steps = torch.tensor([0, 30, 60, 99])
 
-    def loss(self, predict: Any) -> float:
-        def model(noisy: torch.Tensor, steps: torch.Tensor) -> SimpleNamespace:
-            assert torch.equal(steps, self.steps)
-            assert torch.equal(noisy, self.process.diffuse(self.images, self.noise, self.steps))
-            return SimpleNamespace(sample=predict(noisy))
+GRID = np.linspace(-12, 12, 240_001)  # x_{t-1}; a deviation is 0.006 at least, 60 points
+SPACING = GRID[1] - GRID[0]
 
-        value: Any = self.process.loss(model, self.images, self.noise, self.steps)  # type: ignore[arg-type]
-        assert value.shape == ()
-        return float(value)
 
-    def test_a_perfect_prediction_of_the_noise_costs_nothing(self) -> None:
-        assert self.loss(lambda noisy: self.noise) == 0
+def normal(values: Any, mean: float, variance: float) -> Any:
+    return np.exp(-((values - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
 
-    def test_predicting_nothing_costs_the_power_of_the_noise(self) -> None:
-        expected = float((self.noise.double() ** 2).mean())
-        assert self.loss(torch.zeros_like) == pytest.approx(expected, rel=1e-6)
 
-    def test_the_wrong_sign_costs_four_times_that(self) -> None:
-        expected = 4 * float((self.noise.double() ** 2).mean())
-        assert self.loss(lambda noisy: -self.noise) == pytest.approx(expected, rel=1e-6)
+class TestPosterior:
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    @pytest.mark.parametrize("step", [1, 2, 30, 98, 99])
+    def test_mean_and_variance_are_those_of_bayes_rule(self, schedule: Schedule, step: int) -> None:
+        """q(x_{t-1} | x_t, x_0) ∝ q(x_t | x_{t-1}) q(x_{t-1} | x_0), integrated on a grid."""
+        process, variances = NoiseProcess.make(schedule, 100), betas(schedule, 100)
+        clean, noisy = 0.6, -0.3
+        before, beta = process.alphas_cumprod[step - 1].item(), variances[step]
+        density = normal(GRID, before**0.5 * clean, 1 - before) * normal(noisy, (1 - beta) ** 0.5 * GRID, beta)
+        density /= density.sum() * SPACING
+        mean = float((GRID * density).sum() * SPACING)
+        variance = float(((GRID - mean) ** 2 * density).sum() * SPACING)
+        images, noisies = (torch.full((1, 1, 1, 1), value, dtype=torch.float64) for value in (clean, noisy))
+        assert process.posterior_mean(images, noisies, torch.tensor([step])).item() == pytest.approx(mean, abs=1e-7)
+        assert process.posterior_variance[step].item() == pytest.approx(variance, rel=1e-6)
+        assert process.log_posterior_variance[step].exp().item() == pytest.approx(variance, rel=1e-6)
 
-    def test_a_half_precision_prediction_is_compared_in_full_precision(self) -> None:
-        assert 0 < self.loss(lambda noisy: self.noise.bfloat16()) < 1e-4  # (2⁻⁹)² × noise²
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    def test_before_the_first_step_there_is_the_clean_image_alone(self, schedule: Schedule) -> None:
+        process = NoiseProcess.make(schedule, 100)
+        images, noisy = draws(1, 1, 8, 8).double(), draws(1, 1, 8, 8, seed=1).double()
+        torch.testing.assert_close(process.posterior_mean(images, noisy, torch.tensor([0])), images)
+        assert process.posterior_variance[0] == 0
+
+    @pytest.mark.parametrize("schedule", SCHEDULES)
+    def test_the_posterior_varies_less_than_the_forward_step(self, schedule: Schedule) -> None:
+        process = NoiseProcess.make(schedule, 400)
+        assert (process.log_posterior_variance[1:] < process.log_betas[1:]).all()
+        np.testing.assert_allclose(process.log_betas.exp(), betas(schedule, 400))
+        assert process.log_posterior_variance[0] == process.log_posterior_variance[1]  # of zero there is no logarithm
+
+    def test_tables_are_float64_on_the_cpu(self) -> None:
+        tables = list(vars(NoiseProcess.make("cosine", 50)).values())
+        assert len(tables) == 6
+        assert {(table.dtype, table.device.type, len(table)) for table in tables} == {(torch.float64, "cpu", 50)}
 
 
 class TestPixels:

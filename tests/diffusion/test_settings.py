@@ -7,12 +7,16 @@ from pydantic import ValidationError
 from diffusion import settings as settings_module
 from diffusion.errors import UserError
 from diffusion.settings import (
+    Family,
     Protocol,
+    Sampler,
+    Sampling,
     ScoreProtocol,
     Settings,
     Strategy,
     TrainJob,
-    check_sampling_steps,
+    Variance,
+    choose_sampling,
     digest,
     training_key,
 )
@@ -79,7 +83,9 @@ CHANGED = [
                 "grey_to_rgb": "zero",
                 "reference_split": "test",
                 "reference_count": 360,
+                "sampler": "dpm-solver++",
                 "sampling_steps": 100,
+                "variance": "fixed_small",
                 "num_images": 1000,
                 "ema": False,
             }.items()
@@ -106,7 +112,13 @@ def test_whatever_changes_the_weights_changes_the_key_of_a_training(change: dict
 
 @pytest.mark.parametrize(
     "change",
-    [{"run_folder": Path("other")}, {"data_folder": Path("other")}, {"checkpoint_steps": 1}, {"log_steps": 1}],
+    [
+        {"run_folder": Path("other")},
+        {"data_folder": Path("other")},
+        {"checkpoint_steps": 1},
+        {"log_steps": 1},
+        {"snapshot_steps": (1, 2)},
+    ],
     ids=name_of,
 )
 def test_where_a_training_lies_and_how_often_it_reports_does_not_change_its_key(change: dict[str, Any]) -> None:
@@ -152,20 +164,59 @@ def test_values_that_make_no_sense_are_refused(kind: type[Settings | Strategy], 
         kind(**{**base, **change})
 
 
-@pytest.mark.parametrize(("diffusion_steps", "sampling_steps"), [(400, 50), (400, 100), (1000, 1000), (50, 1)])
-def test_sampling_steps_that_divide_the_diffusion_steps_are_fine(diffusion_steps: int, sampling_steps: int) -> None:
-    check_sampling_steps(diffusion_steps, sampling_steps)
+@pytest.mark.parametrize(
+    ("sampler", "steps", "family", "variance"),
+    [
+        ("ddpm", 400, "ddpm", "fixed_large"),
+        ("ddpm", 399, "ddpm", "fixed_small"),
+        ("ddpm", 400, "iddpm", "fixed_large"),
+        ("iddpm", 400, "iddpm", "learned_range"),
+        ("iddpm", 30, "iddpm", "learned_range"),
+        ("ddim", 50, "ddpm", None),
+        ("ddim", 29, "iddpm", None),  # any number of steps, whether it divides or not
+        ("ddim", 1, "ddpm", None),
+        ("dpm-solver++", 20, "iddpm", None),
+    ],
+)
+def test_ancestral_samplers_have_the_variance_that_suits_the_steps_and_others_have_none(
+    sampler: Sampler, steps: int, family: Family, variance: Variance | None
+) -> None:
+    assert choose_sampling(sampler, steps, family, 400) == Sampling(sampler=sampler, steps=steps, variance=variance)
 
 
 @pytest.mark.parametrize(
-    ("diffusion_steps", "sampling_steps", "nearest"), [(400, 30, 25), (100, 29, 25), (50, 51, 50), (400, 90, 80)]
+    ("sampler", "steps", "family", "sentence"),
+    [
+        ("ddim", 401, "ddpm", "'401' sampling steps are more than the 400 of the diffusion; take fewer"),
+        ("ddpm", 4000, "iddpm", "'4000' sampling steps are more than the 400 of the diffusion; take fewer"),
+        ("ddim", 0, "ddpm", "'0' sampling steps are too few; take at least 1"),
+        ("euler", 50, "ddpm", "'euler' is not a sampler; there are ddpm, iddpm, ddim, dpm-solver++"),
+        (
+            "iddpm",
+            50,
+            "ddpm",
+            "'iddpm' needs the learned variance of the family iddpm; take ddpm, ddim or dpm-solver++",
+        ),
+    ],
 )
-def test_other_sampling_steps_are_refused_with_the_nearest(
-    diffusion_steps: int, sampling_steps: int, nearest: int
+def test_a_sampling_that_cannot_be_is_refused_with_what_can(
+    sampler: str, steps: int, family: Family, sentence: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        check_sampling_steps(diffusion_steps, sampling_steps)
-    assert str(caught.value) == f"'{sampling_steps}' sampling steps do not divide {diffusion_steps}; {nearest} would"
+        choose_sampling(sampler, steps, family, 400)
+    assert str(caught.value) == sentence
+
+
+def test_a_protocol_says_how_its_images_are_drawn() -> None:
+    sampling = Sampling(sampler="ddpm", steps=100, variance="fixed_small")
+    score = SCORE.model_copy(update={"sampler": "ddpm", "sampling_steps": 100, "variance": "fixed_small"})
+    assert score.sampling == sampling and SCORE.sampling == Sampling(sampler="ddim", steps=50)
+
+
+def test_scores_and_trainings_of_the_first_version_are_still_found() -> None:
+    """What version 0.1.0 stored under: fields that came later say nothing until they are set."""
+    assert PROTOCOL.fingerprint == "3889c739a9db"
+    assert JOB.key == "171bf0525030"
 
 
 def test_the_word_that_data_was_asked_for_by_changes_neither_fingerprint_nor_key() -> None:

@@ -12,22 +12,32 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from diffusion.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint
+from diffusion.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint, step_checkpoint
 from diffusion.child import Lines, locked
 from diffusion.data import prepare_images
 from diffusion.errors import TrainingFailed
+from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess
-from diffusion.settings import Settings, Strategy, TrainJob
+from diffusion.settings import Family, Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
-from diffusion.train import Run
+from diffusion.train import Run, train
 from diffusion.trainer import Trainer
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8)).astype(np.uint8)
 SHORT: dict[str, Any] = {"batch_size": 8, "diffusion_steps": 50, "train_steps": 12, "warmup_steps": 8}
 
 
-def make(images: Any = IMAGES, *, seed: int = 0, flips: bool = False, **strategy: Any) -> Trainer:
-    settings = Settings(dataset="none", resolution=8, channels=images.shape[1], horizontal_flips=flips)
+def make(
+    images: Any = IMAGES, *, seed: int = 0, flips: bool = False, family: Family = "ddpm", **strategy: Any
+) -> Trainer:
+    settings = Settings(
+        dataset="none",
+        resolution=8,
+        channels=images.shape[1],
+        family=family,
+        schedule="linear" if family == "ddpm" else "cosine",
+        horizontal_flips=flips,
+    )
     job = TrainJob(
         spec=UNetSpec.parse("b4-n1-m1.2.2.2-a0100"),
         settings=settings,
@@ -56,10 +66,11 @@ def part(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
 
 
 class TestResume:
-    def test_a_restored_training_goes_on_bit_for_bit(self) -> None:
-        straight = trained(12, dropout=0.1)
-        second = make(dropout=0.1)
-        second.restore(trained(5, dropout=0.1), 5)
+    @pytest.mark.parametrize("family", ["ddpm", "iddpm"])
+    def test_a_restored_training_goes_on_bit_for_bit(self, family: Family) -> None:
+        straight = trained(12, dropout=0.1, family=family)
+        second = make(dropout=0.1, family=family)
+        second.restore(trained(5, dropout=0.1, family=family), 5)
         torch.manual_seed(99)  # the history of the global generator must not matter
         assert [report.step for report in second.steps()] == list(range(6, 13))
         assert same(second.tensors(), straight)
@@ -228,9 +239,10 @@ class TestSteps:
         losses = [float(report.loss) for report in trainer.steps()]
         assert np.mean(losses[:3]) > 0.9 and np.mean(losses[-10:]) < 0.5
 
-    def test_the_process_is_that_of_the_job(self) -> None:
-        expected = NoiseProcess.make("linear", 400).alphas_cumprod
-        assert torch.equal(make(diffusion_steps=400).process.alphas_cumprod, expected)
+    @pytest.mark.parametrize("family", ["ddpm", "iddpm"])
+    def test_the_process_is_that_of_the_job(self, family: Family) -> None:
+        expected = NoiseProcess.make("linear" if family == "ddpm" else "cosine", 400).alphas_cumprod
+        assert torch.equal(make(diffusion_steps=400, family=family).process.alphas_cumprod, expected)
 
 
 def test_training_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -268,7 +280,7 @@ def run(job: TrainJob, stop: Any = NOBODY, **changes: Any) -> tuple[bool, list[d
     """Run a job in this process: whether it reached its end, and its lines."""
     job, stream = job.model_copy(update=changes), io.StringIO()
     with locked(job.run_folder):
-        finished = Run(job, Lines(stream)).go(stop)
+        finished = Run(job, Lines(stream), newest_checkpoint(job.run_folder)).go(stop)
     return finished, [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
@@ -309,6 +321,28 @@ class TestRun:
         assert one is not None and other is not None and (one.step, other.step) == (12, 12)
         assert same(dict(one.tensors), dict(other.tensors))
 
+    def test_a_finished_training_tells_its_result_again(self, job: TrainJob) -> None:
+        first, again = io.StringIO(), io.StringIO()
+        for stream in (first, again):
+            assert train(job.model_dump_json(), Lines(stream), NOBODY)
+        assert again.getvalue() == first.getvalue().splitlines(keepends=True)[-1]
+
+    def test_weights_of_another_training_are_not_trained_on(self, job: TrainJob) -> None:
+        run(job)
+        other = job.model_copy(update={"spec": UNetSpec.parse("b4-n1-m1.1.1.1-a0000")})
+        with pytest.raises(TrainingFailed, match=f"holds weights of another training, of {job.spec} to step 12; move"):
+            train(other.model_dump_json(), Lines(io.StringIO()), NOBODY)
+        assert steps_kept(job) == [8, 12]
+
+    def test_snapshots_are_the_averages_of_their_steps_and_are_kept(self, job: TrainJob) -> None:
+        run(job, snapshot_steps=(3, 7))
+        assert steps_kept(job) == [8, 12]
+        snapshot = step_checkpoint(job.run_folder, 3)
+        assert snapshot is not None and snapshot.step == 3
+        assert same(part(dict(snapshot.tensors), "ema"), part(trained(3), "ema"))
+        assert {name.partition(".")[0] for name in snapshot.tensors} == {"ema"}
+        assert step_checkpoint(job.run_folder, 7) is not None and step_checkpoint(job.run_folder, 4) is None
+
     def test_a_stop_at_the_last_step_comes_too_late(self, job: TrainJob) -> None:
         finished, lines = run(job, Asked(12))
         assert finished and lines[-1]["event"] == "done"
@@ -332,29 +366,27 @@ class TestRun:
     def test_a_loss_that_is_not_finite_fails_the_training(
         self, loss: str, job: TrainJob, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        honest = NoiseProcess.loss
         calls = iter(range(100))
 
-        def planted(self: NoiseProcess, *args: Any) -> Tensor:
-            return honest(self, *args) * (float(loss) if next(calls) == 6 else 1.0)
+        def planted(*args: Any) -> Tensor:
+            return training_loss(*args) * (float(loss) if next(calls) == 6 else 1.0)
 
-        monkeypatch.setattr(NoiseProcess, "loss", planted)
+        monkeypatch.setattr("diffusion.trainer.training_loss", planted)
         with pytest.raises(TrainingFailed, match=r"^the loss is nan at step 8; a lower learning rate may help$"):
             run(job)  # the seventh update spoils the weights; the next look is the checkpoint of step 8
         assert steps_kept(job) == [4] and not (job.run_folder / "result.json").exists()
 
     def test_weights_that_are_not_finite_are_never_saved(self, job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
         """The loss of a step is taken before its update, so that of the last step says nothing about the result."""
-        honest = NoiseProcess.loss
         calls = iter(range(100))
 
-        def planted(self: NoiseProcess, model: Any, *args: Any) -> Tensor:
-            value = honest(self, model, *args)
+        def planted(process: NoiseProcess, family: Family, model: Any, *args: Any) -> Tensor:
+            value = training_loss(process, family, model, *args)
             if next(calls) == 11:  # a finite value with a gradient that is not
                 value = value + (model.conv_out.weight.sum() * 0).sqrt()
             return value
 
-        monkeypatch.setattr(NoiseProcess, "loss", planted)
+        monkeypatch.setattr("diffusion.trainer.training_loss", planted)
         with pytest.raises(TrainingFailed, match=r"^the weights are not finite after step 12; "):
             run(job)
         assert steps_kept(job) == [4, 8] and not (job.run_folder / "result.json").exists()
