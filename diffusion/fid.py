@@ -1,18 +1,15 @@
 """The Fréchet distance between two sets of images, from torch-fidelity's parts: features, statistics, distance.
 
 Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule". Images are uint8 (N, C, H, W); grey is repeated to
-RGB. Statistics of real images are cached. Which network and how many images a score was taken with is for the caller to
-record: two distances compare only when both are the same (see `diffusion.settings.ScoreProtocol`).
+RGB. Which network and how many images a score was taken with is for the caller to record: two distances compare only
+when both are the same (see `diffusion.settings.ScoreProtocol`). What is kept of real images stands in
+`diffusion.reference`, what is measured beside the distance in `diffusion.fidelity`.
 """
 
-import os
-import tempfile
-import zipfile
-import zlib
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +20,14 @@ from diffusion.errors import UserError
 from diffusion.features import feature_extractor
 from diffusion.networks import score_network
 
+ACCELERATOR_BATCH_SIZE = 256  # 1.4 GB for the largest layer's output of Inception
+
 Features = NDArray[np.float64]
+OnProgress = Callable[[int], None]  # is told how many images are done; what it raises ends the work
+
+
+def no_progress(done: int) -> None:
+    """Nobody wants to know how far it is."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +41,36 @@ class Statistics:
 
 @torch.no_grad()
 def extract_features(
-    images: NDArray[np.uint8], network: str, batch_size: int = 256, device: str = "cpu"
+    images: NDArray[np.uint8],
+    network: str,
+    batch_size: int | None = None,
+    device: str = "cpu",
+    *,
+    weights: Path | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> Features:  # (N, C, H, W) → (N, F)
-    """The features of images under a network of `diffusion.networks`."""
+    """The features of images under a network of `diffusion.networks`; those of one do not depend on the others.
+
+    Without a `batch_size` it is what suits the network and the device. `weights`: where Inception's file lies.
+
+    Raises:
+        UserError: as `diffusion.features.feature_extractor`.
+    """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8:
         raise ValueError(f"images must be uint8 (N, 1 or 3, H, W), not {images.dtype} {images.shape}")
-    extractor = feature_extractor(network, device)
-    found = [np.empty((0, score_network(network).num_features))]
+    extractor, known = feature_extractor(network, device, weights), score_network(network)
+    batch_size = batch_size or (known.cpu_batch_size if device == "cpu" else ACCELERATOR_BATCH_SIZE)
+    found = np.empty((len(images), known.num_features))
     with _full_precision(device):
         for start in range(0, len(images), batch_size):
-            batch = torch.from_numpy(np.array(images[start : start + batch_size])).to(
-                device
-            )  # a copy: maps are read-only
-            (features,) = extractor(batch.expand(-1, 3, -1, -1))
-            found.append(features.double().cpu().numpy())
-    return np.concatenate(found)
+            batch = np.array(images[start : start + batch_size])  # a copy: maps are read-only
+            (features,) = extractor(torch.from_numpy(batch).to(device).expand(-1, 3, -1, -1))
+            found[start : start + len(batch)] = features.double().cpu().numpy()
+            on_progress(start + len(batch))
+    return found
 
 
-def _full_precision(device: str) -> Any:
+def _full_precision(device: str) -> AbstractContextManager[None]:
     """On CUDA, convolutions without TensorFloat-32, which gives each generation of GPUs other features."""
     if not device.startswith("cuda"):
         return nullcontext()
@@ -81,48 +97,3 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     """
     found = fid_statistics_to_metric({"mu": a.mu, "sigma": a.sigma}, {"mu": b.mu, "sigma": b.sigma}, verbose=False)
     return max(float(found[KEY_METRIC_FID]), 0.0)  # of equal sets it is zero up to rounding, on either side
-
-
-def reference_statistics(
-    images: NDArray[np.uint8],
-    network: str,
-    cache_folder: Path,
-    data_fingerprint: str,
-    split: str,
-    device: str = "cpu",
-) -> Statistics:
-    """The statistics of real images, from the cache if they are there; then only the number of images is looked at.
-
-    The file's name holds all that the statistics depend on: data fingerprint, split, count, and the weights' hash.
-    """
-    weights = score_network(network).sha256
-    path = cache_folder / f"{data_fingerprint}-{split}-{len(images)}-{network}-{weights[:12]}.npz"
-    cached = _read(path)
-    if cached is not None:
-        return cached
-    statistics = feature_statistics(extract_features(images, network, device=device))
-    _write(path, statistics)
-    return statistics
-
-
-def _read(path: Path) -> Statistics | None:
-    """The cached statistics; None when there are none or the file is damaged."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return Statistics(archive["mu"], archive["sigma"], int(archive["count"]))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
-def _write(path: Path, statistics: Statistics) -> None:
-    """The whole file at once, so that no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, mu=statistics.mu, sigma=statistics.sigma, count=np.int64(statistics.count))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

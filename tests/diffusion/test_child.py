@@ -17,8 +17,7 @@ from diffusion.checkpoint import newest_checkpoint
 from diffusion.child import STOPPED, Lines, Stop, locked, run_child
 from diffusion.data import prepare_images
 from diffusion.errors import TrainingFailed, UserError
-from diffusion.evaluate import evaluate
-from diffusion.settings import Protocol, ScoreJob, ScoreProtocol, Settings, Strategy, TrainJob
+from diffusion.settings import Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
 from diffusion.train import train
 
@@ -54,10 +53,6 @@ def job(tmp_path: Path) -> TrainJob:
         checkpoint_steps=40,
         log_steps=2,
     )
-
-
-def short(job: TrainJob) -> TrainJob:
-    return job.model_copy(update={"strategy": job.strategy.model_copy(update={"train_steps": 4})})
 
 
 def call(work: Work, folder: Path, text: str = "{}") -> int:
@@ -213,45 +208,3 @@ class Process:
         out, _ = self.process.communicate(timeout=60)
         self.lines = [json.loads(line) for line in out.splitlines()]
         return self.process.returncode
-
-
-class Asked(Stop):
-    """Somebody has asked for a stop already."""
-
-    def __init__(self) -> None:
-        self.asked = True
-
-
-def scoring(job: TrainJob, num_images: int) -> str:
-    score = ScoreProtocol(
-        feature_network="digits-cnn",
-        feature_sha256="0" * 64,
-        feature_input_size=8,
-        resize_filter="none",
-        reference_count=24,
-        sampling_steps=2,
-        num_images=num_images,
-    )
-    return ScoreJob(
-        run_folder=job.run_folder,
-        data_folder=job.data_folder,
-        cache_folder=job.run_folder / "cache",
-        protocol=Protocol(
-            data_fingerprint=job.data_fingerprint, settings=job.settings, strategy=job.strategy, score=score
-        ),
-    ).model_dump_json()
-
-
-class TestEvaluate:
-    def test_a_scoring_that_is_stopped_leaves_no_score(self, job: TrainJob) -> None:
-        job, stream = short(job), io.StringIO()
-        assert train(job.model_dump_json(), Lines(io.StringIO()), Stop())
-        assert evaluate(scoring(job, num_images=300), Lines(stream), Asked()) is False
-        first_batch = {"event": "progress", "images": 256, "total_images": 300}
-        assert [json.loads(line) for line in stream.getvalue().splitlines()] == [first_batch]
-        names = {path.name for path in job.run_folder.iterdir()}
-        assert names == {".lock", "result.json", "step-00000004.safetensors"}
-
-    def test_a_training_that_is_not_finished_cannot_be_scored(self, job: TrainJob) -> None:
-        with pytest.raises(TrainingFailed, match="holds no checkpoint of step 100 to score"):
-            evaluate(scoring(job, num_images=2), Lines(io.StringIO()), Stop())

@@ -126,19 +126,6 @@ def test_other_weights_than_the_shipped_are_refused(tmp_path: Path, monkeypatch:
             load_digits_cnn()
 
 
-def test_unknown_network_lists_what_exists() -> None:
-    with pytest.raises(UserError, match=r"^'vgg' is no feature network; there are digits-cnn, inception-v3-compat$"):
-        score_network("vgg")
-
-
-def test_networks_are_described_without_torch() -> None:
-    import subprocess
-    import sys
-
-    code = "import sys, diffusion.networks as n; n.score_network('digits-cnn'); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
-
-
 def test_training_repeats_itself_and_learns() -> None:
     digits, held_out = labelled_digits()
     (network, classes), (again, _) = train(digits, steps=60), train(digits, steps=60)

@@ -1,4 +1,3 @@
-import urllib.error
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +6,9 @@ import pytest
 import scipy.linalg
 import torch
 from numpy.typing import NDArray
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-from diffusion import features
 from diffusion.errors import UserError
-from diffusion.features import feature_extractor, inception_weights
-from diffusion.fid import Statistics, extract_features, feature_statistics, frechet_distance, reference_statistics
-from diffusion.networks import FEATURE_NETWORKS, FeatureNetwork
+from diffusion.fid import Statistics, extract_features, feature_statistics, frechet_distance
 from diffusion.sources import load_digits
 
 RNG = np.random.default_rng(0)
@@ -49,11 +44,40 @@ class TestDistance:
         found = frechet_distance(gaussian(mu1, np.diag(s1**2)), gaussian(mu2, np.diag(s2**2)))
         assert found == pytest.approx(expected, rel=1e-9)
 
-    def test_distance_agrees_with_a_matrix_square_root(self, digits: NDArray[np.uint8]) -> None:
-        a, b = (feature_statistics(extract_features(part, "digits-cnn")) for part in (digits[:400], digits[400:] // 2))
-        root = scipy.linalg.sqrtm(a.sigma @ b.sigma).real
-        expected = ((a.mu - b.mu) ** 2).sum() + np.trace(a.sigma + b.sigma - 2 * root)
-        assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-3)
+    def test_distance_of_correlated_gaussians_is_the_closed_form(self) -> None:
+        # x → A x with a symmetric positive A is the optimal transport from N(0, Σ) to N(0, AΣA) (Brenier), so the
+        # squared distance is E|x - A x|² = tr((I - A) Σ (I - A)); the two covariances do not commute
+        (first, second), mu = RNG.normal(size=(2, 12, 12)), RNG.normal(size=(2, 12))
+        sigma, a = first @ first.T, second @ second.T / 12 + 0.1 * np.eye(12)
+        expected = ((mu[0] - mu[1]) ** 2).sum() + np.trace((np.eye(12) - a) @ sigma @ (np.eye(12) - a))
+        found = frechet_distance(gaussian(mu[0], sigma), gaussian(mu[1], a @ sigma @ a))
+        assert found == pytest.approx(expected, rel=1e-9)
+
+    def test_samples_of_a_gaussian_have_nearly_its_distance(self) -> None:
+        scale = np.array([[2.0, 0.0], [1.5, 0.5]])
+        samples = [RNG.normal(size=(200_000, 2)), RNG.normal(size=(200_000, 2)) @ scale.T + 3]
+        expected = frechet_distance(gaussian([0, 0], np.eye(2)), gaussian([3, 3], scale @ scale.T))
+        found = frechet_distance(*(feature_statistics(part) for part in samples))
+        assert found == pytest.approx(expected, rel=0.01)  # means and deviations are good to 1/√200,000 = 0.002
+
+    def test_distance_agrees_with_an_independent_one_on_the_same_features(self, digits: NDArray[np.uint8]) -> None:
+        parts = [extract_features(part, "digits-cnn") for part in (digits[:400], digits[400:] // 2)]
+        mu, sigma = zip(*((part.mean(axis=0), np.cov(part.T)) for part in parts), strict=True)
+        root = scipy.linalg.sqrtm(sigma[0] @ sigma[1]).real
+        expected = ((mu[0] - mu[1]) ** 2).sum() + np.trace(sigma[0] + sigma[1] - 2 * root)
+        assert frechet_distance(*map(feature_statistics, parts)) == pytest.approx(expected, rel=1e-3)
+
+    def test_distance_does_not_depend_on_the_batch_size(self, digits: NDArray[np.uint8]) -> None:
+        found = [
+            frechet_distance(
+                *(
+                    feature_statistics(extract_features(part, "digits-cnn", batch_size=batch_size))
+                    for part in (digits[:100], digits[100:200] // 2)
+                )
+            )
+            for batch_size in (100, 7, 1)
+        ]
+        assert found == pytest.approx([found[0]] * 3, rel=1e-9)
 
     def test_blank_images_have_a_finite_distance(self, digits: NDArray[np.uint8]) -> None:
         real, blank = (
@@ -95,6 +119,23 @@ class TestFeatures:
             extract_features(mapped, "digits-cnn"), extract_features(digits[:8], "digits-cnn")
         )
 
+    def test_progress_counts_the_images_that_are_done(self, digits: NDArray[np.uint8]) -> None:
+        seen: list[int] = []
+        extract_features(digits[:10], "digits-cnn", batch_size=4, on_progress=seen.append)
+        assert seen == [4, 8, 10]
+
+    def test_what_progress_raises_ends_the_work(self, digits: NDArray[np.uint8]) -> None:
+        seen: list[int] = []
+
+        def enough(done: int) -> None:
+            seen.append(done)
+            if done >= 8:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            extract_features(digits[:100], "digits-cnn", batch_size=4, on_progress=enough)
+        assert seen == [4, 8]
+
     @pytest.mark.parametrize("images", [np.zeros((4, 1, 8, 8)), np.zeros((4, 8, 8), np.uint8)])
     def test_images_of_another_kind_are_refused(self, images: Any) -> None:
         with pytest.raises(ValueError, match="images must be uint8"):
@@ -126,103 +167,3 @@ class TestFeatures:
         )["frechet_inception_distance"]
         a, b = (feature_statistics(extract_features(part, "digits-cnn")) for part in (digits[:150], digits[150:400]))
         assert frechet_distance(a, b) == pytest.approx(found, rel=1e-9)
-
-
-class Poisoned:
-    """Stands for images that must not be read; only their number may be asked."""
-
-    def __len__(self) -> int:
-        return 40
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"{name} of cached images was asked")
-
-    __getitem__ = __getattr__
-
-
-class TestReferenceCache:
-    def test_second_call_does_not_read_the_images(self, digits: NDArray[np.uint8], tmp_path: Path) -> None:
-        first = reference_statistics(digits[:40], "digits-cnn", tmp_path, "aaaa", "train")
-        poisoned: Any = Poisoned()
-        second = reference_statistics(poisoned, "digits-cnn", tmp_path, "aaaa", "train")
-        assert second.count == 40
-        np.testing.assert_array_equal(first.mu, second.mu)
-        np.testing.assert_array_equal(first.sigma, second.sigma)
-
-    def test_all_that_matters_is_in_the_files_name(
-        self, digits: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        reference_statistics(digits[:40], "digits-cnn", tmp_path, "aaaa", "train")
-        reference_statistics(digits[:40], "digits-cnn", tmp_path, "bbbb", "train")
-        reference_statistics(digits[:40], "digits-cnn", tmp_path, "aaaa", "test")
-        reference_statistics(digits[:41], "digits-cnn", tmp_path, "aaaa", "train")
-        other = FEATURE_NETWORKS["digits-cnn"].model_copy(update={"sha256": "0" * 64})
-        monkeypatch.setattr("diffusion.fid.score_network", lambda _: other)
-        reference_statistics(digits[:40], "digits-cnn", tmp_path, "aaaa", "train")
-        assert len(list(tmp_path.iterdir())) == 5
-
-    def test_damaged_file_is_made_anew(self, digits: NDArray[np.uint8], tmp_path: Path) -> None:
-        good = reference_statistics(digits[:40], "digits-cnn", tmp_path, "aaaa", "train")
-        (path,) = tmp_path.iterdir()
-        content = path.read_bytes()
-        for damaged in (b"", b"nonsense", content[:400], content[:-30]):
-            path.write_bytes(damaged)
-            again = reference_statistics(digits[:40], "digits-cnn", tmp_path, "aaaa", "train")
-            np.testing.assert_array_equal(good.sigma, again.sigma)
-        assert list(tmp_path.iterdir()) == [path]
-
-
-class TestInception:
-    @pytest.fixture(autouse=True)
-    def _own_torch_home(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-
-    def test_without_weights_and_network_the_place_for_the_file_is_named(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def no_network(*_: object, **__: object) -> None:
-            raise urllib.error.URLError("no route to host")
-
-        monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
-        with pytest.raises(UserError) as caught:
-            extract_features(np.zeros((2, 3, 8, 8), np.uint8), "inception-v3-compat")
-        text = str(caught.value)
-        assert text.startswith("'inception-v3-compat' needs weights that cannot be downloaded")
-        assert text.endswith(f"put {URL_INCEPTION_V3} at {tmp_path / 'hub' / 'checkpoints'}/{OFFICIAL_NAME}")
-
-    def test_other_file_of_that_name_is_refused_unread(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = tmp_path / "hub" / "checkpoints" / OFFICIAL_NAME
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"pickled mischief")
-        monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
-        with pytest.raises(UserError, match="is not the official Inception of 2015; delete it"):
-            feature_extractor("inception-v3-compat")
-
-    def test_recorded_hash_begins_as_the_official_files_name_ends(self) -> None:
-        assert Path(OFFICIAL_NAME).stem.split("-")[-1] == FEATURE_NETWORKS["inception-v3-compat"].sha256[:8]
-
-    @pytest.mark.slow
-    def test_weights_of_the_right_hash_are_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        import hashlib
-
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-        monkeypatch.setattr(
-            "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {}
-        )
-        with monkeypatch.context() as patch:
-            patch.setattr(torch.nn.Module, "load_state_dict", lambda *_: None)
-            network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
-        path = tmp_path / "random.pth"
-        torch.save(network.state_dict(), path)
-        known: FeatureNetwork = FEATURE_NETWORKS["inception-v3-compat"].model_copy(
-            update={"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        )
-        monkeypatch.setattr(features, "INCEPTION", known)
-        monkeypatch.setitem(FEATURE_NETWORKS, "inception-v3-compat", known)
-        monkeypatch.setattr(features, "inception_weights", lambda: inception_weights(path))
-        found = extract_features(np.zeros((3, 1, 32, 32), np.uint8), "inception-v3-compat")
-        assert found.shape == (3, 2048) and np.isfinite(found).all()
-
-
-OFFICIAL_NAME = "weights-inception-2015-12-05-6726825d.pth"
