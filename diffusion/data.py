@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,15 +19,29 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from diffusion.errors import UserError
+from diffusion.pictures import (
+    LARGEST_SIDE,
+    SMALLEST_SIDE,
+    TOO_SMALL,
+    Pixels,
+    Source,
+    change_notes,
+    changes_of_fit,
+    counted,
+    fit,
+)
 from diffusion.settings import Frozen
-from diffusion.sources import Pixels, Source, find_source, fit
+from diffusion.sources import find_source
 
 SIDE_MULTIPLE = 8  # the four stages of a spec halve the side three times
-LARGEST_SIDE = 256
+HASH_BYTES = 16  # two of 10^6 different images agree with a probability of 10^-27
 
 
 class DataCard(Frozen):
-    """What a prepared data set is. `fingerprint` covers every pixel; `notes` says what was done to the images."""
+    """What a prepared data set is. `fingerprint` covers every pixel; `notes` says what was done to the images.
+
+    The last three were added later: a card of before has an empty `mean` until the set is prepared again.
+    """
 
     name: str
     resolution: Annotated[int, Field(ge=8, le=LARGEST_SIDE, multiple_of=SIDE_MULTIPLE)]
@@ -35,6 +50,12 @@ class DataCard(Frozen):
     test_count: Annotated[int, Field(ge=0)]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    """Of the training images, one a channel, 0 to 1."""
+    train_duplicates: int | None = None
+    """Training images that are exact copies of an earlier one."""
+    shared_images: int | None = None
+    """Test images that also occur, pixel for pixel, in the training split; None without a test split."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +86,9 @@ def prepare_images(
     count = len(source.train)
     if count < 2:
         raise UserError(f"'{dataset}' holds {count or 'no'} training image{'s' * (count != 1)}; at least 2 are needed")
+    height, width = source.train.shape[1:3]
+    if min(height, width) < SMALLEST_SIDE:
+        raise UserError(f"'{dataset}' has images of {width}×{height}, {TOO_SMALL}; give larger ones")
     source = _padded(dataset, source if resolution is None else _fitted(source, resolution))
     train, test = _channels_first(source.train), None if source.test is None else _channels_first(source.test)
     card = DataCard(
@@ -76,10 +100,38 @@ def prepare_images(
         fingerprint=fingerprint_of(train, test),
         notes=source.notes,
     )
+    card = _measured(card, train, test)
     target = folder / card.fingerprint
-    if not (target / "card.json").exists():
+    if (target / "card.json").exists():
+        _complete_card(target, card)
+    else:
         _write(target, card, train, test)
     return card
+
+
+def card_rows(card: DataCard) -> list[tuple[str, str]]:
+    """The card for people: a label and a value a row, a row for each note at the end."""
+    test = f", {card.test_count:,} for testing" if card.test_count else ", no test split"
+    colours = {1: "1 (grey)", 3: "3 (red, green, blue)"}
+    rows = [
+        ("data set", card.name),
+        ("images", f"{card.train_count:,} for training{test}"),
+        ("size", f"{card.resolution}×{card.resolution}"),
+        ("channels", colours.get(card.channels, str(card.channels))),
+        ("mean", ", ".join(f"{value:.4f}" for value in card.mean) or "not measured"),
+        ("fingerprint", card.fingerprint),
+        ("duplicates", _duplicates(card)),
+    ]
+    return rows + [("note", note) for note in card.notes]
+
+
+def _duplicates(card: DataCard) -> str:
+    if card.train_duplicates is None:
+        return "not counted"
+    within = f"{counted(card.train_duplicates, 'training image')} equal to an earlier one"
+    if card.shared_images is None:
+        return within
+    return f"{within}, {counted(card.shared_images, 'test image')} also in the training split"
 
 
 def open_images(folder: Path, fingerprint: str) -> Images:
@@ -87,9 +139,10 @@ def open_images(folder: Path, fingerprint: str) -> Images:
     home = folder / fingerprint
     if not (home / "card.json").exists():
         raise UserError(f"'{home}' holds no prepared images; prepare the data set again")
-    card = DataCard.model_validate_json((home / "card.json").read_text(encoding="utf-8"))
-    test = _map(home / "test.npy") if card.test_count else None
-    return Images(card, _map(home / "train.npy"), test)
+    card = _read_card(home)
+    size = (card.channels, card.resolution, card.resolution)
+    test = _map(home / "test.npy", (card.test_count, *size)) if card.test_count else None
+    return Images(card, _map(home / "train.npy", (card.train_count, *size)), test)
 
 
 def fingerprint_of(train: Pixels, test: Pixels | None) -> str:
@@ -103,6 +156,27 @@ def fingerprint_of(train: Pixels, test: Pixels | None) -> str:
     return sha.hexdigest()[:12]
 
 
+def _measured(card: DataCard, train: Pixels, test: Pixels | None) -> DataCard:
+    """The card with its mean and its duplicates, and a note if there is but one image."""
+    sums = train.sum(axis=(0, 2, 3), dtype=np.uint64)  # (C,), exact
+    train_hashes = _hashes(train)
+    distinct = set(train_hashes)
+    one_image = (f"all {len(train):,} training images are equal",) if len(distinct) == 1 else ()
+    return card.model_copy(
+        update={
+            "notes": (*card.notes, *one_image),
+            "mean": tuple((sums / (255 * train[:, 0].size)).tolist()),
+            "train_duplicates": len(train) - len(distinct),
+            "shared_images": None if test is None else sum(image in distinct for image in _hashes(test)),
+        }
+    )
+
+
+def _hashes(images: Pixels) -> list[bytes]:
+    """One hash an image of (N, C, H, W)."""
+    return [hashlib.blake2b(image, digest_size=HASH_BYTES).digest() for image in np.ascontiguousarray(images)]
+
+
 def _check_resolution(resolution: int | None) -> None:
     if resolution is None:
         return
@@ -112,11 +186,13 @@ def _check_resolution(resolution: int | None) -> None:
 
 def _fitted(source: Source, resolution: int) -> Source:
     """The images of a source that gave arrays, resized and cropped as pictures are when they are read."""
-    if source.train.shape[1:3] == (resolution, resolution):
+    height, width = source.train.shape[1:3]
+    if (height, width) == (resolution, resolution):
         return source
     test = None if source.test is None else _fit_all(source.test, resolution)
-    note = f"shorter side resized to {resolution} and centre cropped"
-    return Source(_fit_all(source.train, resolution), test, (*source.notes, note))
+    count = len(source.train) + (0 if source.test is None else len(source.test))
+    notes = change_notes(dict.fromkeys(changes_of_fit((width, height), resolution), count), resolution)
+    return Source(_fit_all(source.train, resolution), test, (*source.notes, *notes))
 
 
 def _fit_all(images: Pixels, resolution: int) -> Pixels:
@@ -203,6 +279,33 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _map(path: Path) -> Pixels:
-    mapped: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+def _read_card(home: Path) -> DataCard:
+    try:
+        return DataCard.model_validate_json((home / "card.json").read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"'{home / 'card.json'}' is damaged; delete '{home}' and prepare the data set again") from None
+
+
+def _complete_card(home: Path, measured: DataCard) -> None:
+    """Add to a card of before what it lacks; name and notes stay those of the first preparation."""
+    card = _read_card(home)
+    if card.mean:
+        return
+    later = {name: getattr(measured, name) for name in ("mean", "train_duplicates", "shared_images")}
+    temporary = home / f".card-{os.getpid()}.json"
+    with suppress(OSError):  # a folder that may only be read keeps the old card, which still loads
+        _save(temporary, card.model_copy(update=later).model_dump_json(indent=2))
+        try:
+            os.replace(temporary, home / "card.json")
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _map(path: Path, shape: tuple[int, ...]) -> Pixels:
+    try:
+        mapped: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        if mapped.shape != shape or mapped.dtype != np.uint8:
+            raise ValueError
+    except (OSError, ValueError, EOFError):
+        raise UserError(f"'{path}' is damaged; delete '{path.parent}' and prepare the data set again") from None
     return mapped

@@ -1,20 +1,13 @@
 """Where images come from: the embedded digits, ``.npz`` files, folders of pictures, Hugging Face data sets.
 
 Every loader gives a `Source`: uint8 arrays (N, H, W) or (N, H, W, C), one side and one number of channels for all. What
-a user typed wrong ends in one sentence. Nothing is written here, nothing is unpickled, and the network is used for a
-Hugging Face id alone.
+a user typed wrong ends in one sentence. How a picture becomes values stands in `diffusion.pictures`, what is asked of
+Hugging Face in `diffusion.hub`. Nothing is written here, nothing is unpickled, and there is no network.
 """
 
-import io
-import logging
+import os
 import re
-import struct
-import warnings
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -22,46 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.errors import UserError
-
-Pixels = NDArray[np.uint8]
+from diffusion.hub import load_hugging_face
+from diffusion.pictures import (
+    BROKEN_FILE,
+    Change,
+    Picture,
+    Pixels,
+    Source,
+    change_notes,
+    counted,
+    decode,
+    first_line,
+    looks_like_picture,
+    printable,
+)
 
 KINDS = "digits, cifar10, a path to an .npz file, a folder of images, or a Hugging Face id such as owner/name"
-HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(:[\w.-]+)?")
 CIFAR10_ID = "uoft-cs/cifar10"
 DIGITS_TRAIN_COUNT = 1437  # of 1797: four fifths; the other 360 are held out (DESIGN.md, "Scores")
-TEST_SPLITS = ("test", "validation")
-BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
-"""What Pillow's and numpy's readers raise over damaged bytes."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set as it was found, before padding. `test` is None without such a split."""
-
-    train: Pixels  # (N, H, W) or (N, H, W, C)
-    test: Pixels | None
-    notes: tuple[str, ...] = ()
-
-
-class Picture(NamedTuple):
-    """A picture not yet read: its name in messages, and what Pillow can open."""
-
-    name: str
-    file: Path | bytes
-
-
-class Decoded(NamedTuple):
-    """A picture as values: (H, W) when grey, (H, W, 3) otherwise."""
-
-    name: str
-    pixels: Pixels
-    had_alpha: bool
-    was_resized: bool
-
-    @property
-    def size(self) -> str:
-        """Width×height, as people read it."""
-        return f"{self.pixels.shape[1]}×{self.pixels.shape[0]}"
+TRAIN_FOLDER = "train"
+TEST_FOLDERS = ("test", "validation", "valid", "val")
+"""What the folder of held-out pictures may be called; the first that exists is taken."""
 
 
 def find_source(dataset: str, data_dir: Path, resolution: int | None) -> Source:
@@ -70,23 +45,32 @@ def find_source(dataset: str, data_dir: Path, resolution: int | None) -> Source:
     Raises:
         UserError: there is no such data set, or it cannot be read; the sentence says what would be right.
     """
-    path = Path(dataset).expanduser()
     if dataset == "digits":
         return load_digits()
     if dataset == "cifar10":
-        local = data_dir / "cifar10.npz"
-        if local.exists():
-            return load_npz(str(local), local)
-        return load_hugging_face(dataset, CIFAR10_ID, resolution, instead=f"put the images at {local}")
-    if path.suffix == ".npz":
-        return load_npz(dataset, path)
-    if dataset and path.is_dir():
+        return load_cifar10(data_dir / "cifar10.npz", resolution)
+    path = _local_path(dataset)
+    if path is not None and path.is_dir():
         return load_folder(dataset, path, resolution)
-    if path.is_file():
+    if path is not None and path.suffix.lower() == ".npz":
+        return load_npz(dataset, path)
+    if path is not None and path.is_file():
         raise UserError(f"'{dataset}' is a file but no data set; give {KINDS}")
     if HUGGING_FACE_ID.fullmatch(dataset):
-        return load_hugging_face(dataset, dataset, resolution)
+        return load_hugging_face(dataset, dataset, resolution, instead=f"give {KINDS}")
     raise UserError(f"'{dataset}' is no data set; give {KINDS}")
+
+
+def _local_path(typed: str) -> Path | None:
+    """The path that a word may be; None for a word that can be no path, such as one too long for a file's name."""
+    try:
+        path = Path(typed).expanduser()
+        path.stat()
+    except FileNotFoundError:
+        return path
+    except (OSError, ValueError, RuntimeError):  # too long, not allowed, a zero byte, the home of an unknown user
+        return None
+    return path if typed else None
 
 
 def load_digits() -> Source:
@@ -97,6 +81,14 @@ def load_digits() -> Source:
     images = np.rint(digits * 255 / 16).astype(np.uint8)
     order = np.random.RandomState(0).permutation(len(images))
     return Source(images[order[:DIGITS_TRAIN_COUNT]], images[order[DIGITS_TRAIN_COUNT:]])
+
+
+def load_cifar10(local: Path, resolution: int | None) -> Source:
+    """CIFAR-10 from the file `local` if it exists, else from Hugging Face."""
+    if local.exists():
+        return load_npz(str(local), local)
+    arrays = "numpy.savez with x_train, uint8 (50000, 32, 32, 3), and x_test; labels are not needed"
+    return load_hugging_face("cifar10", CIFAR10_ID, resolution, instead=f"put the images at {local} ({arrays})")
 
 
 def load_npz(typed: str, path: Path) -> Source:
@@ -126,7 +118,7 @@ def _read_npz(typed: str, path: Path) -> dict[str, NDArray[Any]]:
     except (*BROKEN_FILE, zipfile.BadZipFile, KeyError, TypeError, AttributeError, MemoryError) as error:
         if "pickle" in str(error) and zipfile.is_zipfile(path):
             raise UserError(f"'{typed}' holds pickled objects, which are refused; save plain uint8 arrays") from None
-        why = _first_line(error) if zipfile.is_zipfile(path) else "it is not a zip archive, or is cut short"
+        why = first_line(error) if zipfile.is_zipfile(path) else "it is not a zip archive, or is cut short"
         raise UserError(f"'{typed}' cannot be read as an .npz file ({why}); write it again") from None
 
 
@@ -151,7 +143,10 @@ def _without_alpha(train: Pixels, test: Pixels | None) -> Source:
     """The arrays with a fourth channel, if there is one, composited on white."""
     if train.ndim == 3 or train.shape[3] != 4:
         return Source(train, test)
-    return Source(_on_white(train), None if test is None else _on_white(test), (ALPHA_NOTE,))
+    splits = [train] if test is None else [train, test]
+    transparent = sum(int((split[..., 3].min(axis=(1, 2)) < 255).sum()) for split in splits if len(split))
+    notes = change_notes({Change.WHITENED: transparent}, None)
+    return Source(_on_white(train), None if test is None else _on_white(test), notes)
 
 
 def _on_white(images: Pixels) -> Pixels:
@@ -161,237 +156,102 @@ def _on_white(images: Pixels) -> Pixels:
     return ((images[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-ALPHA_NOTE = "transparent pixels composited on white"
+class Contents(NamedTuple):
+    """The visible files of a folder, sorted, relative to it."""
+
+    pictures: list[PurePosixPath]
+    others: list[PurePosixPath]
+
+
+class Splits(NamedTuple):
+    """The pictures of a folder by what they are for; `outside` are for nothing."""
+
+    train: list[PurePosixPath]
+    test: list[PurePosixPath]
+    outside: list[PurePosixPath]
 
 
 def load_folder(typed: str, folder: Path, resolution: int | None) -> Source:
-    """Every picture below a folder, sorted by path; ``train/`` and ``test/`` are splits if there is a ``train/``."""
-    ignored: list[str] = []
-    if not (folder / "train").is_dir():
-        return _decode(typed, _pictures(folder, folder, ignored), [], ignored, resolution)
-    train = _pictures(folder, folder / "train", ignored)
-    test = _pictures(folder, folder / "test", ignored) if (folder / "test").is_dir() else []
-    return _decode(typed, train, test, ignored, resolution)
+    """Every picture below a folder, sorted by path; ``train/`` and ``test/`` are splits if there is a ``train/``.
+
+    Raises:
+        UserError: the folder holds no pictures or cannot be read, or a picture is unfit.
+    """
+    contents = _contents(typed, folder)
+    if not contents.pictures:
+        raise UserError(f"'{typed}' {_nothing_but(contents.others)}; put at least 2 images into it")
+    train, test, outside = _split(folder, contents.pictures)
+    if not train:
+        raise UserError(f"'{typed}' holds no images in its folder {TRAIN_FOLDER}; put at least 2 images into it")
+    source = decode(typed, _pictures(folder, train), _pictures(folder, test), resolution)
+    notes = [*source.notes]
+    if outside:
+        notes.append(f"{counted(len(outside), 'image')} outside the splits left out, such as {_shown(outside[0])}")
+    if contents.others:
+        others = counted(len(contents.others), "other file")
+        notes.append(f"{others} left out, such as {_shown(contents.others[0])}")
+    return Source(source.train, source.test, tuple(notes))
 
 
-def _pictures(root: Path, folder: Path, ignored: list[str]) -> list[Picture]:
-    """The pictures below `folder`, named relative to `root`; files of another kind are added to `ignored`."""
-    names = sorted(PurePosixPath(path.relative_to(root)) for path in folder.rglob("*") if path.is_file())
-    visible = [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.parts)]
-    pictures = []
-    for name in visible:
-        if _looks_like_picture(root / name):
-            pictures.append(Picture(str(name), root / name))
-        else:
-            ignored.append(str(name))
-    return pictures
+def _nothing_but(others: list[PurePosixPath]) -> str:
+    """What a folder without pictures is."""
+    if not others:
+        return "is an empty folder"
+    return f"holds no images, only {counted(len(others), 'file')} of another kind such as {_shown(others[0])}"
 
 
-def _looks_like_picture(path: Path) -> bool:
-    """By the suffix, so that a broken picture is not taken for something else; failing that, by the content."""
-    from PIL import Image, UnidentifiedImageError
-
-    suffixes = Image.registered_extensions()
-    if suffixes.get(path.suffix.lower()) in Image.OPEN:
-        return True
-    if path.suffix:
-        return False
+def _contents(typed: str, folder: Path) -> Contents:
+    """What lies below a folder, without hidden files; what is no file in the end (a dead link) is no picture."""
+    contents = Contents([], [])
     try:
-        with _bombs_are_errors(), Image.open(path):
-            return True
-    except UnidentifiedImageError:
-        return False
-    except (*BROKEN_FILE, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return True  # reading it in earnest says what is wrong
+        for name in _files_below(folder):
+            file = folder / name
+            is_picture = file.is_file() and looks_like_picture(file)
+            (contents.pictures if is_picture else contents.others).append(name)
+    except OSError as error:
+        where = printable(str(error.filename))
+        raise UserError(f"'{typed}' cannot be read ({error.strerror}: {where}); allow it or move it") from None
+    return contents
 
 
-def load_hugging_face(typed: str, identifier: str, resolution: int | None, instead: str = f"give {KINDS}") -> Source:
-    """The ``train`` and the ``test`` or ``validation`` split of a data set on the Hugging Face hub or in its cache."""
-    splits = _hugging_face_splits(typed, identifier, instead)
-    train_name = "train" if "train" in splits else next(iter(splits))
-    test_name = next((name for name in TEST_SPLITS if name in splits and name != train_name), None)
-    column = _image_column(typed, splits[train_name])
-    train = _hub_pictures(typed, train_name, splits[train_name], column)
-    test = _hub_pictures(typed, test_name, splits[test_name], column) if test_name else []
-    return _decode(typed, train, test, [], resolution)
+def _files_below(folder: Path) -> list[PurePosixPath]:
+    """The visible files below a folder; links to folders are followed, each folder once."""
+    seen: set[str] = set()
+    found = []
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for home, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        if os.path.realpath(home) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(home))
+        folders[:] = sorted(name for name in folders if _is_visible(name))
+        found += [PurePosixPath(os.path.relpath(home, folder), name) for name in files if _is_visible(name)]
+    return sorted(found)
 
 
-def _hugging_face_splits(typed: str, identifier: str, instead: str) -> Any:
-    """A `datasets.DatasetDict`, with "no network" and "no such data set" told apart."""
-    import httpx
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError, DatasetsError
-
-    try:
-        with _hub_is_quiet():
-            return load_dataset(identifier)
-    except DatasetNotFoundError as error:
-        reason = _first_line(error)
-        raise UserError(f"'{typed}' names no data set on Hugging Face ({reason}); {instead}") from None
-    except (OSError, httpx.HTTPError, DatasetsError, RuntimeError, ValueError) as error:
-        if _is_network_failure(error):
-            raise UserError(
-                f"'{typed}' is not in the local Hugging Face cache and there is no network to load it over; "
-                f"connect, or {instead}"
-            ) from None
-        raise UserError(f"'{typed}' cannot be loaded from Hugging Face: {_first_line(error)}") from None
+def _is_visible(name: str) -> bool:
+    return not name.startswith((".", "__MACOSX"))
 
 
-@contextmanager
-def _hub_is_quiet() -> Iterator[None]:
-    """No line for each of the hub client's retries: what came of them is said in one sentence."""
-    hub = logging.getLogger("huggingface_hub")
-    level = hub.level
-    hub.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        hub.setLevel(level)
+def _split(folder: Path, names: list[PurePosixPath]) -> Splits:
+    """All are for training in a folder without a ``train/``; ``Train/`` is one as well."""
+    tops = {child.name.lower() for child in folder.iterdir() if child.is_dir()}
+    if TRAIN_FOLDER not in tops:
+        return Splits(names, [], [])
+    test_top = next((top for top in TEST_FOLDERS if top in tops), None)
+    splits = Splits([], [], [])
+    for name in names:
+        top = name.parts[0].lower() if len(name.parts) > 1 else ""
+        (splits.train if top == TRAIN_FOLDER else splits.test if top == test_top else splits.outside).append(name)
+    return splits
 
 
-def _is_network_failure(error: Exception) -> bool:
-    """Whether the hub could not be reached; `datasets` reports some of these as a missing file."""
-    import httpx
-
-    unreachable = (ConnectionError, TimeoutError, httpx.TransportError)
-    return isinstance(error, unreachable) or "LocalEntryNotFound" in str(error)
+def _pictures(folder: Path, names: list[PurePosixPath]) -> list[Picture]:
+    return [Picture(_shown(name), folder / name) for name in names]
 
 
-def _image_column(typed: str, split: Any) -> str:
-    from datasets import Image
-
-    for name, feature in split.features.items():
-        if isinstance(feature, Image):
-            return str(name)
-    columns = ", ".join(split.features)
-    raise UserError(f"'{typed}' has no column of images, only {columns}; choose a data set of images")
-
-
-def _hub_pictures(typed: str, split_name: str, split: Any, column: str) -> Iterable[Picture]:
-    """The encoded pictures of one split."""
-    from datasets import Image
-
-    encoded = split.select_columns([column]).cast_column(column, Image(decode=False))
-    for index, row in enumerate(encoded):
-        entry, name = row[column], f"{split_name}[{index}]"
-        if entry is None:
-            raise UserError(f"'{typed}': {name} holds no image; choose a data set without gaps")
-        yield Picture(name, Path(entry["path"]) if entry["bytes"] is None else entry["bytes"])
-
-
-def _decode(
-    typed: str, train: Iterable[Picture], test: Iterable[Picture], ignored: list[str], resolution: int | None
-) -> Source:
-    """Read all pictures; one side for all, and colour for all unless every one is grey."""
-    train_images, test_images = _read_all(typed, train, resolution), _read_all(typed, test, resolution)
-    both = train_images + test_images
-    if test_images:
-        _check_size(typed, both[0], test_images[0])
-    grey_count = sum(image.pixels.ndim == 2 for image in both)
-    mixed = 0 < grey_count < len(both)
-    notes = []
-    if any(image.had_alpha for image in both):
-        notes.append(ALPHA_NOTE)
-    if mixed:
-        notes.append(f"{grey_count:,} grey images among colour ones made RGB")
-    if any(image.was_resized for image in both):
-        notes.append(f"shorter side resized to {resolution} and centre cropped")
-    if ignored:
-        notes.append(f"{len(ignored):,} files that are no images left out, such as {ignored[0]}")
-    return Source(_stack(train_images, mixed), _stack(test_images, mixed) if test_images else None, tuple(notes))
-
-
-def _stack(images: list[Decoded], as_rgb: bool) -> Pixels:
-    """(N, H, W) or (N, H, W, 3)."""
-    if not images:
-        return np.empty((0, 8, 8), np.uint8)
-    return np.stack([_as_rgb(image.pixels) if as_rgb else image.pixels for image in images])
-
-
-def _as_rgb(pixels: Pixels) -> Pixels:
-    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
-
-
-def _read_all(typed: str, pictures: Iterable[Picture], resolution: int | None) -> list[Decoded]:
-    """The pictures in order; the first that is not square or not of the first one's size ends it."""
-    images: list[Decoded] = []
-    for picture in pictures:
-        images.append(_read_picture(typed, picture, resolution))
-        _check_size(typed, images[0], images[-1])
-    return images
-
-
-def _check_size(typed: str, first: Decoded, image: Decoded) -> None:
-    if image.pixels.shape[0] != image.pixels.shape[1]:
-        raise UserError(f"'{typed}': {image.name} is {image.size}, not square; give --resolution N to crop and resize")
-    if image.size != first.size:
-        raise UserError(
-            f"'{typed}': {first.name} is {first.size} but {image.name} is {image.size}; "
-            "give --resolution N to make all one size"
-        )
-
-
-def _read_picture(typed: str, picture: Picture, resolution: int | None) -> Decoded:
-    """One picture, upright, 8 bits a channel, grey or RGB."""
-    from PIL import Image, ImageOps
-
-    file = io.BytesIO(picture.file) if isinstance(picture.file, bytes) else picture.file
-    try:
-        with _bombs_are_errors(), Image.open(file) as image:
-            upright = ImageOps.exif_transpose(image)
-            upright.load()
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UserError(
-            f"'{typed}': {picture.name} has more pixels than Pillow reads safely ({Image.MAX_IMAGE_PIXELS:,}); "
-            "make it smaller"
-        ) from None
-    except BROKEN_FILE as error:
-        raise UserError(
-            f"'{typed}': {picture.name} cannot be read as an image ({_first_line(error)}); repair or remove it"
-        ) from None
-    if upright.mode in ("I", "F"):
-        raise UserError(f"'{typed}': {picture.name} has 32-bit pixels (mode {upright.mode}); save it with 8 bits")
-    flat, had_alpha = _flatten(upright)
-    fitted = flat if resolution is None else fit(flat, resolution)
-    return Decoded(picture.name, np.asarray(fitted, np.uint8), had_alpha, was_resized=fitted is not flat)
-
-
-def _flatten(image: Any) -> tuple[Any, bool]:
-    """A Pillow image as mode L or RGB, and whether it had transparency (composited on white)."""
-    from PIL import Image
-
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)), False  # halves round to nearest
-    has_alpha = image.has_transparency_data
-    mode = "L" if image.mode in ("L", "1", "LA", "La") else "RGB"
-    if not has_alpha:
-        return image.convert(mode), False
-    coloured = image.convert("RGBA")
-    white = Image.new("RGBA", coloured.size, "white")
-    return Image.alpha_composite(white, coloured).convert(mode), True
-
-
-def fit(image: Any, resolution: int) -> Any:
-    """A Pillow image, its shorter side resized with antialiasing and its centre cropped; the same object if it fits."""
-    from PIL import Image, ImageOps
-
-    if image.size == (resolution, resolution):
-        return image
-    return ImageOps.fit(image, (resolution, resolution), Image.Resampling.LANCZOS)
-
-
-@contextmanager
-def _bombs_are_errors() -> Iterator[None]:
-    """Pillow only warns about pictures of 90 to 180 million pixels; here both are refused."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-def _first_line(error: BaseException) -> str:
-    """The error's first line without its full stop, for the middle of a sentence."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")
+def _shown(name: PurePosixPath) -> str:
+    return printable(str(name))
