@@ -23,7 +23,7 @@ from pydantic_settings import (
 )
 
 from diffusion.errors import UserError
-from diffusion.settings import Strategy
+from diffusion.settings import Family, Sampler, Schedule, Strategy
 from diffusion.spec import SPACES, SearchSpace, SpecField, UNetSpec
 from diffusion.units import parse_size
 
@@ -33,11 +33,19 @@ CONFIG_FILE = "diffnas.toml"
 SEARCHERS = ("llm",)
 OWN_OPTION = {
     "preset", "budget", "count", "space", "baseline", "rounds", "searcher", "seed", "name", "llm", "base_url",
-    "dataset", "data_dir", "resolution", "train_steps", "batch_size", "feature_network", "sampling_steps",
-    "num_images", "db", "out",
+    "dataset", "data_dir", "resolution", "family", "train_steps", "batch_size", "snapshot_steps", "feature_network",
+    "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images", "db", "out",
 }  # fmt: skip  # the others are set in diffnas.toml, the environment, or with --set
 
 Size = Annotated[int, BeforeValidator(parse_size)]
+
+
+def parse_steps(value: object) -> object:
+    """``250,500`` as a tuple of steps; anything but text is left to pydantic."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Steps = Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, NoDecode, BeforeValidator(parse_steps)]
 
 
 class RunConfig(BaseSettings):
@@ -70,8 +78,8 @@ class RunConfig(BaseSettings):
     dataset: str = "digits"
     data_dir: Path = Path("data")
     resolution: int | None = None
-    family: Literal["ddpm", "iddpm"] = "ddpm"
-    schedule: Literal["linear", "cosine"] = "linear"
+    family: Family = "ddpm"
+    schedule: Schedule = "linear"
     horizontal_flips: bool = False
 
     # the strategy
@@ -84,11 +92,15 @@ class RunConfig(BaseSettings):
     gradient_clip: float = 1.0
     train_steps: int = 1000
     checkpoint_steps: Annotated[int, Field(ge=1)] = 1000
+    snapshot_steps: Steps = None
 
     # the score
     feature_network: str = "inception-v3-compat"
-    sampling_steps: int = 100
-    num_images: int = 50_000
+    feature_weights: Path | None = None
+    reference_split: Literal["train", "test"] = "train"
+    sampler: Sampler = "ddim"
+    sampling_steps: Annotated[int, Field(ge=1)] = 100
+    num_images: Annotated[int, Field(ge=2)] = 50_000
 
     # where things go
     db: Path = Path("diffnas.db")

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
@@ -21,7 +22,7 @@ from agent.middleware import BackendError
 from agent.proposer import LLMProposer
 from agent.reporters import JsonLines, Lines, Report, both
 from agent.search import Plan
-from agent.tables import ledger_line, print_trials, say, score
+from agent.tables import how_scored, ledger_line, print_card, print_trials, say, score
 from diffusion.errors import UserError
 from diffusion.units import format_size
 from memory.connection import opened
@@ -35,34 +36,60 @@ HEARTBEAT_SECONDS = 20.0
 INTERRUPTED, BY_LIMIT = 130, 3
 
 
-def drive(search: int, planned: Plan, *, as_json: bool) -> int:
-    """Take the lease, play the rounds, print the summary; the exit code."""
+@dataclass(frozen=True)
+class Seat:
+    """What the one process that drives a search holds."""
+
+    lease: str
+    name: str
+    console: Console
+    report: Report
+    make_context: Callable[[int, str], SearchContext]  # (round, proposer) → context
+    go_on: str  # the command that resumes
+
+
+@contextmanager
+def driving(search: int, planned: Plan, *, as_json: bool, backend: str) -> Iterator[Seat]:
+    """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C.
+
+    Raises:
+        UserError: another process drives it.
+    """
     config = planned.config
     with opened(config.db) as db:
         lease = take_lease(db, search)
         set_state(db, search, "running")
-        change_search(db, search, rounds=config.rounds, backend=config.llm)
+        change_search(db, search, rounds=config.rounds, backend=backend)
         name = find_search(db, str(search)).name
     console = Console(stderr=as_json, highlight=False)
-    announce(console, name, planned)
     report: Report = both(JsonLines(search), Lines(console)) if as_json else Lines(console)
     stop = Event()
     executor = LocalExecutor(stop)
     go_on = f"diffnas-agent resume {name}{_db_option(config.db)}"
+    make_context = context_maker(search, planned, executor, stop, report)
     try:
         with interruptible(stop, executor, console, go_on), heartbeat(config.db, search, lease):
-            report("search.started", name=name, settings=config.model_dump(mode="json"), proposer=config.llm)
-            make_context = context_maker(search, planned, executor, stop, report)
-            reason = make_loop(search, lease, planned, make_context, report).run()
-    except BackendError as error:
-        with opened(config.db) as db:
-            set_state(db, search, "interrupted", str(error))
-        raise UserError(
-            f"'{config.llm}' refuses every call ({error}); check the key and the model's name, then `{go_on}`"
-        ) from error
+            yield Seat(lease, name, console, report, make_context, go_on)
     finally:
         with opened(config.db) as db:
             release_lease(db, search, lease)
+
+
+def drive(search: int, planned: Plan, *, as_json: bool) -> int:
+    """Play the rounds, print the summary; the exit code."""
+    config = planned.config
+    with driving(search, planned, as_json=as_json, backend=config.llm) as seat:
+        console, report, go_on = seat.console, seat.report, seat.go_on
+        announce(console, seat.name, planned)
+        report("search.started", name=seat.name, settings=config.model_dump(mode="json"), proposer=config.llm)
+        try:
+            reason = make_loop(search, seat.lease, planned, seat.make_context, report).run()
+        except BackendError as error:
+            with opened(config.db) as db:
+                set_state(db, search, "interrupted", str(error))
+            raise UserError(
+                f"'{config.llm}' refuses every call ({error}); check the key and the model's name, then `{go_on}`"
+            ) from error
     summary(console, config.db, search)
     if reason in ("interrupted", *LIMITS):
         why = {
@@ -95,6 +122,8 @@ def context_maker(
             executor=executor,
             report=report,
             checkpoint_steps=config.checkpoint_steps,
+            snapshot_steps=config.snapshot_steps or (),
+            feature_weights=config.feature_weights,
             threads=cores(),
             finish_reasons=finish_reasons,
             stop=stop,
@@ -141,7 +170,7 @@ def cores() -> int:
 
 def announce(console: Console, name: str, planned: Plan) -> None:
     """Who is in charge, then what is searched under which limit."""
-    config, score_protocol = planned.config, planned.protocol.score
+    config = planned.config
     if config.llm == OFFLINE:
         say(
             console,
@@ -150,17 +179,14 @@ def announce(console: Console, name: str, planned: Plan) -> None:
     else:
         say(console, f"{config.llm} proposes" + (f" at {config.base_url}" if config.base_url else "") + ".")
     settings = planned.protocol.settings
+    print_card(console, planned.card)
     say(
         console,
         f"Search {name}: {settings.dataset} {settings.resolution}×{settings.resolution}, at most "
         f"{format_size(config.budget)} MACs ({config.count}) of {config.search_space.size:,} specs, baseline and "
         f"{config.rounds} rounds of {config.train_steps} steps.",
     )
-    say(
-        console,
-        f"Scores: {score_protocol.metric}, {score_protocol.num_images} images in {score_protocol.sampling_steps} "
-        f"{score_protocol.sampler.upper()} steps; protocol {planned.protocol.fingerprint}. Lower is better.",
-    )
+    say(console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
     for note in planned.notes:
         say(console, f"Note: {note}.")
 

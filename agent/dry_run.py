@@ -13,18 +13,22 @@ from agent.config import Resolved
 from agent.search import Plan, plan
 from agent.tables import print_table, say
 from diffusion.cost import cost
+from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.connection import check_memory
 
 BACKWARD_FACTOR = 3  # forward plus twice as much for the backward pass
 
 
-def estimate(resolved: Resolved) -> dict[str, Any]:
-    """Settings, sources, baseline and MACs of the whole search; the data are checked in a folder thrown away."""
-    config = resolved.config
+def estimate(resolved: Resolved, spec: UNetSpec | None = None) -> dict[str, Any]:
+    """Settings, sources, baseline and MACs of the whole search; the data are checked in a folder thrown away.
+
+    With a `spec`, of its training by hand alone.
+    """
+    config = resolved.config.model_copy(update={"rounds": 0} if spec else {})
     check_memory(config.db)
     with tempfile.TemporaryDirectory() as folder:
-        planned = plan(config.model_copy(update={"out": Path(folder)}))
+        planned = plan(config.model_copy(update={"out": Path(folder)}), spec)
     settings = {
         name: {"value": value, "from": resolved.sources[name]} for name, value in config.model_dump(mode="json").items()
     }

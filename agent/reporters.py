@@ -80,15 +80,20 @@ class Lines:
         label = f"  training, loss {values['loss']:.4f}, {values['images_per_second']:.0f} images/s"
         self._advance(label, values["step"], values["total_steps"])
 
+    def on_trial_trained(self, values: dict[str, Any]) -> None:
+        """The end of a training."""
+        self._end_bar()
+        loss = "" if values["loss"] is None else f", loss {values['loss']:.4f}"
+        self.line(f"  trained {values['step']} steps in {values['device_seconds']:.0f} s{loss}")
+
     def on_score_progress(self, values: dict[str, Any]) -> None:
-        """How far the sampling is."""
-        self._advance("  sampling", values["images"], values["total_images"], plain=False)
+        """How far the sampling is, and then the features."""
+        self._advance(f"  {values['phase']}", values["images"], values["total_images"], plain=False)
 
     def on_trial_scored(self, values: dict[str, Any]) -> None:
         """The score."""
         self._end_bar()
-        seconds = f"{values['device_seconds']:.0f} s of training"
-        self.line(f"  [green]scored[/green] {values['metric']} [bold]{values['rfid']:.4g}[/bold]  ({seconds})")
+        self.line(f"  [green]scored[/green] {values['metric']} [bold]{values['rfid']:.4g}[/bold]")
 
     def on_trial_failed(self, values: dict[str, Any]) -> None:
         """A failure and why."""
@@ -103,6 +108,11 @@ class Lines:
     def on_search_finished(self, values: dict[str, Any]) -> None:
         """Leave the terminal tidy; the summary follows."""
         self._end_bar()
+
+    def close(self) -> None:
+        """Leave the terminal tidy, whatever came last."""
+        with self.lock:
+            self._end_bar()
 
     def _advance(self, label: str, done: int, total: int, plain: bool = True) -> None:
         if not self.console.is_terminal:

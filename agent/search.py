@@ -6,8 +6,8 @@ Nothing is trained in this module, and no model is called.
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
@@ -17,7 +17,7 @@ from diffusion.cost import cost, costs
 from diffusion.data import DataCard, prepare_images
 from diffusion.errors import UserError
 from diffusion.networks import score_network
-from diffusion.settings import Protocol, ScoreProtocol, Settings, check_sampling_steps
+from diffusion.settings import Protocol, Sampling, ScoreProtocol, Settings, choose_sampling
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.searches import check_name, create_search
@@ -43,16 +43,18 @@ def check(config: RunConfig) -> None:
     check_backend(config.llm, config.base_url)
     if config.name is not None:
         check_name(config.name)
-    if config.family == "iddpm" or config.schedule == "cosine":
-        raise UserError(
-            f"'{config.preset}' needs the family iddpm (cosine schedule, learned variance), which this version cannot "
-            "train yet; use --preset ddpm-cifar10, or `flops --family iddpm` for its costs"
-        )
     score_network(config.feature_network)
+    choose_sampling(config.sampler, config.sampling_steps, config.family, config.diffusion_steps)
+    if config.feature_weights is not None and not config.feature_weights.is_file():
+        raise UserError(f"'{config.feature_weights}' does not exist; name the weights file with --feature-weights")
+    if late := [step for step in config.snapshot_steps or () if step > config.train_steps]:
+        raise UserError(f"--snapshot-steps {late[0]}: the training ends at step {config.train_steps}")
 
 
-def plan(config: RunConfig) -> Plan:
+def plan(config: RunConfig, spec: UNetSpec | None = None) -> Plan:
     """Check everything, prepare the data and fix the protocol.
+
+    A `spec` that is given is trained as it is, whatever the space and the budget say: it was asked for by hand.
 
     Raises:
         UserError: one sentence with the remedy.
@@ -61,12 +63,12 @@ def plan(config: RunConfig) -> Plan:
     _check_out(config.out)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the hub's client is imported
     card = prepare_images(config.dataset, config.out / "data", data_dir=config.data_dir, resolution=config.resolution)
-    return _planned(config, card)
+    return _planned(config, card, spec)
 
 
-def _planned(config: RunConfig, card: DataCard) -> Plan:
+def _planned(config: RunConfig, card: DataCard, spec: UNetSpec | None) -> Plan:
     settings = Settings(
-        dataset=card.name,
+        dataset=PurePath(card.name).name if is_path(card.name) else card.name,  # a card names no folder of a machine
         resolution=card.resolution,
         channels=card.channels,
         family=config.family,
@@ -75,24 +77,56 @@ def _planned(config: RunConfig, card: DataCard) -> Plan:
     )
     if config.batch_size > card.train_count:
         raise UserError(f"--batch-size {config.batch_size}: the data set has only {card.train_count} training images")
-    check_sampling_steps(config.diffusion_steps, config.sampling_steps)
-    baseline, notes = affordable_baseline(config, settings)
-    network = score_network(config.feature_network)
+    baseline, notes = (spec, ()) if spec else affordable_baseline(config, settings)
     protocol = Protocol(
         data_fingerprint=card.fingerprint,
         settings=settings,
         strategy=strategy_of(config),
-        score=ScoreProtocol(
-            feature_network=network.name,
-            feature_sha256=network.sha256,
-            feature_input_size=network.input_size,
-            resize_filter=network.resize_filter,
-            reference_count=card.train_count,
-            sampling_steps=config.sampling_steps,
+        score=score_protocol(
+            card,
+            feature_network=config.feature_network,
+            reference_split=config.reference_split,
+            sampling=choose_sampling(config.sampler, config.sampling_steps, config.family, config.diffusion_steps),
             num_images=config.num_images,
         ),
     )
-    return Plan(config, protocol, baseline, card, (*card.notes, *notes))
+    return Plan(config, protocol, baseline, card, notes)
+
+
+def is_path(dataset: str) -> bool:
+    """Whether a data set was named by where it lies; a Hugging Face id has a slash too, but nothing lies there."""
+    return PurePath(dataset).suffix == ".npz" or Path(dataset).expanduser().exists()
+
+
+def score_protocol(
+    card: DataCard,
+    *,
+    feature_network: str,
+    reference_split: Literal["train", "test"],
+    sampling: Sampling,
+    num_images: int,
+) -> ScoreProtocol:
+    """How a score on this data set is taken.
+
+    Raises:
+        UserError: no such network, or the data set has no test images.
+    """
+    network = score_network(feature_network)
+    count = card.train_count if reference_split == "train" else card.test_count
+    if count < 2:
+        raise UserError(f"--reference-split {reference_split}: '{card.name}' has {count} such images; take the other")
+    return ScoreProtocol(
+        feature_network=network.name,
+        feature_sha256=network.sha256,
+        feature_input_size=network.input_size,
+        resize_filter=network.resize_filter,
+        reference_split=reference_split,
+        reference_count=count,
+        sampler=sampling.sampler,
+        sampling_steps=sampling.steps,
+        variance=sampling.variance,
+        num_images=num_images,
+    )
 
 
 def affordable_baseline(config: RunConfig, settings: Settings) -> tuple[UNetSpec, tuple[str, ...]]:
@@ -156,6 +190,8 @@ def stored(planned: Plan) -> dict[str, Any]:
     """All that a resume needs, as JSON-ready values; paths are absolute, so that it works from any folder."""
     config = planned.config.model_dump(mode="json")
     config |= {name: str(getattr(planned.config, name).absolute()) for name in ("out", "data_dir", "db")}
+    if planned.config.feature_weights is not None:
+        config["feature_weights"] = str(planned.config.feature_weights.absolute())
     return {**config, "baseline": str(planned.baseline)}
 
 

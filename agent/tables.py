@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from diffusion.data import DataCard, card_rows
+from diffusion.settings import Protocol
 from diffusion.units import format_size
 
 
@@ -48,6 +50,24 @@ def print_trials(console: Console, rows: Sequence[dict[str, Any]]) -> None:
 def say(console: Console, text: str, *, whole: bool = False) -> None:
     """Text without markup. A terminal breaks it between words, unless it is `whole`: a command or path to be copied."""
     console.print(text, soft_wrap=whole or not console.is_terminal, markup=False)
+
+
+def print_card(console: Console, card: DataCard | None) -> None:
+    """What the data set is, before anything is spent on it."""
+    if card is not None:
+        width = max(len(label) for label, _ in card_rows(card))
+        for label, value in card_rows(card):
+            say(console, f"{label:<{width}}  {value}")
+
+
+def how_scored(protocol: Protocol) -> str:
+    """How the scores of a protocol are taken, in one line with its fingerprint."""
+    taken = protocol.score
+    variance = f" ({taken.variance})" if taken.variance else ""
+    return (
+        f"{taken.metric} against {taken.reference_count:,} {taken.reference_split} images, {taken.num_images:,} images "
+        f"in {taken.sampling_steps} {taken.sampler} steps{variance}; protocol {protocol.fingerprint}"
+    )
 
 
 def score(value: float | None) -> str:

@@ -43,6 +43,7 @@ def _status(db: Database, row: SearchRow) -> dict[str, Any]:
         "budget_macs": row.budget_macs,
         "count": row.count_convention,
         "backend": row.backend,
+        "protocol": row.protocol,
         "best": shown[0] if shown else None,
         "baseline": baseline,
         "trials": search_counts(db, row.id),
@@ -65,6 +66,7 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
                 console,
                 f"{title}: trial {row['trial']} {row['spec']}, {row['metric']} {score(row['rfid'])}, {macs} MACs",
             )
+    say(console, f"protocol: {found['protocol']}")
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
     say(console, f"trials: {counts}\nused: {ledger_line(found['ledger'])}")
     if found["state"] == "interrupted":
@@ -80,11 +82,14 @@ def print_searches(console: Console, found: list[dict[str, Any]]) -> None:
             f"{row['round']}/{row['rounds']}",
             row["best"]["spec"] if row["best"] else "–",
             score(row["best"]["rfid"]) if row["best"] else "–",
+            row["best"]["metric"] if row["best"] else "–",
+            row["protocol"],
             row["backend"],
         )
         for row in found
     ]
-    print_table(console, ("name", "state", "round", "spec", "score", "backend"), rows, right="round,score")
+    columns = ("name", "state", "round", "spec", "score", "metric", "protocol", "backend")
+    print_table(console, columns, rows, right="round,score")
 
 
 def spec_costs(text: str, family: str, resolution: int, channels: int, *, verify: bool) -> dict[str, Any]:

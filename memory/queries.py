@@ -152,11 +152,12 @@ def show_trial(db: Database, trial: int) -> Record:
 
 
 def search_counts(db: Database, search: int) -> dict[str, int]:
-    """How many trials are scored, failed and running (trained ones too), and how many proposals were refused."""
+    """How many trials are scored, failed, trained but not scored, and running; how many proposals were refused."""
     row = db.conn.execute(
         "SELECT count(*) FILTER (WHERE state = 'scored') AS scored, count(*) FILTER (WHERE state = 'failed') AS failed,"
         " (SELECT count(*) FROM proposals WHERE search = :search AND accepted = 0) AS refused,"
-        " count(*) FILTER (WHERE state IN ('running', 'trained')) AS running FROM trials WHERE search = :search",
+        " count(*) FILTER (WHERE state = 'trained') AS trained,"
+        " count(*) FILTER (WHERE state = 'running') AS running FROM trials WHERE search = :search",
         {"search": search},
     ).fetchone()
     return dict(row)

@@ -46,6 +46,8 @@ class SearchContext:
     executor: Executor
     report: Report
     checkpoint_steps: int = 1000
+    snapshot_steps: tuple[int, ...] = ()
+    feature_weights: Path | None = None
     threads: int = 1
     finish_reasons: list[str] = field(default_factory=list)  # filled by finish_search
     stop: Event = field(default_factory=Event)
@@ -74,16 +76,19 @@ class SearchContext:
             data_folder=self.data_folder.absolute(),
             run_folder=(self.out / "trainings" / key).absolute(),
             checkpoint_steps=self.checkpoint_steps,
+            snapshot_steps=self.snapshot_steps,
             threads=self.threads,
         )
 
-    def score_job(self, run_folder: Path) -> ScoreJob:
-        """The measurement of a finished training under this search's protocol."""
+    def score_job(self, run_folder: Path, spec: UNetSpec) -> ScoreJob:
+        """The measurement of a finished training of a spec under this search's protocol."""
         return ScoreJob(
             run_folder=run_folder,
+            spec=spec,
             data_folder=self.data_folder.absolute(),
             cache_folder=(self.out / "reference").absolute(),
             protocol=self.protocol,
             sampling_seed=self.seed,
+            feature_weights=self.feature_weights and self.feature_weights.absolute(),
             threads=self.threads,
         )

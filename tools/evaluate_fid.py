@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from diffusion.errors import UserError
+from diffusion.settings import ScoreJob
 from memory.connection import connect, transaction
 from memory.ledger import charge
 from memory.queries import best
@@ -14,6 +15,7 @@ from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.errors import JobFailed, Refused, Unavailable
 
+EXTRA = ("grid", "kid", "kid_std", "precision", "recall")  # kept beside the score
 UNMEASURED = {"baseline": "unmeasured", "incumbent": "unmeasured"}  # until replicas say how large the noise is
 
 
@@ -85,11 +87,24 @@ def _known(context: SearchContext, trial: int) -> Trial:
 
 def _measure(context: SearchContext, trial: Trial) -> None:
     """Run the measurement and remember it."""
-    job = context.score_job(trial.run_folder)
+    run_and_remember(context, trial, context.score_job(trial.run_folder, trial.spec))
+
+
+def run_and_remember(context: SearchContext, trial: Trial, job: ScoreJob) -> dict[str, Any]:
+    """One measurement of a trained trial, under the protocol of `job`; what was measured.
+
+    Raises:
+        JobFailed: there is no score.
+        Interrupted: the user stops it.
+    """
     done = context.executor.evaluate(
         job,
         lambda event: context.report(
-            "score.progress", trial=trial.id, images=event["images"], total_images=event["total_images"]
+            "score.progress",
+            trial=trial.id,
+            phase=event["phase"],
+            images=event["images"],
+            total_images=event["total_images"],
         ),
     )
     with closing(connect(context.db_path)) as db, transaction(db):
@@ -97,16 +112,18 @@ def _measure(context: SearchContext, trial: Trial) -> None:
             db,
             trial.training,
             step=done["step"],
-            protocol=context.protocol,
+            protocol=job.protocol,
             sampling_seed=job.sampling_seed,
             metric=done["metric"],
             value=done["value"],
             num_images=done["num_images"],
             device_seconds=done["device_seconds"],
-            extra={"grid": done["grid"]},
+            extra={name: done[name] for name in EXTRA if name in done},
         )
         charge(db, context.search, "score", device_seconds=done["device_seconds"], note=f"trial {trial.id}")
-        trial_scored(db, trial.id)
+        if job.protocol.fingerprint == context.protocol.fingerprint:
+            trial_scored(db, trial.id)
+    return done
 
 
 def standing(context: SearchContext, trial: int) -> ScoreResult:

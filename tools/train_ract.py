@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlite_utils import Database
 
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
@@ -76,6 +75,16 @@ def train_candidate(context: SearchContext, spec: UNetSpec, reason: str, raw_tex
     return continue_training(context, trial)
 
 
+def train_as_asked(context: SearchContext, spec: UNetSpec, reason: str) -> TrainResult:
+    """Record and train what a person asked for; no gate is asked.
+
+    Raises:
+        Interrupted: the user stops it; the training goes on at the next resume.
+    """
+    _forget_lost_weights(context, context.train_job(spec), though_scored=True)
+    return continue_training(context, _trial_of(context, spec, reason, str(spec)))
+
+
 def refuse(
     context: SearchContext,
     kind: str,
@@ -115,10 +124,10 @@ def continue_training(context: SearchContext, trial: int) -> TrainResult:
 def _trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str) -> int:
     """The trial of this round, made if it is not there."""
     cost, job = context.cost(spec), context.train_job(spec)
+    _forget_lost_weights(context, job, though_scored=False)
     with closing(connect(context.db_path)) as db:
         if found := trial_in_round(db, context.search, context.round_number):
             return found.id
-        _forget_lost_weights(context, db, job)
         accepted = accept_proposal(
             db,
             context.search,
@@ -133,13 +142,19 @@ def _trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str
     return accepted.trial
 
 
-def _forget_lost_weights(context: SearchContext, db: Database, job: TrainJob) -> None:
-    """A training whose run folder was deleted is trained anew, unless its score is known already."""
-    known = find_training(db, job.key)
-    if known is None or known["state"] != "done" or score_of(db, known["id"], context.protocol.fingerprint):
-        return
-    if not (Path(known["run_folder"]) / "result.json").exists():
-        training_lost(db, known["id"], job.run_folder)
+def _forget_lost_weights(context: SearchContext, job: TrainJob, *, though_scored: bool) -> None:
+    """A training whose run folder was deleted, or whose weights are cut, is trained anew where they are needed."""
+    with closing(connect(context.db_path)) as db:
+        known = find_training(db, job.key)
+        if known is None or known["state"] != "done":
+            return
+        if not though_scored and score_of(db, known["id"], context.protocol.fingerprint):
+            return
+        from diffusion.checkpoint import step_checkpoint  # torch is not needed for anything that is new
+
+        folder = Path(known["run_folder"])
+        if not (folder / "result.json").exists() or step_checkpoint(folder, job.strategy.train_steps) is None:
+            training_lost(db, known["id"], job.run_folder)
 
 
 def report_started(context: SearchContext, trial: int) -> None:
@@ -181,6 +196,14 @@ def _train(context: SearchContext, trial: Trial) -> None:
         training_finished(db, trial.training, steps_done=done["step"], loss=done["loss"], device_seconds=spent)
         charge(db, context.search, "train", device_seconds=spent, note=f"trial {trial.id}")
         trial_trained(db, trial.id)
+    context.report(
+        "trial.trained",
+        trial=trial.id,
+        spec=str(trial.spec),
+        step=done["step"],
+        loss=done["loss"],
+        device_seconds=spent,
+    )
 
 
 def _progress(event: dict[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,12 @@ MISTAKES = [
         "--budget 100K is below the smallest spec of the space digits-8: b8-n1-m1.1.1.1-a0000 costs 490.6K",
     ),
     (["run", "--preset", "foo"], "'foo' is not a preset; there are digits, ddpm-cifar10, iddpm-cifar10"),
-    (["run", "--preset", "iddpm-cifar10"], "'iddpm-cifar10' needs the family iddpm"),
+    (["run", "--sampler", "iddpm"], "'iddpm' needs the learned variance of the family iddpm; take ddpm, ddim"),
+    (["run", "--sampler", "euler"], "--sampler euler: input should be 'ddpm', 'iddpm', 'ddim' or 'dpm-solver++'"),
+    (["run", "--sampling-steps", "401"], "'401' sampling steps are more than the 400 of the diffusion; take fewer"),
+    (["run", "--snapshot-steps", "601"], "--snapshot-steps 601: the training ends at step 600"),
+    (["run", "--feature-weights", "none.pth"], "'none.pth' does not exist; name the weights file"),
+    (["audit", "--iddpm-searched", "b1"], "'b1' is not a spec; write it like b128-n2-m1.2.2.2-a0100"),
     (["run", "--dataset", "no such"], "'no such' is no data set; give digits, cifar10, a path to an .npz file"),
     (["run", "--llm", "gpt-4"], "'gpt-4' is not a backend; there are offline, openai:MODEL"),
     (["run", "--llm", "openai:gpt-4.1"], "'openai:gpt-4.1' needs OPENAI_API_KEY; set it in the environment or in .env"),
@@ -57,7 +62,10 @@ MISTAKES = [
     (["run", "--searcher", "tpe"], "--searcher 'tpe' does not exist; there are llm"),
     (["run", "--count", "half"], "--count half: input should be 'paper' or 'total'"),
     (["run", "--space", "huge"], "--space 'huge' does not exist; there are images-32, digits-8"),
-    (["run", "--feature-network", "vgg"], "'vgg' is no feature network; there are digits-cnn, inception-v3-compat"),
+    (
+        ["run", "--feature-network", "vgg"],
+        "'vgg' is no feature network; there are digits-cnn, efficientnet-lite0, inception-v3-compat",
+    ),
     (["run", "--batch-size", "2000"], "--batch-size 2000: the data set has only 1437 training images"),
     (["run", "--set", "dropuot=0.1"], "'dropuot' in --set is not a setting; did you mean dropout?"),
     (["run", "--set", "dropout"], "--set 'dropout' lacks a value; write --set learning_rate=1e-3"),
@@ -165,7 +173,7 @@ class TestReading:
     def test_status_list_and_memory_have_the_promised_shapes(self, search: TinySearch, typed: Typed) -> None:
         status = json.loads(typed("status", "--json")[1])
         assert (status["name"], status["state"], status["round"], status["rounds"]) == ("first", "finished", 1, 1)
-        assert status["trials"] == {"scored": 2, "failed": 0, "refused": 0, "running": 0}
+        assert status["trials"] == {"scored": 2, "failed": 0, "refused": 0, "trained": 0, "running": 0}
         assert set(status["ledger"]) == {"device_seconds", "wall_seconds", "input_tokens", "output_tokens", "cost_usd"}
         assert status["directives"] == []
         assert [row["name"] for row in json.loads(typed("list", "--json")[1])] == ["first"]

@@ -1,0 +1,78 @@
+"""The options that several commands share, and how a command finds its settings, its memory and its output.
+
+Nothing here imports torch or LangChain: `--help` stays quick.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from agent.config import Resolved
+
+
+def option(metavar: str, text: str) -> Any:
+    """An option with what stands for its value and one line of help."""
+    return typer.Option(metavar=metavar, help=text)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout; people's output goes to stderr.")]
+Db = Annotated[Path | None, option("PATH", "The memory (default ./diffnas.db, or DIFFNAS_DB).")]
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name or number of a search; default: the latest.")]
+TrialId = Annotated[int, typer.Argument(metavar="TRIAL", help="Number of a trial.")]
+Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Most rows to print.")]
+Out = Annotated[Path | None, option("DIR", "Checkpoints, images, reports (default ./runs).")]
+Config = Annotated[Path | None, option("FILE", "Settings (default ./diffnas.toml if there).")]
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of diffnas.toml; repeatable.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings, their sources and the cost; do nothing.")]
+
+Preset = Annotated[str | None, option("NAME", "digits, ddpm-cifar10 or iddpm-cifar10.")]
+Dataset = Annotated[str | None, option("DATA", "digits, cifar10, an .npz, a folder of images, or a Hugging Face id.")]
+DataDir = Annotated[Path | None, option("DIR", "Where data sets are looked for.")]
+Resolution = Annotated[int | None, option("N", "Resize the images to N×N.")]
+Family = Annotated[str | None, option("ddpm|iddpm", "Network and objective: ddpm, or iddpm with learned variance.")]
+Seed = Annotated[int | None, option("N", "Seed of trainings, images and proposals.")]
+SearchName = Annotated[str | None, option("NAME", "Name of the search.")]
+TrainSteps = Annotated[int | None, option("N", "Optimiser steps of each training.")]
+BatchSize = Annotated[int | None, option("N", "Images per step.")]
+SnapshotSteps = Annotated[str | None, option("N,N,…", "Steps whose averaged weights are kept, to be scored later.")]
+NumImages = Annotated[int | None, option("N", "Images sampled for each score.")]
+Sampler = Annotated[str | None, option("NAME", "ddim, ddpm, iddpm or dpm-solver++.")]
+SamplingSteps = Annotated[int | None, option("N", "Steps of the sampler for each image.")]
+FeatureNetwork = Annotated[
+    str | None, option("NAME", "Features of the score: digits-cnn, efficientnet-lite0 or inception-v3-compat.")
+]
+FeatureWeights = Annotated[Path | None, option("FILE", "Inception's weights, if they lie elsewhere than torch hub's.")]
+ReferenceSplit = Annotated[str | None, option("train|test", "Which real images the score compares with.")]
+Step = Annotated[int | None, typer.Option(min=1, metavar="N", help="A step that was kept; default: the last.")]
+
+
+def resolved(config: Path | None, pairs: list[str] | None, options: Mapping[str, Any]) -> "Resolved":
+    """The settings of all sources; `options` that are None were not given."""
+    from agent.config import load_provider_keys, parse_pairs, resolve
+
+    load_provider_keys()
+    given = {name: value for name, value in options.items() if value is not None}
+    return resolve(parse_pairs(pairs or []) | given, config)
+
+
+def memory_path(given: Path | None) -> Path:
+    """The memory that was named by option, environment or ``.env``, or the default."""
+    from agent.config import resolve
+
+    return resolve({"db": given}).config.db
+
+
+def show(found: Any, as_json: bool, for_people: Any) -> None:
+    """Print what a reading command found: as JSON, or as `for_people` has it."""
+    if as_json:
+        print(json.dumps(found, allow_nan=False))
+        return
+    from rich.console import Console
+
+    for_people(Console(highlight=False), found)

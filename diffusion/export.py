@@ -1,0 +1,242 @@
+"""A trained network as a folder that diffusers' `DDPMPipeline` loads, and such a folder read back without trust.
+
+| file | holds |
+| --- | --- |
+| ``model_index.json``, ``unet/``, ``scheduler/`` | the pipeline as diffusers writes it; averaged weights, safetensors |
+| ``README.md`` | the model card |
+| ``diffnas.json`` | spec, settings, diffusion steps, and the lineage that the caller gives |
+
+A folder appears whole or not at all. Reading uses no pickle and allocates no more than the weights' file warrants: what
+the files say is compared with what the spec in ``diffnas.json`` makes of them first. The card's text is made elsewhere.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from diffusion.checkpoint import Checkpoint, ema_model, write_json
+from diffusion.errors import UserError
+from diffusion.pictures import LARGEST_SIDE
+from diffusion.process import betas
+from diffusion.samplers import scheduler_for
+from diffusion.settings import Frozen, Settings, choose_sampling
+from diffusion.spec import SpecField, UNetSpec
+from diffusion.unet import build_unet, unet_arguments
+
+INDEX = "model_index.json"
+OURS = "diffnas.json"
+UNET_CONFIG = Path("unet", "config.json")
+SCHEDULER_CONFIG = Path("scheduler", "scheduler_config.json")
+WEIGHTS = Path("unet", "diffusion_pytorch_model.safetensors")
+
+
+class Exported(Frozen):
+    """What ``diffnas.json`` holds."""
+
+    format: Literal[1] = 1
+    spec: SpecField
+    settings: Settings
+    diffusion_steps: Annotated[int, Field(ge=50, le=10_000)]  # as a strategy allows
+    step: Annotated[int, Field(ge=0)]
+    lineage: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LoadedPipeline:
+    """A network from an exported folder, ready to sample, with what sampling needs."""
+
+    model: nn.Module  # (N, C, R, R), (N,) → (N, C or 2C, R, R)
+    spec: UNetSpec
+    settings: Settings
+    diffusion_steps: int
+    lineage: Mapping[str, Any]
+
+
+def export_pipeline(
+    checkpoint: Checkpoint, folder: Path, *, card: str, lineage: Mapping[str, Any], replace: bool = False
+) -> Path:
+    """Write the averaged weights of a checkpoint as a pipeline folder; its absolute path.
+
+    The scheduler has the variance of full steps: β_t for ddpm, the learned one for iddpm.
+
+    Args:
+        checkpoint: the step to export.
+        folder: is made, or may be empty; the folder of an earlier export with `replace`.
+        card: the text of ``README.md``.
+        lineage: where the weights come from; values that JSON can hold.
+        replace: put the new folder in the place of an earlier export.
+
+    Raises:
+        UserError: the folder holds something, or cannot be written.
+    """
+    target = _free(folder, replace)
+    part = target.with_name(f".{target.name}.part-{os.getpid()}")
+    try:
+        part.mkdir(parents=True)
+        _write(part, checkpoint, card, lineage)
+        _put(part, target)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"'{folder}' cannot be written ({reason}); name a folder on a disk with room") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return target
+
+
+def _free(folder: Path, replace: bool) -> Path:
+    """The folder's absolute path, if a folder may be put there."""
+    target = folder.resolve()
+    if not target.name or target == Path.cwd():
+        raise UserError(f"'{folder}' is the folder you are in or the root; name one to be made")
+    if not target.exists():
+        return target
+    if not target.is_dir():
+        raise UserError(f"'{folder}' is a file; name a folder to be made")
+    if any(target.iterdir()):
+        if not _is_ours(target):
+            raise UserError(f"'{folder}' is not empty and holds no earlier export; name a folder to be made")
+        if not replace:
+            raise UserError(f"'{folder}' holds an earlier export; name another folder, or add --replace")
+    return target
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        Exported.model_validate_json((folder / OURS).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return (folder / INDEX).is_file()
+
+
+def _write(part: Path, checkpoint: Checkpoint, card: str, lineage: Mapping[str, Any]) -> None:
+    """Every file of the folder, on the disk when this returns."""
+    from diffusers import DDPMPipeline
+
+    job = checkpoint.job
+    steps, family = job.strategy.diffusion_steps, job.settings.family
+    scheduler = scheduler_for(job.settings, choose_sampling(family, steps, family, steps), steps)
+    DDPMPipeline(unet=ema_model(checkpoint), scheduler=scheduler).save_pretrained(part, safe_serialization=True)
+    (part / "README.md").write_text(card, encoding="utf-8")
+    ours = Exported(
+        spec=job.spec,
+        settings=job.settings,
+        diffusion_steps=steps,
+        step=checkpoint.step,
+        lineage=dict(lineage),
+    )
+    write_json(part / OURS, ours.model_dump(mode="json") | {"spec": str(job.spec)})
+    for path in part.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _put(part: Path, target: Path) -> None:
+    """Give the folder its name; an earlier export steps aside until that is done."""
+    aside = target.with_name(f".{target.name}.old-{os.getpid()}")
+    replacing = target.exists() and any(target.iterdir())
+    if replacing:
+        target.rename(aside)
+    try:
+        part.rename(target)
+    except OSError:
+        if replacing:
+            aside.rename(target)
+        raise
+    if replacing:
+        shutil.rmtree(aside)
+
+
+def load_pipeline_folder(folder: Path) -> LoadedPipeline:
+    """Read an exported folder back, trusting none of its files.
+
+    Raises:
+        UserError: it is no folder of ours, or one of its files is damaged or belongs to another network.
+    """
+    ours = _described(folder)
+    if ours.settings.resolution > LARGEST_SIDE:
+        raise UserError(f"'{folder / OURS}' asks for images wider than {LARGEST_SIDE}; export the trial again")
+    _same_network(folder, ours)
+    _same_process(folder, ours)
+    _same_weights(folder / WEIGHTS, ours)
+    model: nn.Module = build_unet(ours.spec, ours.settings)
+    weights = load_file(folder / WEIGHTS)
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise UserError(f"'{folder / WEIGHTS}' holds weights that are not finite; export the trial again")
+    model.load_state_dict(weights)
+    model.eval().requires_grad_(False)
+    return LoadedPipeline(model, ours.spec, ours.settings, ours.diffusion_steps, ours.lineage)
+
+
+def _described(folder: Path) -> Exported:
+    """What ``diffnas.json`` says, validated."""
+    if not folder.is_dir():
+        raise UserError(f"'{folder}' is not a folder; name one that `diffnas-agent export` wrote")
+    for name in (INDEX, OURS):
+        if not (folder / name).is_file():
+            raise UserError(f"'{folder}' has no {name}; name a folder that `diffnas-agent export` wrote")
+    return Exported.model_validate(_read(folder / OURS, Exported.model_validate))
+
+
+def _read(path: Path, accept: Callable[[dict[str, Any]], object] = dict) -> dict[str, Any]:
+    """A JSON object that `accept` does not refuse."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+        if not isinstance(found, dict):
+            raise TypeError(f"a {type(found).__name__} is no object")
+        accept(found)
+    except FileNotFoundError:
+        raise UserError(f"'{path}' is missing; export the trial again") from None
+    except (OSError, ValueError, RecursionError, TypeError):
+        raise UserError(f"'{path}' is damaged or not what an export writes; export the trial again") from None
+    return found
+
+
+def _same_network(folder: Path, ours: Exported) -> None:
+    """The UNet's configuration is the one that the spec makes."""
+    found = _read(folder / UNET_CONFIG)
+    for name, value in unet_arguments(ours.spec, ours.settings).items():
+        expected = list(value) if isinstance(value, tuple) else value
+        if name not in found or found[name] != expected:
+            raise UserError(
+                f"'{folder / UNET_CONFIG}' says {name}={found.get(name)!r:.60} where {ours.spec} has {expected!r}; "
+                "export the trial again"
+            )
+
+
+def _same_process(folder: Path, ours: Exported) -> None:
+    """The scheduler's betas are those of the settings; its other fields do not touch how we sample."""
+    found = _read(folder / SCHEDULER_CONFIG)
+    if found.get("trained_betas") != betas(ours.settings.schedule, ours.diffusion_steps).tolist():
+        raise UserError(
+            f"'{folder / SCHEDULER_CONFIG}' has other betas than a {ours.settings.schedule} schedule of "
+            f"{ours.diffusion_steps} steps; export the trial again"
+        )
+
+
+def _same_weights(path: Path, ours: Exported) -> None:
+    """The file is whole and holds the tensors of the spec's network, by its header alone."""
+    with torch.device("meta"):  # shapes without memory
+        network = build_unet(ours.spec, ours.settings)
+    expected = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            pieces = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+            found = {name: piece.get_shape() for name, piece in pieces.items()}
+            types = {piece.get_dtype() for piece in pieces.values()}
+    except FileNotFoundError:
+        raise UserError(f"'{path}' is missing; export the trial again") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"'{path}' is cut or damaged ({error}); export the trial again") from None
+    if found != expected or types != {"F32"}:
+        raise UserError(f"'{path}' holds weights of another spec than {ours.spec}; export the trial again")
