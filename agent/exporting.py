@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from sqlite_utils import Database
 
 from agent.afterwards import Known, known_trial
 from agent.model_card import CardScore, ModelCardFacts, model_card
@@ -15,6 +16,7 @@ from diffusion.settings import Protocol
 from memory.connection import opened
 from memory.queries import show_trial
 from memory.ranking import Record
+from memory.searches import find_protocol
 
 PACKAGES = ("diffnas-agent", "torch", "diffusers", "accelerate", "torch-fidelity")
 NAMES = ("kid", "kid_std", "precision", "recall")  # beside the score, where they were measured
@@ -32,7 +34,7 @@ def export_trial(db_path: Path, trial: int, folder: Path, *, step: int | None, r
     checkpoint = known.checkpoint(step)
     with opened(db_path, read_only=True) as db:
         record = show_trial(db, trial)
-    protocol, card_score = scored_at(record, known, checkpoint.step)
+        protocol, card_score = scored_at(db, record, known, checkpoint.step)
     facts = ModelCardFacts(
         spec=known.trial.spec,
         protocol=protocol,
@@ -54,14 +56,16 @@ def export_trial(db_path: Path, trial: int, folder: Path, *, step: int | None, r
     }
 
 
-def scored_at(record: Record, known: Known, step: int) -> tuple[Protocol, CardScore | None]:
-    """The protocol of a step as the trial's search scores it, and the first score taken so, if there is one."""
+def scored_at(db: Database, record: Record, known: Known, step: int) -> tuple[Protocol, CardScore | None]:
+    """The score of a step for the card, with its protocol: as the trial's search takes it, else the newest of any."""
     strategy = known.protocol.strategy.model_copy(update={"train_steps": step})
     protocol = known.protocol.model_copy(update={"strategy": strategy})
-    rows = [row for row in record["scores"] if row["protocol"] == protocol.fingerprint and row["value"] is not None]
+    rows = [row for row in record["scores"] if row["step"] == step and row["value"] is not None]
+    own = [row for row in rows if row["protocol"] == protocol.fingerprint]
     if not rows:
         return protocol, None
-    first = rows[0]
+    first = own[0] if own else rows[-1]
+    protocol = protocol if own else find_protocol(db, first["protocol"])
     beside = {name: first["extra"].get(name) for name in NAMES}
     return protocol, CardScore(value=first["value"], sampling_seed=first["sampling_seed"], **beside)
 

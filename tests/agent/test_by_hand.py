@@ -220,6 +220,19 @@ def test_an_exported_folder_is_sampled_as_its_trial_is(trained: Typed) -> None:
         assert np.abs(pair[0] - pair[1]).max() <= 1
 
 
+def test_the_card_says_the_score_as_the_search_takes_it_or_the_newest_of_that_step(trained: Typed) -> None:
+    assert found(trained("export", "1", "none", "--json"))["rfid"] is None
+    other = found(trained("evaluate", "1", "--sampler", "ddpm", "--json"))
+    exported = found(trained("export", "1", "other", "--json"))
+    assert (exported["rfid"], exported["protocol"]) == (other["rfid"], other["protocol"])
+    own = found(trained("evaluate", "1", "--json"))
+    exported = found(trained("export", "1", "own", "--json"))
+    assert (exported["rfid"], exported["protocol"]) == (own["rfid"], own["protocol"])
+    card = Path("own/README.md").read_text()
+    assert own["protocol"] in card
+    assert f"{own['rfid']:.4g}" in card
+
+
 def test_a_folder_that_is_there_is_not_overwritten_unasked(trained: Typed) -> None:
     assert trained("export", "1", "model")[0] == 0
     code, _, err = trained("export", "1", "model")
