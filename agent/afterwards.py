@@ -94,7 +94,6 @@ def evaluate_by_hand(
     feature_weights: Path | None,
     sampling_seed: int | None,
     step: int | None,
-    quiet: bool,
 ) -> dict[str, Any]:
     """Score a trial under its search's protocol with some `changes`; ``evaluate --json``.
 
@@ -108,7 +107,7 @@ def evaluate_by_hand(
     stored = _stored(db_path, known, protocol, seed)
     if stored is None:
         known.checkpoint(protocol.strategy.train_steps)  # said before any work
-        _measure(db_path, known, protocol, seed, feature_weights, Console(stderr=True, quiet=quiet, highlight=False))
+        _measure(db_path, known, protocol, seed, feature_weights, Console(stderr=True, highlight=False))
         stored = _stored(db_path, known, protocol, seed)
     assert stored is not None, "a measurement that did not fail is in memory"
     return stored

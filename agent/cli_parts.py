@@ -117,7 +117,6 @@ def evaluate(
         feature_weights=feature_weights,
         sampling_seed=sampling_seed,
         step=step,
-        quiet=as_json,
     )
     show(found, as_json, print_score)
 
