@@ -32,6 +32,9 @@ from diffusion.streams import generator
 if TYPE_CHECKING:
     from diffusers import DDPMScheduler
 
+LARGEST_BATCH = 256
+CPU_PIXELS = 4 * 128 * 128  # of a batch
+
 Predict = Callable[[Tensor, Tensor], Tensor]  # images (n,C,R,R) and a step () to noise (n,C,R,R) or noise and variance
 
 
@@ -43,15 +46,18 @@ def sample_images(
     diffusion_steps: int,
     indices: range,
     seed: int,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.uint8]:
     """The images of a seed that have these indices; `on_progress` is told how many are done.  → (len(indices), C, R, R)
 
+    Without a `batch_size` the one that suits the device is taken (`usual_batch_size`).
+
     Raises:
         UserError: the family or the number of diffusion steps does not allow this sampling.
     """
+    batch_size = batch_size or usual_batch_size(settings.resolution, torch.device(device).type)
     images = np.empty((len(indices), settings.channels, settings.resolution, settings.resolution), dtype=np.uint8)
     for first in range(0, len(indices), batch_size):
         batch = indices[first : first + batch_size]
@@ -61,6 +67,15 @@ def sample_images(
         images[first : first + len(batch)] = to_pixels(drawn).cpu().numpy()
         on_progress(first + len(batch))
     return images
+
+
+def usual_batch_size(resolution: int, device_type: str) -> int:
+    """Images at once: 256, on a CPU at most as many as four 128×128 images have pixels.
+
+    There, larger activations are given back to the system and zeroed anew at every layer: at 32×32, 256 images at once
+    took more than twice as long as four times 64 (docs/log.md).
+    """
+    return LARGEST_BATCH if device_type != "cpu" else min(LARGEST_BATCH, max(1, CPU_PIXELS // resolution**2))
 
 
 def sample_tensors(

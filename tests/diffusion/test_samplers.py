@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffusion.errors import UserError
 from diffusion.process import NoiseProcess, betas, to_model
-from diffusion.samplers import sample_images, sample_tensors, scheduler_for, trailing_steps
+from diffusion.samplers import sample_images, sample_tensors, scheduler_for, trailing_steps, usual_batch_size
 from diffusion.settings import Family, Sampler, Sampling, Schedule, Settings, Variance, choose_sampling
 from diffusion.spec import UNetSpec
 from diffusion.streams import generator
@@ -458,6 +458,12 @@ class TestRandomness:
 
 
 class TestCalls:
+    @pytest.mark.parametrize(
+        ("resolution", "device", "images"), [(8, "cpu", 256), (32, "cpu", 64), (64, "cpu", 16), (32, "cuda", 256)]
+    )
+    def test_a_batch_on_a_cpu_has_at_most_so_many_pixels(self, resolution: int, device: str, images: int) -> None:
+        assert usual_batch_size(resolution, device) == images
+
     def test_progress_counts_images(self) -> None:
         told: list[int] = []
         drawn(
