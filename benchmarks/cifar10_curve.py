@@ -3,7 +3,8 @@
 ``python benchmarks/cifar10_curve.py --data-dir data --out runs``, with ``data/cifar10.npz`` in place. It types the
 product's own commands, so it may be killed and started again: what is trained and scored is not done twice. Prints the
 scores, the ratio of the last to the first and Spearman's correlation of step and score, fails beyond the limits that it
-names, and draws ``docs/cifar10-curve.png`` and ``docs/cifar10-grid.png``. About two hours on one core.
+names, and draws ``docs/cifar10-curve.png`` and ``docs/cifar10-grid.png`` (with matplotlib, of the dev extra). About two
+hours on one core: 33 minutes of training, 18 of features of the real images, some 11 for each score.
 """
 
 import argparse
@@ -19,8 +20,8 @@ from typing import Any
 from scipy.stats import spearmanr
 
 SPEC = "b16-n2-m1.2.2.2-a0010"  # 91M paper MACs
-STEPS = (250, 500, 1000, 2000, 3500, 5000)
-NAME = "cifar10-curve"
+STEPS = (250, 1000, 2000, 3500, 5000)
+NAME = "cifar10-small"
 LARGEST_RATIO, LARGEST_CORRELATION = 0.6, -0.9
 DOCS = Path(__file__).parent.parent / "docs"
 SETTINGS = (
@@ -78,9 +79,10 @@ def draw(scores: list[dict[str, Any]]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(STEPS, [f"{step:,}" for step in STEPS])
     axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.15 * max(found["rfid"] for found in scores))
+    axes.margins(x=0.08)
     axes.set_xlabel("training steps (batch 64)")
-    axes.set_ylabel(f"{scores[0]['metric']} (5,000 images, 50 DDIM steps)")
+    axes.set_ylabel(f"{scores[0]['metric']} (5,000 images)", fontsize=9)
     axes.set_title(f"{SPEC} on CIFAR-10: one training, one sampling of each step", fontsize=10)
     axes.grid(alpha=0.3)
     figure.tight_layout()
