@@ -1,14 +1,17 @@
 """Checkpoints: one safetensors file with weights, EMA, optimiser and, in its header, the job that made them.
 
-A file appears whole or not at all (temporary file, fsync, rename). Loading needs the path and nothing else. A
-*snapshot* holds the averaged weights of one step alone: it is kept, to be sampled and scored later, but no training
-resumes from it.
+A file appears whole or not at all (temporary file, fsync, rename), also on a disk that fills up meanwhile. Loading
+needs the path and nothing else. A *snapshot* holds the averaged weights of one step alone: it is kept, to be sampled
+and scored later, but no training resumes from it. The header names the version of the training code: weights of another
+version may be sampled, but are not trained on.
 """
 
+import errno
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from diffusion.settings import TrainJob
+from diffusion.errors import TrainingFailed
+from diffusion.settings import CODE_VERSION, TrainJob
 from diffusion.unet import build_unet
 
 NAME = re.compile(r"(?P<kind>step|ema)-(?P<step>\d{8})\.safetensors")
-KEPT = 2  # the newest, and the one before in case the newest is cut by a full disk
+KEPT = 2  # the newest, and the one before in case the newest is damaged
+FIRST_VERSION = "1"  # of files that do not name theirs
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,15 @@ class Checkpoint:
     step: int
     seconds: float  # device-seconds spent so far, over all restarts
     tensors: Mapping[str, Tensor]
+    code_version: int = CODE_VERSION  # of the training code that wrote it
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write the checkpoint of a step, then drop all but the last two."""
+    """Write the checkpoint of a step, then drop all but the last two.
+
+    Raises:
+        TrainingFailed: the disk is full; the checkpoints of before are as they were.
+    """
     path = _write(folder / f"step-{checkpoint.step:08d}.safetensors", checkpoint, checkpoint.tensors)
     for old in checkpoint_paths(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
@@ -54,13 +66,43 @@ def _write(path: Path, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) ->
         "job": checkpoint.job.model_dump_json(),
         "step": str(checkpoint.step),
         "seconds": repr(checkpoint.seconds),
+        "code": str(checkpoint.code_version),
     }
-    part = path.with_suffix(".part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=header)
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
+    size = sum(tensor.nbytes for tensor in tensors.values()) / MIB
+    with _whole(path, path.with_suffix(".part"), f"step {checkpoint.step} ({size:.1f} MiB)") as part:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=header)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
     return path
+
+
+@contextmanager
+def _whole(path: Path, part: Path, what: str) -> Iterator[Path]:
+    """A temporary path that becomes `path` when it was written, and disappears when it could not be."""
+    try:
+        yield part
+        part.replace(path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if not disk_is_full(error):
+            raise
+        raise TrainingFailed(
+            f"no space left on device while saving {what} in '{path.parent}'; free some space and try again"
+        ) from error
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error of the system or of safetensors says so."""
+    if isinstance(error, SafetensorError):
+        return any(os.strerror(number) in str(error) for number in DISK_FULL)
+    return isinstance(error, OSError) and error.errno in DISK_FULL
+
+
+def drop_torn_files(folder: Path) -> None:
+    """Remove what a process that was killed while it saved has left; whoever calls holds the folder's lock."""
+    for pattern in ("*.part", ".tmp*"):  # the second is safetensors' own, before it has our name
+        for torn in folder.glob(pattern):
+            torn.unlink(missing_ok=True)
 
 
 def step_checkpoint(folder: Path, step: int) -> Checkpoint | None:
@@ -90,18 +132,31 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         SafetensorError: the file is cut or not a checkpoint.
+        TrainingFailed: another version of the training code wrote it, in words that this one does not know.
     """
     with safe_open(path, framework="pt") as file:
         header = file.metadata() or {}
         if "job" not in header:
             raise SafetensorError(f"{path} holds weights but no job; it was not written by a training of ours")
+        version = header.get("code", FIRST_VERSION)
+        try:
+            job = TrainJob.model_validate_json(header["job"])
+            step, seconds, code_version = int(header["step"]), float(header["seconds"]), int(version)
+        except (KeyError, ValueError):
+            raise TrainingFailed(
+                f"'{path}' was written by version {version} of the training code and this is version {CODE_VERSION}, "
+                "which cannot read its job; go on with the version that wrote it, or move the folder away"
+            ) from None
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    job = TrainJob.model_validate_json(header["job"])
-    return Checkpoint(job, int(header["step"]), float(header["seconds"]), tensors)
+    return Checkpoint(job, step, seconds, tensors, code_version)
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest readable checkpoint of a run folder; a damaged one is passed over."""
+    """The newest readable checkpoint of a run folder; a damaged one is passed over.
+
+    Raises:
+        TrainingFailed: another version of the training code wrote it, in words that this one does not know.
+    """
     for path in reversed(checkpoint_paths(folder)):
         try:
             return load_checkpoint(path)
@@ -119,10 +174,12 @@ def ema_model(checkpoint: Checkpoint) -> nn.Module:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w") as file:
+    """Write a JSON file whole or not at all.
+
+    Raises:
+        TrainingFailed: the disk is full.
+    """
+    with _whole(path, path.with_name(path.name + ".part"), path.name) as part, part.open("w") as file:
         json.dump(value, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)

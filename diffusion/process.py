@@ -116,7 +116,7 @@ class NoiseProcess:
 
 def spread(values: Tensor, like: Tensor) -> Tensor:
     """One value an image, in the type and on the device of the images.  (N,), (N,C,H,W) → (N,1,1,1)"""
-    return values.to(like.dtype).to(like.device).view(-1, 1, 1, 1)
+    return values.to(like.dtype).to(like.device, non_blocking=True).view(-1, 1, 1, 1)
 
 
 def to_model(images: Tensor) -> Tensor:

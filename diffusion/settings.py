@@ -6,9 +6,9 @@ A *protocol* is all three together; only scores of one protocol fingerprint may 
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diffusion.errors import UserError
 from diffusion.spec import SpecField
@@ -20,6 +20,8 @@ Family = Literal["ddpm", "iddpm"]
 Schedule = Literal["linear", "cosine"]
 Sampler = Literal["ddpm", "iddpm", "ddim", "dpm-solver++"]
 Variance = Literal["fixed_large", "fixed_small", "learned_range"]
+Precision = Literal["fp32", "bf16"]
+Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 
 class Frozen(BaseModel):
@@ -135,7 +137,11 @@ class Protocol(Frozen):
 
 
 class TrainJob(Frozen):
-    """One training: spec × strategy × settings × seed on one prepared data folder. Its `key` names its run folder."""
+    """One training: spec × strategy × settings × seed on one prepared data folder. Its `key` names its run folder.
+
+    From `threads` to `micro_batch_size` stands how it is computed: it changes the last bits of the weights, not what
+    they are, so it is no part of the key; what the first checkpoint holds is used to the end (`going_on_from`).
+    """
 
     spec: SpecField
     settings: Settings
@@ -147,12 +153,43 @@ class TrainJob(Frozen):
     checkpoint_steps: Annotated[int, Field(ge=1)] = 1000
     log_steps: Annotated[int, Field(ge=1)] = 20
     snapshot_steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    threads: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1)] = 1  # of each process
+    processes: Annotated[int, Field(ge=1)] = 1  # that share each batch
+    precision: Precision = "fp32"
+    compiled: bool = False
+    channels_last: bool = False
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None  # images of a process at once; None: all of its share
+    until_step: Annotated[int, Field(ge=1)] | None = None  # leave the steps after it to a later job
+    log_with: Tracker | None = None  # where else the progress goes
+    measures_peak: bool = False  # nothing else computes: the machine's peak may be measured, once
+
+    @model_validator(mode="after")
+    def _every_process_has_an_image(self) -> Self:
+        if self.processes > self.strategy.batch_size:
+            raise ValueError(
+                f"processes={self.processes} are more than the {self.strategy.batch_size} images of a batch; take fewer"
+            )
+        return self
 
     @property
     def key(self) -> str:
-        """Identity of the result: where it is computed and how often it reports do not count."""
+        """Identity of the result: where and how it is computed and how often it reports do not count."""
         return training_key(self.spec, self.settings, self.strategy, self.seed, self.data_fingerprint)
+
+    @property
+    def last_step(self) -> int:
+        """The step at which this job ends."""
+        return min(self.strategy.train_steps, self.until_step or self.strategy.train_steps)
+
+    @property
+    def largest_share(self) -> int:
+        """The most images of a batch that fall to one process."""
+        return -(-self.strategy.batch_size // self.processes)
+
+    def going_on_from(self, first: "TrainJob") -> "TrainJob":
+        """This job, computed as `first` was; the number of processes is that of whoever started them."""
+        held = ("threads", "precision", "compiled", "channels_last", "micro_batch_size")
+        return self.model_copy(update={name: getattr(first, name) for name in held})
 
 
 class ScoreJob(Frozen):

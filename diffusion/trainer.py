@@ -2,18 +2,22 @@
 
 Every random number is a function of (seed, purpose, step), so a training restored at step s goes on exactly as if it
 had never stopped. Learning-rate warm-up and the horizon of the EMA depend on the current step alone: a checkpoint at
-step s of a long training equals a training of s steps. Nothing is printed or written here.
+step s of a long training equals a training of s steps. Each step draws one global batch, of which every process takes
+its share, at once or in micro batches; the gradient is the mean over the global batch however it is divided. Nothing
+is printed or written here, and nothing in the loop waits for a GPU.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess, to_model
@@ -21,14 +25,77 @@ from diffusion.settings import TrainJob
 from diffusion.streams import Order, generator, stream_seed
 from diffusion.unet import build_unet
 
+RESIDENT_SHARE = 0.5  # of a GPU's free memory that the data set may take; the rest is for the step
+UPLOAD_IMAGES = 4096  # copied to a GPU at once, so that the host never holds the data set
+
 
 @dataclass(frozen=True)
 class StepReport:
     """What one step left behind. `loss` stays on the device; reading it waits for the step."""
 
     step: int  # steps done
-    loss: Tensor  # ()
+    loss: Tensor  # (), of this process: the mean over the processes is that of the global batch
     images_seen: int
+
+
+class Average:
+    """The exponential moving average of parameters, bit for bit that of `diffusers.training_utils.EMAModel`.
+
+    With s updates before this one its decay is 0 at s = 0, then min(decay, (1 + s) / (10 + s)).
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
+        self.parameters, self.decay = list(parameters), decay
+        self.tensors = [parameter.detach().clone() for parameter in parameters]
+
+    @torch.no_grad()
+    def update(self, updates_before: int) -> None:
+        """Move towards the parameters."""
+        horizon = (1 + updates_before) / (10 + updates_before)  # 10: EMAModel's
+        decay = min(self.decay, horizon) if updates_before else 0.0
+        apart = torch._foreach_sub(self.tensors, self.parameters)
+        torch._foreach_sub_(self.tensors, apart, alpha=1 - decay)
+
+
+class ImageSource:
+    """The training images as uint8: on a GPU that has room for them, else where they are mapped; never twice."""
+
+    def __init__(self, images: NDArray[np.uint8], device: torch.device) -> None:
+        """`images` are (N,C,H,W)."""
+        self.images, self.device = np.asarray(images), device
+        self.resident = upload(self.images, device) if has_room(self.images.nbytes, device) else None
+
+    def take(self, indices: NDArray[np.int64], flips: Tensor | None) -> Tensor:
+        """Images in the model's range, on the device, mirrored where asked.  (n,), (n,) bool → (n,C,H,W)"""
+        if self.resident is None:
+            pixels = to_device(torch.from_numpy(self.images[indices]), self.device)  # (n,C,H,W) uint8
+        else:
+            pixels = self.resident[to_device(torch.from_numpy(indices), self.device)]  # (n,C,H,W) uint8
+        images = to_model(pixels)
+        if flips is not None:
+            images = torch.where(to_device(flips, self.device).view(-1, 1, 1, 1), images.flip(-1), images)
+        return images
+
+
+def has_room(num_bytes: int, device: torch.device) -> bool:
+    """Whether a data set is to lie on the device; a CPU reads the map itself."""
+    return device.type == "cuda" and num_bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def upload(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """A copy on the device, made piece by piece.  (N,C,H,W)"""
+    resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(images), UPLOAD_IMAGES):
+        piece = np.array(images[start : start + UPLOAD_IMAGES])  # a map is read-only, which torch warns of
+        resident[start : start + UPLOAD_IMAGES].copy_(torch.from_numpy(piece))
+    return resident
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """To the device without waiting for what it still computes."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.contiguous().pin_memory().to(device, non_blocking=True)
 
 
 class Trainer:
@@ -37,77 +104,143 @@ class Trainer:
     def __init__(self, job: TrainJob, images: NDArray[np.uint8], accelerator: Accelerator) -> None:
         """`images` are the training images, uint8.  (N,C,H,W)"""
         strategy = job.strategy
-        self.job, self.images, self.accelerator = job, images, accelerator
+        self.job, self.accelerator, self.device = job, accelerator, accelerator.device
+        self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
+        self.micro_batch_size = job.micro_batch_size or strategy.batch_size
         self.process = NoiseProcess.make(job.settings.schedule, strategy.diffusion_steps)
         self.order = Order(job.seed, len(images))
+        self.images = ImageSource(images, self.device)
+        self.memory_format = torch.channels_last if job.channels_last else torch.contiguous_format
         torch.manual_seed(stream_seed(job.seed, "init"))
-        model = build_unet(job.spec, job.settings, strategy.dropout)
-        self.names = [name for name, _ in model.named_parameters()]
-        model.to(accelerator.device)
-        self.ema = EMAModel(model.parameters(), decay=strategy.ema_decay, foreach=True)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=strategy.learning_rate, weight_decay=0.0, fused=True)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.network: torch.nn.Module = build_unet(job.spec, job.settings, strategy.dropout)
+        self.network.to(self.device, memory_format=self.memory_format)
+        self.names = [name for name, _ in self.network.named_parameters()]
+        self.parameters = list(self.network.parameters())
+        self.average = Average(self.parameters, strategy.ema_decay)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=strategy.learning_rate, weight_decay=0.0, fused=True)
+        if job.compiled:
+            self.network.compile(mode="default", dynamic=False)  # in place, so no name changes
+        self.model = accelerator.prepare(self.network)  # mixed precision, and one network of several processes
         self.step = 0
 
     def steps(self) -> Iterator[StepReport]:
-        """Train from the current step to the last; yields after every step."""
+        """Train from the current step to the last of the job; yields after every step."""
         batch_size = self.job.strategy.batch_size
         self.model.train()
-        while self.step < self.job.strategy.train_steps:
+        while self.step < self.job.last_step:
             loss = self._update(*self._batch())
             self.step += 1
             yield StepReport(self.step, loss, self.step * batch_size)
 
+    def dry_step(self) -> None:
+        """Take the memory of a step, Adam's moments included, and leave everything as it was.
+
+        Raises:
+            torch.OutOfMemoryError: the device has less.
+        """
+        moments = [] if self.optimizer.state else [torch.empty_like(one) for one in self.parameters for _ in range(2)]
+        self.model.train()
+        try:
+            pieces = [tensor[: self.micro_batch_size] for tensor in self._batch()]
+            with self.accelerator.no_sync(self.model):
+                torch.autograd.backward(self._loss(*pieces))
+        finally:
+            moments.clear()
+            self.optimizer.zero_grad(set_to_none=True)
+
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's share of the step's global batch: images, noise and steps.  (n,C,H,W), (n,C,H,W), (n,)"""
-        job, step = self.job, self.step
-        indices = self.order.batch(step, job.strategy.batch_size)
-        images = to_model(torch.from_numpy(self.images[indices]))  # (B,C,H,W)
-        draws = generator(job.seed, "noise", step)
-        steps = torch.randint(self.process.diffusion_steps, (len(images),), generator=draws)  # (B,)
-        noise = torch.randn(images.shape, generator=draws)  # (B,C,H,W)
-        if job.settings.horizontal_flips:
-            flips = torch.rand(len(images), generator=draws) < 0.5  # (B,)
-            images = torch.where(flips.view(-1, 1, 1, 1), images.flip(-1), images)
-        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
-        mine = slice(rank, None, world_size)
-        device = self.accelerator.device
-        return images[mine].to(device), noise[mine].to(device), steps[mine].to(device)
+        """This process's share of the step's global batch: images, noise and steps.  (n,C,H,W), (n,C,H,W), (n,)
+
+        Everything is drawn on the CPU for the whole batch. The steps stay there, where the tables of the process lie.
+        """
+        job, batch_size = self.job, self.job.strategy.batch_size
+        draws = generator(job.seed, "noise", self.step)
+        steps = torch.randint(self.process.diffusion_steps, (batch_size,), generator=draws)  # (B,)
+        noise = torch.randn((batch_size, *self.images.images.shape[1:]), generator=draws)  # (B,C,H,W)
+        flips = torch.rand(batch_size, generator=draws) < 0.5 if job.settings.horizontal_flips else None  # (B,)
+        indices = self.order.batch(self.step, batch_size)
+        mine = slice(self.rank, None, self.world_size)
+        images = self.images.take(indices[mine], None if flips is None else flips[mine])
+        noise = to_device(noise[mine], self.device)
+        if job.channels_last:
+            images, noise = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (images, noise))
+        return images, noise, steps[mine]
 
     def _update(self, images: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         """One optimiser step (Ho et al. 2020, Algorithm 1); the loss before it.  → ()"""
-        strategy, family = self.job.strategy, self.job.settings.family
-        torch.manual_seed(stream_seed(self.job.seed, "dropout", self.step, self.accelerator.process_index))
+        strategy = self.job.strategy
         for group in self.optimizer.param_groups:
             group["lr"] = strategy.learning_rate * min(1.0, (self.step + 1) / max(1, strategy.warmup_steps))
-        loss = training_loss(self.process, family, self.model, images, noise, steps)
-        self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), strategy.gradient_clip)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._gradients(images, noise, steps)
+        clip_grad_norm_(self.parameters, strategy.gradient_clip, foreach=True)
         self.optimizer.step()
-        self.ema.step(self.model.parameters())
-        return loss.detach()
+        self.average.update(self.step)
+        return loss
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All state of the training, by name, on the CPU."""
-        model = self.accelerator.unwrap_model(self.model)
-        state = {f"model.{name}": parameter for name, parameter in model.named_parameters()}
-        state |= {f"ema.{name}": average for name, average in zip(self.names, self.ema.shadow_params, strict=True)}
+    def _gradients(self, images: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
+        """Leave the gradient of the global batch's mean; this process's loss.  → ()
+
+        Processes average their gradients, so a piece of n images of a batch of B over W processes weighs n W / B.
+        """
+        size = self.micro_batch_size
+        pieces = list(zip(*(torch.split(tensor, size) for tensor in (images, noise, steps)), strict=True))
+        losses = []
+        for index, piece in enumerate(pieces):
+            weight = len(piece[0]) * self.world_size / self.job.strategy.batch_size
+            is_last = index == len(pieces) - 1
+            with nullcontext() if is_last else self.accelerator.no_sync(self.model):
+                self._seed_dropout(index)
+                loss = self._loss(*piece)
+                loss = loss if weight == 1 else loss * weight
+                torch.autograd.backward(loss)
+            losses.append(loss.detach())
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _loss(self, images: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
+        """The mean loss of some images.  (n,C,H,W), (n,C,H,W), (n,) → ()"""
+        model: Any = self.model if self.device.type == "cpu" else self._on_device
+        return training_loss(self.process, self.job.settings.family, model, images, noise, steps)
+
+    def _on_device(self, noisy: Tensor, steps: Tensor) -> Any:
+        """The network, given steps on the CPU.  (n,C,H,W), (n,)"""
+        return self.model(noisy, steps.to(self.device, non_blocking=True))
+
+    def _seed_dropout(self, piece: int) -> None:
+        if self.job.strategy.dropout:
+            parts = (self.step, self.rank, piece) if piece else (self.step, self.rank)
+            torch.manual_seed(stream_seed(self.job.seed, "dropout", *parts))
+
+    def state(self) -> dict[str, Tensor]:
+        """All state of the training, by name: the tensors themselves, which the next step changes."""
+        state: dict[str, Tensor] = {
+            f"model.{name}": parameter.detach() for name, parameter in zip(self.names, self.parameters, strict=True)
+        }
+        state |= {f"ema.{name}": average for name, average in zip(self.names, self.average.tensors, strict=True)}
         for index, entries in self.optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{index}.{key}": value for key, value in entries.items()}
-        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        return state
 
+    def tensors(self) -> dict[str, Tensor]:
+        """A copy of all state, by name, on the CPU."""
+        return {name: tensor.to("cpu", copy=True) for name, tensor in self.state().items()}
+
+    def is_finite(self) -> bool:
+        """Whether every number of the state is finite."""
+        return bool(torch.stack([tensor.isfinite().all() for tensor in self.state().values()]).all())
+
+    @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor], step: int) -> None:
         """Take up the state that `tensors` returned at `step`."""
-        model = self.accelerator.unwrap_model(self.model)
-        model.load_state_dict({name: tensors[f"model.{name}"] for name in self.names})
-        for average, name in zip(self.ema.shadow_params, self.names, strict=True):
+        for name, parameter, average in zip(self.names, self.parameters, self.average.tensors, strict=True):
+            parameter.copy_(tensors[f"model.{name}"])
             average.copy_(tensors[f"ema.{name}"])
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             kind, _, rest = name.partition(".")
             if kind == "optimizer":
                 index, _, key = rest.partition(".")
-                state.setdefault(int(index), {})[key] = tensor.clone()  # the optimiser takes it over
+                place = torch.empty_like(self.parameters[int(index)] if tensor.dim() else tensor)
+                state.setdefault(int(index), {})[key] = place.copy_(tensor)  # laid out in memory as the weights are
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        self.ema.optimization_step = self.step = step
+        self.step = step

@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -13,13 +14,16 @@ from diffusion import checkpoint as checkpoint_module
 from diffusion.checkpoint import (
     Checkpoint,
     checkpoint_paths,
+    disk_is_full,
+    drop_torn_files,
     ema_model,
     load_checkpoint,
     newest_checkpoint,
     save_checkpoint,
     write_json,
 )
-from diffusion.settings import Settings, Strategy, TrainJob
+from diffusion.errors import TrainingFailed
+from diffusion.settings import CODE_VERSION, Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
 from diffusion.unet import build_unet
 
@@ -102,11 +106,11 @@ class TestSaving:
                 patch.setattr("os.fsync", fail)
             with pytest.raises(OSError, match=r"No space left|Input/output"):
                 save_checkpoint(tmp_path, at(3, fill=3))
-        assert (tmp_path / "step-00000003.part").exists()
+        assert names(tmp_path) == [name(1), name(2)]
         assert [path.name for path in checkpoint_paths(tmp_path)] == [name(1), name(2)]
         found = newest_checkpoint(tmp_path)
         assert found is not None and found.step == 2 and found.tensors["model.a"][0, 0] == 2
-        save_checkpoint(tmp_path, at(3, fill=3))  # the next attempt takes the place of the torn file
+        save_checkpoint(tmp_path, at(3, fill=3))
         assert names(tmp_path) == [name(2), name(3)]
 
     def test_the_file_reaches_the_disk_before_it_gets_its_name(
@@ -170,6 +174,7 @@ class TestLoading:
         assert load_checkpoint(path).step == 1
         with safe_open(path, framework="pt") as file:
             assert TrainJob.model_validate_json(file.metadata()["job"]) == JOB
+            assert file.metadata()["code"] == str(CODE_VERSION)
 
 
 class TestModel:
@@ -191,7 +196,42 @@ class TestModel:
             ema_model(at(1))
 
 
+class TestTornFiles:
+    def test_what_a_killed_process_left_is_removed_and_nothing_else(self, tmp_path: Path) -> None:
+        save_checkpoint(tmp_path, at(1))
+        for torn in ("step-00000002.part", "ema-00000002.part", "result.json.part", ".tmpp9BYwN"):
+            (tmp_path / torn).write_bytes(b"half")
+        drop_torn_files(tmp_path)
+        assert names(tmp_path) == [name(1)]
+
+    @pytest.mark.parametrize(
+        ("error", "full"),
+        [
+            (OSError(errno.ENOSPC, "No space left on device"), True),
+            (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+            (SafetensorError("I/O error: No space left on device (os error 28)"), True),
+            (OSError(errno.EIO, "Input/output error"), False),
+            (SafetensorError("invalid header"), False),
+            (RuntimeError("No space left on device"), False),
+        ],
+    )
+    def test_a_full_disk_is_known_by_its_number_or_its_words(self, error: Exception, full: bool) -> None:
+        assert disk_is_full(error) is full
+
+
 class TestJson:
+    def test_on_a_full_disk_the_old_file_stays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_json(tmp_path / "result.json", {"loss": 0.5})
+
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", full)
+        with pytest.raises(TrainingFailed, match=r"^no space left on device while saving result\.json in '"):
+            write_json(tmp_path / "result.json", {"loss": 0.4})
+        assert names(tmp_path) == ["result.json"]
+        assert json.loads((tmp_path / "result.json").read_text()) == {"loss": 0.5}
+
     def test_a_file_is_written_whole(self, tmp_path: Path) -> None:
         write_json(tmp_path / "result.json", {"loss": 0.5, "step": None})
         assert json.loads((tmp_path / "result.json").read_text()) == {"loss": 0.5, "step": None}

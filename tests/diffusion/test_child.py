@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from diffusion.checkpoint import newest_checkpoint
-from diffusion.child import STOPPED, Lines, Stop, locked, run_child
+from diffusion.child import LOST_PEER_REASON, STOPPED, Lines, Stop, locked, run_child
 from diffusion.data import prepare_images
 from diffusion.errors import TrainingFailed, UserError
 from diffusion.settings import Settings, Strategy, TrainJob
@@ -115,7 +116,84 @@ class TestExitCodes:
         assert capsys.readouterr().out == ""
 
 
+class TestSeveralProcesses:
+    """Each claim from the place of one of them; the launcher is this process's parent."""
+
+    @pytest.fixture(autouse=True)
+    def place(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        return lambda rank: monkeypatch.setenv("RANK", str(rank))
+
+    def reasons(self, out: str) -> list[str]:
+        return [json.loads(line)["reason"] for line in out.splitlines()]
+
+    def test_only_the_first_speaks(
+        self, place: Callable[[int], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def work(text: str, lines: Lines, stop: Stop) -> bool:
+            lines.emit("done", step=1)
+            return True
+
+        said = []
+        for rank in range(2):
+            place(rank)
+            assert call(work, tmp_path) == 0
+            said.append(capsys.readouterr().out)
+        assert said == ['{"event": "done", "step": 1}\n', ""]
+
+    def test_what_all_fail_of_is_said_once(
+        self, place: Callable[[int], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for rank in range(2):
+            place(rank)
+            assert call(raising(TrainingFailed("the loss is nan")), tmp_path) == 1
+        assert self.reasons(capsys.readouterr().out) == ["the loss is nan"]
+
+    @pytest.mark.parametrize(
+        ("error", "reason"),
+        [
+            (torch.OutOfMemoryError("CUDA out of memory."), "out of memory: CUDA out of memory. (process 2 of 2)"),
+            (KeyError("conv_in"), "KeyError: 'conv_in' (process 2 of 2)"),
+        ],
+    )
+    def test_what_one_fails_of_it_says_itself_and_the_first_repeats(
+        self,
+        error: Exception,
+        reason: str,
+        place: Callable[[int], None],
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        place(1)
+        assert call(raising(error), tmp_path) == 1
+        out, err = capsys.readouterr()
+        assert self.reasons(out) == [reason] and "Traceback" in err
+        place(0)
+        lost = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+        assert call(raising(lost), tmp_path) == 1
+        assert self.reasons(capsys.readouterr().out) == [reason]
+        assert call(raising(lost), tmp_path) == 1  # the note was taken away
+        assert self.reasons(capsys.readouterr().out) == [LOST_PEER_REASON]
+
+    def test_a_peer_that_is_lost_to_another_than_the_first_is_no_reason(
+        self, place: Callable[[int], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        place(1)
+        assert call(raising(RuntimeError("NCCL error: remote process exited")), tmp_path) == 1
+        assert capsys.readouterr().out == ""
+
+
 class TestTalking:
+    def test_a_line_that_nobody_hears_is_no_error(self) -> None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "w", buffering=1) as stream:
+            lines = Lines(stream)
+            lines.emit("progress", step=1)
+            assert not lines.is_heard
+            with suppress(BrokenPipeError):
+                stream.close()
+
     def test_standard_output_has_json_lines_only(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         def work(text: str, lines: Lines, stop: Stop) -> bool:
             print("a stray print")
@@ -172,6 +250,11 @@ class TestTrain:
         assert stopped is not None and first["step"] <= stopped.step < 100
         assert not (job.run_folder / "result.json").exists()
         assert "done" not in [line["event"] for line in killed.lines]
+
+        harassed = Process(job)
+        assert json.loads(harassed.stdout.readline())["step"] > stopped.step
+        harassed.process.kill()  # what was not saved is done again
+        assert harassed.wait() == -signal.SIGKILL
 
         again = Process(job)
         assert again.wait() == 0

@@ -153,7 +153,7 @@ def test_the_loss_curve_is_that_of_a_plain_loop(family: Family, images: Any) -> 
     expected, averages = plain_loop(images, plain_network(family), scheduler, loss_of)
     assert losses[-1] < 0.6 * losses[0]  # there is a curve to follow
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
-    for average, shadow in zip(ours.ema.shadow_params, averages, strict=True):
+    for average, shadow in zip(ours.average.tensors, averages, strict=True):
         if average.ndim == 4:  # some biases stand before a norm, and Adam makes whole steps of their rounding
             torch.testing.assert_close(average, shadow, rtol=0, atol=1e-4)
 

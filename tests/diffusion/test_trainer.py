@@ -3,13 +3,13 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from diffusion.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint, step_checkpoint
@@ -17,11 +17,13 @@ from diffusion.child import Lines, locked
 from diffusion.data import prepare_images
 from diffusion.errors import TrainingFailed
 from diffusion.losses import training_loss
-from diffusion.process import NoiseProcess
+from diffusion.process import NoiseProcess, to_model
 from diffusion.settings import Family, Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
+from diffusion.streams import Order, generator, stream_seed
 from diffusion.train import Run, train
-from diffusion.trainer import Trainer
+from diffusion.trainer import ImageSource, Trainer
+from diffusion.unet import build_unet
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8)).astype(np.uint8)
 SHORT: dict[str, Any] = {"batch_size": 8, "diffusion_steps": 50, "train_steps": 12, "warmup_steps": 8}
@@ -161,9 +163,8 @@ class TestRandomness:
         trainer = make(flips=True)
         whole = trainer._batch()
         shares = []
-        for rank in range(2):
-            alone: Any = SimpleNamespace(process_index=rank, num_processes=2, device=torch.device("cpu"))
-            trainer.accelerator = alone
+        trainer.world_size = 2
+        for trainer.rank in range(2):
             shares.append(trainer._batch())
         for index, expected in enumerate(whole):
             assert len(shares[0][index]) == len(shares[1][index]) == 4
@@ -199,6 +200,116 @@ class TestAverage:
         torch.testing.assert_close(e2, 2 / 11 * e1 + 9 / 11 * w2)
         torch.testing.assert_close(e3, 0.2 * e2 + 0.8 * w3)
         torch.testing.assert_close(e4, 0.2 * e3 + 0.8 * w4)
+
+
+class TestPlainLoop:
+    """The step written out plainly, with accelerate's and diffusers' own parts: what is fast here is nothing else."""
+
+    def plain(self, trainer: Trainer, count: int) -> tuple[list[float], dict[str, Tensor]]:
+        job, strategy, accelerator = trainer.job, trainer.job.strategy, Accelerator()
+        torch.manual_seed(stream_seed(job.seed, "init"))
+        model = build_unet(job.spec, job.settings, strategy.dropout)
+        average = EMAModel(model.parameters(), decay=strategy.ema_decay, foreach=True)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=strategy.learning_rate, weight_decay=0.0, fused=True)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        model.train()
+        losses = []
+        for step in range(count):
+            draws = generator(job.seed, "noise", step)
+            images = to_model(torch.from_numpy(IMAGES[Order(job.seed, len(IMAGES)).batch(step, strategy.batch_size)]))
+            steps = torch.randint(strategy.diffusion_steps, (len(images),), generator=draws)
+            noise = torch.randn(images.shape, generator=draws)
+            flips = (torch.rand(len(images), generator=draws) < 0.5).view(-1, 1, 1, 1)
+            images = torch.where(flips, images.flip(-1), images)
+            torch.manual_seed(stream_seed(job.seed, "dropout", step, 0))
+            for group in optimizer.param_groups:
+                group["lr"] = strategy.learning_rate * min(1.0, (step + 1) / strategy.warmup_steps)
+            loss = training_loss(trainer.process, job.settings.family, model, images, noise, steps)
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(model.parameters(), strategy.gradient_clip)
+            optimizer.step()
+            average.step(model.parameters())
+            losses.append(loss.item())
+        named = dict(zip([name for name, _ in model.named_parameters()], average.shadow_params, strict=True))
+        tensors = {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
+        return losses, tensors | {f"ema.{name}": tensor for name, tensor in named.items()}
+
+    @pytest.mark.parametrize("family", ["ddpm", "iddpm"])
+    def test_each_bit_is_that_of_the_plain_loop(self, family: Family) -> None:
+        options: dict[str, Any] = {"flips": True, "dropout": 0.2, "gradient_clip": 0.3, "ema_decay": 0.4}
+        trainer = make(family=family, **options)
+        losses, tensors = self.plain(trainer, 12)
+        assert [float(report.loss) for report in trainer.steps()] == losses
+        ours = {name: tensor for name, tensor in trainer.tensors().items() if not name.startswith("optimizer.")}
+        assert same(ours, tensors)
+
+
+class TestMicroBatches:
+    @pytest.mark.parametrize("family", ["ddpm", "iddpm"])
+    def test_pieces_of_unequal_size_give_the_gradient_of_the_whole_batch(self, family: Family) -> None:
+        whole, pieces = (make(family=family, dropout=0.0) for _ in range(2))
+        pieces.micro_batch_size = 3  # of eight: 3, 3 and 2
+        for trainer in (whole, pieces):
+            torch.manual_seed(0)
+            with torch.no_grad():  # untrained, most gradients are zero
+                for parameter in trainer.parameters:
+                    parameter.add_(torch.randn(parameter.shape) * 0.05)
+        losses = [trainer._gradients(*trainer._batch()) for trainer in (whole, pieces)]
+        torch.testing.assert_close(losses[1], losses[0])
+        one, other = (
+            torch.cat([p.grad.flatten() for p in t.parameters if p.grad is not None]) for t in (whole, pieces)
+        )
+        assert (one - other).norm() < 1e-3 * one.norm()  # weighed alike, the third piece would change tenths
+
+    def test_a_piece_as_large_as_the_batch_changes_no_bit(self) -> None:
+        assert same(self.trained(8), self.trained(None)) and same(self.trained(100), self.trained(None))
+
+    def test_dropout_is_drawn_for_each_piece(self) -> None:
+        trainer = make(dropout=0.5)
+        drawn = []
+        for piece in (0, 1, 0):
+            trainer._seed_dropout(piece)
+            drawn.append(torch.rand(4))
+        assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[1])
+
+    def test_a_training_in_pieces_goes_on_bit_for_bit(self) -> None:
+        straight = self.trained(3)
+        first, second = self.trainer(3), self.trainer(3)
+        list(islice(first.steps(), 5))
+        second.restore(first.tensors(), 5)
+        list(second.steps())
+        assert same(second.tensors(), straight)
+
+    def test_a_dry_step_leaves_everything_as_it_was(self) -> None:
+        trainer = self.trainer(3)
+        trainer.dry_step()
+        assert trainer.step == 0 and not trainer.optimizer.state
+        assert all(parameter.grad is None for parameter in trainer.parameters)
+        list(trainer.steps())
+        assert same(trainer.tensors(), self.trained(3))
+
+    def trainer(self, size: int | None) -> Trainer:
+        return Trainer(make().job.model_copy(update={"micro_batch_size": size}), IMAGES, Accelerator())
+
+    def trained(self, size: int | None) -> dict[str, Tensor]:
+        trainer = self.trainer(size)
+        list(trainer.steps())
+        return trainer.tensors()
+
+
+class TestMemory:
+    def test_on_a_cpu_the_images_are_the_map_itself(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "train.npy", IMAGES)
+        mapped = np.load(tmp_path / "train.npy", mmap_mode="r")
+        source = ImageSource(mapped, torch.device("cpu"))
+        assert source.resident is None and np.shares_memory(source.images, mapped)
+
+    def test_what_is_saved_on_a_cpu_is_no_copy(self) -> None:
+        trainer = make()
+        state = trainer.state()
+        assert state["model.conv_in.weight"].data_ptr() == trainer.network.get_parameter("conv_in.weight").data_ptr()
+        assert all(not tensor.requires_grad for tensor in state.values())
 
 
 class TestSteps:
