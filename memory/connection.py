@@ -7,6 +7,7 @@ with the path that was typed:
     absent (read-only) · not a diffnas memory · from a newer version · from an older one (read-only) · cannot be opened
 """
 
+import math
 import os
 import sqlite3
 import time
@@ -93,6 +94,11 @@ def insert(conn: sqlite3.Connection, table: str, **values: Any) -> int:
     names, marks = ", ".join(values), ", ".join("?" * len(values))
     cursor = conn.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
     return int(cursor.lastrowid or 0)
+
+
+def finite(value: float | None) -> float | None:
+    """SQLite has no NaN and JSON no infinity: a number that is none of these, or nothing."""
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def database_path(db: Database) -> str:

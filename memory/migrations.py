@@ -169,6 +169,24 @@ TABLES = (
     "CREATE INDEX ledger_search ON ledger (search)",
 )
 
+TRIALS_WITH_PRUNED = """
+    CREATE TABLE trials_new (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        search INTEGER NOT NULL REFERENCES searches (id),
+        round INTEGER NOT NULL CHECK (round >= 0),
+        proposal INTEGER NOT NULL UNIQUE REFERENCES proposals (id),
+        training INTEGER NOT NULL REFERENCES trainings (id),
+        state TEXT NOT NULL CHECK (state IN ('running', 'trained', 'scored', 'failed', 'pruned')),
+        cached INTEGER NOT NULL CHECK (cached IN (0, 1)),
+        created TEXT NOT NULL,
+        finished TEXT,
+        error TEXT,
+        UNIQUE (search, round),
+        CHECK ((state IN ('failed', 'pruned')) = (error IS NOT NULL))
+    ) STRICT
+    """
+"""`error` says why a trial has no score: how it failed, or why it was pruned."""
+
 APPEND_ONLY = ("ledger", "scores", "proposals", "model_calls")
 
 ALL_RESULTS = f"""
@@ -204,7 +222,7 @@ ALL_RESULTS = f"""
     JOIN trainings ON trainings.id = trials.training
     JOIN protocols ON protocols.fingerprint = shown.protocol
     LEFT JOIN measured ON measured.training = trials.training
-        AND trials.state <> 'failed'
+        AND trials.state <> 'failed' AND (trials.state <> 'pruned' OR protocols.fingerprint <> searches.protocol)
         AND measured.protocol = protocols.fingerprint
         AND measured.metric = protocols.metric
         AND measured.step = (
@@ -214,7 +232,8 @@ ALL_RESULTS = f"""
 """
 """One row per trial and protocol under which its training has scores; the score is the mean over sampling seeds.
 
-A failed trial has no score, even if another search has trained and measured the same job since.
+A failed trial has no score, even if another search has trained and measured the same job since; a pruned one has those
+of the steps it reached, each under the protocol of so many steps, and none under its search's own.
 """
 
 RESULTS = "CREATE VIEW results AS SELECT * FROM all_results WHERE own_protocol"
@@ -236,7 +255,21 @@ def m0001_tables(db: Database) -> None:
 
 @MIGRATIONS()
 def m0002_results(db: Database) -> None:
-    """The record of a trial as people see it."""
+    """The record of a trial as people see it; a view is made anew, in its newest text, when a table below it is."""
+    db.conn.execute(ALL_RESULTS)
+    db.conn.execute(RESULTS)
+
+
+@MIGRATIONS()
+def m0003_pruned_trials(db: Database) -> None:
+    """A trial may end as pruned; SQLite changes no CHECK, so the table is written anew."""
+    for view in ("results", "all_results"):
+        db.conn.execute(f"DROP VIEW {view}")
+    db.conn.execute(TRIALS_WITH_PRUNED)
+    db.conn.execute("INSERT INTO trials_new SELECT * FROM trials")
+    db.conn.execute("DROP TABLE trials")
+    db.conn.execute("ALTER TABLE trials_new RENAME TO trials")
+    db.conn.execute("CREATE INDEX trials_training ON trials (training)")
     db.conn.execute(ALL_RESULTS)
     db.conn.execute(RESULTS)
 

@@ -1,12 +1,10 @@
-"""Proposals, trainings, trials and scores: what was asked for, what was refused, what was measured.
+"""Proposals, trials and scores: what was asked for, what was refused, what was measured.
 
 Accepting a proposal is one transaction, and every step after it may be repeated: a process killed at any instant and
 run again writes the same rows once. States only move forwards; a move backwards is our bug and raises. Nothing here
 decides whether a proposal is allowed (`tools.gates` does) or ranks anything (`memory.ranking` does).
 """
 
-import math
-import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +15,25 @@ from sqlite_utils import Database
 
 from diffusion.errors import UserError
 from diffusion.settings import Protocol, TrainJob
-from diffusion.spec import PARAMETERS, UNetSpec
+from diffusion.spec import UNetSpec
 from memory.clock import utc_now
-from memory.connection import insert, transaction
+from memory.connection import finite, insert, transaction
 from memory.ranking import ranked
 from memory.redaction import redact, redact_optional, redacted_json
 from memory.searches import store_protocol
+from memory.trainings import TrainingState, training_of
 
-TrialState = Literal["running", "trained", "scored", "failed"]
-TrainingState = Literal["queued", "running", "done", "failed"]
+TrialState = Literal["running", "trained", "scored", "failed", "pruned"]
+OVER: tuple[TrialState, ...] = ("scored", "failed", "pruned")
 LARGEST_ID = 2**63 - 1  # SQLite's integers
+
+
+class AlreadyTried(sqlite3.IntegrityError):
+    """Another round of the search has this training: it runs, or ran. Nothing was written."""
+
+    def __init__(self, trial: "Trial") -> None:
+        super().__init__(f"{trial.spec} is trial {trial.id} of round {trial.round}, which is {trial.state}")
+        self.trial = trial
 
 
 @dataclass(frozen=True)
@@ -112,13 +119,18 @@ def accept_proposal(
 
     Asking again for the same job in the same round gives the trial that is there already; a round has one trial, so
     another job raises `sqlite3.IntegrityError`.
+
+    Raises:
+        AlreadyTried: another round of the search has the same training, even one that runs at this moment.
     """
     with transaction(db) as conn:
         existing = trial_in_round(db, search, round_number)
         if existing is not None and existing.key == job.key:
             return AcceptedTrial(existing.id, existing.training, existing.cached, existing.run_folder)
+        if elsewhere := _trial_where(db, "trials.search = ? AND trainings.key = ?", [search, job.key]):
+            raise AlreadyTried(elsewhere)
         proposal = _add_proposal(conn, search, round_number, proposer, raw_text, job.spec, reason, None, None)
-        training = _training_of(conn, job, costs)
+        training = training_of(conn, job, costs)
         cached = training["state"] == "done"
         now = utc_now()
         trial = insert(
@@ -135,48 +147,6 @@ def accept_proposal(
         return AcceptedTrial(trial, training["id"], cached, Path(training["run_folder"]))
 
 
-def training_started(db: Database, training: int) -> None:
-    """A process works on it now; a finished training stays finished."""
-    _move_training(db, training, "state = 'running', error = NULL", [])
-
-
-def training_finished(
-    db: Database, training: int, *, steps_done: int, loss: float | None, device_seconds: float
-) -> None:
-    """The weights are there. `device_seconds` counts the whole training, over all its interruptions."""
-    _move_training(
-        db,
-        training,
-        "state = 'done', error = NULL, steps_done = ?, loss = ?, device_seconds = ?, finished = ?",
-        [steps_done, _finite(loss), device_seconds, utc_now()],
-    )
-
-
-def training_failed(db: Database, training: int, error: str, device_seconds: float) -> None:
-    """It gives no model; a later trial of the same key tries again."""
-    _move_training(
-        db,
-        training,
-        "state = 'failed', error = ?, device_seconds = ?, finished = ?",
-        [redact(error), device_seconds, utc_now()],
-    )
-
-
-def find_training(db: Database, key: str) -> dict[str, Any] | None:
-    """The stored training of a key, whatever its state."""
-    row = db.conn.execute("SELECT * FROM trainings WHERE key = ?", [key]).fetchone()
-    return None if row is None else dict(row)
-
-
-def training_lost(db: Database, training: int, run_folder: Path) -> None:
-    """Its weights are gone from the disk: to be trained anew in `run_folder`. Scores, once measured, stay."""
-    with transaction(db) as conn:
-        conn.execute(
-            "UPDATE trainings SET state = 'queued', steps_done = 0, finished = NULL, run_folder = ? WHERE id = ?",
-            [os.path.abspath(run_folder), training],
-        )
-
-
 def trial_trained(db: Database, trial: int) -> None:
     """Its training is done, its score is not; a trial that is further stays there."""
     _move_trial(db, trial, "trained", allowed=("running", "trained", "scored"), stays=("trained", "scored"))
@@ -190,6 +160,11 @@ def trial_scored(db: Database, trial: int) -> None:
 def trial_failed(db: Database, trial: int, error: str) -> None:
     """The trial is over, without a score; the first reason stays."""
     _move_trial(db, trial, "failed", allowed=("running", "trained", "failed"), stays=("failed",), error=redact(error))
+
+
+def trial_pruned(db: Database, trial: int, why: str) -> None:
+    """The trial is over before its end, behind its peers; the first reason stays."""
+    _move_trial(db, trial, "pruned", allowed=("running", "pruned"), stays=("pruned",), error=redact(why))
 
 
 def add_score(
@@ -212,7 +187,7 @@ def add_score(
             "INSERT INTO scores (training, step, protocol, sampling_seed, metric, value, num_images, device_seconds,"
             " extra_json, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (training, step, protocol, sampling_seed, metric) DO NOTHING",
-            [*key, _finite(value), num_images, device_seconds, redacted_json(extra or {}), utc_now()],
+            [*key, finite(value), num_images, device_seconds, redacted_json(extra or {}), utc_now()],
         )
         row = conn.execute(
             "SELECT id FROM scores WHERE training = ? AND step = ? AND protocol = ? AND sampling_seed = ?"
@@ -260,17 +235,38 @@ def score_of(db: Database, training: int, protocol: str) -> Score | None:
     return None if row is None else Score(**dict(row))
 
 
+def rung_scores(db: Database, search: int, protocols: Sequence[str]) -> dict[int, dict[int, float | None]]:
+    """What the trials of a search scored at the rungs, each under the protocol of its step: by trial, then by step."""
+    rows = db.conn.execute(
+        "SELECT trials.id AS trial, step, avg(value) AS value FROM scores"
+        " JOIN protocols ON protocols.fingerprint = scores.protocol AND protocols.metric = scores.metric"
+        " JOIN trials ON trials.training = scores.training"
+        f" WHERE trials.search = ? AND scores.protocol IN ({', '.join('?' * len(protocols))}) GROUP BY trials.id, step",
+        [search, *protocols],
+    )
+    found: dict[int, dict[int, float | None]] = {}
+    for row in rows:
+        found.setdefault(row["trial"], {})[row["step"]] = row["value"]
+    return found
+
+
 def refusals_in_round(db: Database, search: int, round_number: int) -> int:
     """How many proposals of the round were refused."""
-    return _count(db, "proposals WHERE search = ? AND round = ? AND accepted = 0", [search, round_number])
+    counted = "SELECT count(*) FROM proposals WHERE search = ? AND round = ? AND accepted = 0"
+    return int(db.conn.execute(counted, [search, round_number]).fetchone()[0])
+
+
+def rounds_over(db: Database, search: int) -> set[int]:
+    """The rounds whose trial is over, the baseline's 0 among them; they may end out of order."""
+    rows = db.conn.execute(
+        f"SELECT round FROM trials WHERE search = ? AND state IN ({', '.join('?' * len(OVER))})", [search, *OVER]
+    )
+    return {int(row["round"]) for row in rows}
 
 
 def rounds_done(db: Database, search: int) -> int:
-    """The highest round whose trial is scored or failed; -1 before the baseline is."""
-    row = db.conn.execute(
-        "SELECT max(round) FROM trials WHERE search = ? AND state IN ('scored', 'failed')", [search]
-    ).fetchone()
-    return -1 if row[0] is None else int(row[0])
+    """How many rounds after the baseline's are over; -1 before the baseline's is."""
+    return len(rounds_over(db, search)) - 1
 
 
 def _add_proposal(
@@ -304,46 +300,6 @@ def _add_proposal(
     )
 
 
-def _training_of(conn: sqlite3.Connection, job: TrainJob, costs: dict[str, int]) -> sqlite3.Row:
-    """The stored training of the job's key, a failed one queued again, or a new one."""
-    folder = os.path.abspath(job.run_folder)
-    conn.execute(
-        "UPDATE trainings SET state = 'queued', error = NULL, finished = NULL, run_folder = ?"
-        " WHERE key = ? AND state = 'failed'",
-        [folder, job.key],
-    )
-    if not conn.execute("SELECT 1 FROM trainings WHERE key = ?", [job.key]).fetchone():
-        insert(
-            conn,
-            "trainings",
-            key=job.key,
-            spec=str(job.spec),
-            **dict(zip(PARAMETERS, job.spec.row, strict=True)),
-            family=job.settings.family,
-            dataset=job.settings.dataset,
-            data_fingerprint=job.data_fingerprint,
-            strategy_json=job.strategy.model_dump_json(),
-            settings_json=job.settings.model_dump_json(),
-            seed=job.seed,
-            state="queued",
-            run_folder=folder,
-            macs_paper=int(costs["macs_paper"]),
-            macs_total=int(costs["macs_total"]),
-            params=int(costs["params"]),
-            created=utc_now(),
-        )
-    row: sqlite3.Row = conn.execute("SELECT * FROM trainings WHERE key = ?", [job.key]).fetchone()
-    return row
-
-
-def _move_training(db: Database, training: int, change: str, values: Sequence[Any]) -> None:
-    """A change of a training that is not done; a done one is left as it is."""
-    with transaction(db) as conn:
-        conn.execute(f"UPDATE trainings SET {change} WHERE id = ? AND state <> 'done'", [*values, training])
-        if not conn.execute("SELECT 1 FROM trainings WHERE id = ?", [training]).fetchone():
-            raise LookupError(f"there is no training {training}")
-
-
 def _move_trial(
     db: Database, trial: int, to: TrialState, *, allowed: Sequence[str], stays: Sequence[str], error: str | None = None
 ) -> None:
@@ -354,7 +310,7 @@ def _move_trial(
         if row["state"] not in allowed:
             raise RuntimeError(f"trial {trial} is {row['state']} and cannot become {to}")
         if row["state"] not in stays:
-            finished = utc_now() if to in ("scored", "failed") else None
+            finished = utc_now() if to in OVER else None
             conn.execute(
                 "UPDATE trials SET state = ?, error = ?, finished = ? WHERE id = ?", [to, error, finished, trial]
             )
@@ -373,12 +329,3 @@ def _trial_where(db: Database, condition: str, values: Sequence[Any]) -> Trial |
         return None
     parsed = {"spec": UNetSpec.parse(row["spec"]), "run_folder": Path(row["run_folder"]), "cached": bool(row["cached"])}
     return Trial(**{**dict(row), **parsed})
-
-
-def _count(db: Database, rest: str, values: Sequence[Any]) -> int:
-    return int(db.conn.execute(f"SELECT count(*) FROM {rest}", values).fetchone()[0])
-
-
-def _finite(value: float | None) -> float | None:
-    """SQLite has no NaN and JSON no infinity: a number that is none of these, or nothing."""
-    return float(value) if value is not None and math.isfinite(value) else None

@@ -4,18 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, RLock
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from diffusion.compilation import Compile, is_compiled
 from diffusion.cost import Convention, Cost, cost
+from diffusion.peak import PASSES, WORTH_MEASURING_MACS
+from diffusion.pruning import Rule
+from diffusion.settings import Precision, ScoreJob, Tracker, TrainJob, training_key
 from diffusion.settings import Protocol as ScoringProtocol
-from diffusion.settings import ScoreJob, TrainJob, training_key
 from diffusion.spec import SearchSpace, UNetSpec
 
 Report = Callable[..., None]  # report(event, **values)
 
 
 class Executor(Protocol):
-    """Who runs the jobs: this machine, or a cluster."""
+    """Who runs the jobs: this machine, or a cluster. Several threads may ask for jobs at once."""
 
     def train(self, job: TrainJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Train to the end; the ``done`` line of `diffusion.train`.
@@ -27,6 +30,9 @@ class Executor(Protocol):
 
     def evaluate(self, job: ScoreJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Score a finished training; the ``done`` line of `diffusion.evaluate`. Raises as `train` does."""
+
+    def kill(self) -> None:
+        """End every job at once; what their last checkpoints hold is kept."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,14 @@ class SearchContext:
     checkpoint_steps: int = 1000
     snapshot_steps: tuple[int, ...] = ()
     feature_weights: Path | None = None
-    threads: int = 1
+    prune: Rule | None = None  # when a candidate that is behind is stopped early
+    processes: int = 1  # of each training
+    threads: int = 1  # of each process
+    device: Literal["cpu", "cuda"] = "cpu"  # where trainings compute
+    precision: Precision = "fp32"
+    compile: Compile = "off"
+    log_with: Tracker | None = None
+    is_alone: bool = False  # no other round computes beside this one
     finish_reasons: list[str] = field(default_factory=list)  # filled by finish_search
     stop: Event = field(default_factory=Event)
     one_at_a_time: RLock = field(default_factory=RLock)  # calls of one message run in several threads
@@ -66,6 +79,7 @@ class SearchContext:
     def train_job(self, spec: UNetSpec) -> TrainJob:
         """The training of a spec; its run folder is named by its key, so equal jobs share it."""
         settings, strategy = self.protocol.settings, self.protocol.strategy
+        macs = self.cost(spec).macs.total * strategy.batch_size  # of a forward pass
         key = training_key(spec, settings, strategy, self.seed, self.protocol.data_fingerprint)
         return TrainJob(
             spec=spec,
@@ -77,7 +91,13 @@ class SearchContext:
             run_folder=(self.out / "trainings" / key).absolute(),
             checkpoint_steps=self.checkpoint_steps,
             snapshot_steps=self.snapshot_steps,
+            processes=self.processes,
             threads=self.threads,
+            precision=self.precision,
+            channels_last=self.device == "cuda" and self.precision == "bf16",
+            compiled=is_compiled(self.compile, self.device, macs, strategy.train_steps, self.precision),
+            log_with=self.log_with,
+            measures_peak=self.is_alone and PASSES * macs * strategy.train_steps >= WORTH_MEASURING_MACS,
         )
 
     def score_job(self, run_folder: Path, spec: UNetSpec) -> ScoreJob:

@@ -6,16 +6,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from diffusion.errors import UserError
-from diffusion.settings import ScoreJob
-from memory.connection import connect, transaction
-from memory.ledger import charge
+from memory.connection import connect
 from memory.queries import best
-from memory.trials import Trial, add_score, find_trial, score_of, trial_failed, trial_scored
+from memory.trials import Trial, find_trial, score_of, trial_failed, trial_scored
 from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.errors import JobFailed, Refused, Unavailable
+from tools.measure import run_and_remember
 
-EXTRA = ("grid", "kid", "kid_std", "precision", "recall")  # kept beside the score
 UNMEASURED = {"baseline": "unmeasured", "incumbent": "unmeasured"}  # until replicas say how large the noise is
 
 
@@ -53,7 +51,7 @@ def score_trial(context: SearchContext, trial: int) -> ScoreResult:
         stored = score_of(db, known.training, context.protocol.fingerprint)
     if stored is None:
         try:
-            _measure(context, known)
+            run_and_remember(context, known, context.score_job(known.run_folder, known.spec))
         except JobFailed as failure:
             with closing(connect(context.db_path)) as db:
                 trial_failed(db, trial, str(failure))
@@ -80,50 +78,11 @@ def _known(context: SearchContext, trial: int) -> Trial:
         raise Unavailable(f"There is no trial {trial} in this search; train_ract gives the number to use.")
     if known.state == "failed":
         raise Unavailable(f"Trial {trial} failed ({known.error}) and has no score.")
+    if known.state == "pruned":
+        raise Unavailable(f"Trial {trial} was stopped early ({known.error}) and has no score of a whole training.")
     if known.state == "running":
         raise Refused("not_trained", f"Trial {trial} is not trained yet; call train_ract with {known.spec} first.")
     return known
-
-
-def _measure(context: SearchContext, trial: Trial) -> None:
-    """Run the measurement and remember it."""
-    run_and_remember(context, trial, context.score_job(trial.run_folder, trial.spec))
-
-
-def run_and_remember(context: SearchContext, trial: Trial, job: ScoreJob) -> dict[str, Any]:
-    """One measurement of a trained trial, under the protocol of `job`; what was measured.
-
-    Raises:
-        JobFailed: there is no score.
-        Interrupted: the user stops it.
-    """
-    done = context.executor.evaluate(
-        job,
-        lambda event: context.report(
-            "score.progress",
-            trial=trial.id,
-            phase=event["phase"],
-            images=event["images"],
-            total_images=event["total_images"],
-        ),
-    )
-    with closing(connect(context.db_path)) as db, transaction(db):
-        add_score(
-            db,
-            trial.training,
-            step=done["step"],
-            protocol=job.protocol,
-            sampling_seed=job.sampling_seed,
-            metric=done["metric"],
-            value=done["value"],
-            num_images=done["num_images"],
-            device_seconds=done["device_seconds"],
-            extra={name: done[name] for name in EXTRA if name in done},
-        )
-        charge(db, context.search, "score", device_seconds=done["device_seconds"], note=f"trial {trial.id}")
-        if job.protocol.fingerprint == context.protocol.fingerprint:
-            trial_scored(db, trial.id)
-    return done
 
 
 def standing(context: SearchContext, trial: int) -> ScoreResult:

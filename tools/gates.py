@@ -14,6 +14,8 @@ from memory.trials import spec_in_search, trial_in_round
 from tools.context import SearchContext
 from tools.errors import Refused
 
+ENDED = {"failed": "failed", "pruned": "was stopped early, behind the others", "scored": "has no finite score"}
+
 Gate = Callable[[SearchContext, UNetSpec], Refused | None]
 
 
@@ -42,7 +44,11 @@ def repeated(context: SearchContext, spec: UNetSpec) -> Refused | None:
         known = spec_in_search(db, context.search, spec)
     if known is None or known["round"] == context.round_number:
         return None
-    outcome = f"it scored {known['rfid']:.4g}" if known["rfid"] is not None else f"it {known['state']}"
+    if known["state"] in ("running", "trained"):
+        return Refused(
+            "repeated", f"{spec} is under way as trial {known['trial']} of round {known['round']}. Propose a new spec."
+        )
+    outcome = f"it scored {known['rfid']:.4g}" if known["rfid"] is not None else f"it {ENDED[known['state']]}"
     return Refused("repeated", f"{spec} was tried already as trial {known['trial']}: {outcome}. Propose a new spec.")
 
 

@@ -3,35 +3,43 @@
 import json
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
+from sqlite_utils import Database
 
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from memory.connection import connect, transaction
 from memory.ledger import charge
 from memory.redaction import redact
-from memory.trials import (
-    Trial,
-    accept_proposal,
+from memory.trainings import (
     find_training,
-    find_trial,
-    record_refusal,
-    score_of,
     training_failed,
     training_finished,
     training_lost,
+    training_paused,
     training_started,
+)
+from memory.trials import (
+    AlreadyTried,
+    Trial,
+    accept_proposal,
+    find_trial,
+    record_refusal,
+    score_of,
     trial_failed,
     trial_in_round,
+    trial_pruned,
     trial_trained,
 )
 from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
-from tools.errors import JobFailed
+from tools.errors import JobFailed, Refused
 from tools.gates import refusal
+from tools.rungs import curve_of, look, rungs_from
 
 REASON_CHARACTERS = 500
 
@@ -41,7 +49,7 @@ class TrainResult(BaseModel):
 
     trial: int
     spec: str
-    status: Literal["trained", "cached", "failed"]
+    status: Literal["trained", "cached", "failed", "pruned"]
     why: str | None = None
     final_loss: float | None = None
     device_seconds: float = 0.0
@@ -71,7 +79,12 @@ def train_candidate(context: SearchContext, spec: UNetSpec, reason: str, raw_tex
     if objection := refusal(context, spec):
         refuse(context, objection.kind, str(objection), spec=spec, reason=reason, raw_text=raw_text)
         raise objection
-    trial = _trial_of(context, spec, reason, raw_text)
+    try:
+        trial = _trial_of(context, spec, reason, raw_text)
+    except AlreadyTried as taken:  # by another round, since the gates were asked
+        objection = Refused("repeated", f"{taken}. Propose a new spec.")
+        refuse(context, objection.kind, str(objection), spec=spec, reason=reason, raw_text=raw_text)
+        raise objection from None
     return continue_training(context, trial)
 
 
@@ -81,6 +94,7 @@ def train_as_asked(context: SearchContext, spec: UNetSpec, reason: str) -> Train
     Raises:
         Interrupted: the user stops it; the training goes on at the next resume.
     """
+    context = replace(context, prune=None)
     _forget_lost_weights(context, context.train_job(spec), though_scored=True)
     return continue_training(context, _trial_of(context, spec, reason, str(spec)))
 
@@ -174,27 +188,64 @@ def report_started(context: SearchContext, trial: int) -> None:
 
 
 def _train(context: SearchContext, trial: Trial) -> None:
-    """Run the job and write down what came of it, in one transaction."""
-    job = context.train_job(trial.spec).model_copy(update={"run_folder": trial.run_folder})
+    """Run the job, rung by rung where the search stops early, and write down what came of it."""
     with closing(connect(context.db_path)) as db:
         training_started(db, trial.training)
     started = time.monotonic()
     try:
-        done = context.executor.train(
-            job, lambda event: context.report("train.progress", trial=trial.id, **_progress(event))
-        )
+        for rung in rungs_from(context, trial.steps_done):
+            if _reached(context, trial, rung) == rung and _is_stopped(context, trial, rung):
+                return
+        _write_end(context, trial, _run(context, trial))
     except JobFailed as failure:
-        spent = time.monotonic() - started
-        with closing(connect(context.db_path)) as db, transaction(db):
-            training_failed(db, trial.training, str(failure), device_seconds=spent)
-            charge(db, context.search, "train", device_seconds=spent, note=f"trial {trial.id}, failed")
-            trial_failed(db, trial.id, str(failure))
-        context.report("trial.failed", trial=trial.id, spec=str(trial.spec), reason=str(failure))
-        return
+        _write_failure(context, trial, failure, time.monotonic() - started)
+
+
+def _run(context: SearchContext, trial: Trial, until_step: int | None = None) -> dict[str, Any]:
+    """Train to a rung, or to the end; the ``done`` line."""
+    places = {"run_folder": trial.run_folder, "until_step": until_step}
+    job = context.train_job(trial.spec).model_copy(update=places)
+
+    def tell(event: dict[str, Any]) -> None:
+        if event.get("event") == "note":
+            context.report("train.note", trial=trial.id, text=event["text"])
+        else:
+            context.report("train.progress", trial=trial.id, **_progress(event))
+
+    return context.executor.train(job, tell)
+
+
+def _reached(context: SearchContext, trial: Trial, rung: int) -> int:
+    """Train to a rung, unless a killed process had done so already; the step it is at, which may be a later one."""
+    if trial.steps_done == rung:
+        return rung
+    done = _run(context, trial, until_step=rung)
+    with closing(connect(context.db_path)) as db, transaction(db):
+        _charge(db, context, trial, done["device_seconds"])
+        training_paused(
+            db, trial.training, steps_done=done["step"], loss=done["loss"], device_seconds=done["device_seconds"]
+        )
+    return int(done["step"])
+
+
+def _is_stopped(context: SearchContext, trial: Trial, rung: int) -> bool:
+    """Whether a training ends at a rung, behind its peers."""
+    verdict = look(context, trial, rung)
+    context.report("trial.rung", trial=trial.id, spec=str(trial.spec), step=rung, pruned=verdict.prune, why=verdict.why)
+    if not verdict.prune:
+        return False
+    with closing(connect(context.db_path)) as db:
+        trial_pruned(db, trial.id, verdict.why)
+    curve = curve_of(context, trial)
+    context.report("trial.pruned", trial=trial.id, spec=str(trial.spec), step=rung, reason=verdict.why, curve=curve)
+    return True
+
+
+def _write_end(context: SearchContext, trial: Trial, done: dict[str, Any]) -> None:
     spent = done["device_seconds"]
     with closing(connect(context.db_path)) as db, transaction(db):
+        _charge(db, context, trial, spent)
         training_finished(db, trial.training, steps_done=done["step"], loss=done["loss"], device_seconds=spent)
-        charge(db, context.search, "train", device_seconds=spent, note=f"trial {trial.id}")
         trial_trained(db, trial.id)
     context.report(
         "trial.trained",
@@ -206,6 +257,21 @@ def _train(context: SearchContext, trial: Trial) -> None:
     )
 
 
+def _charge(db: Database, context: SearchContext, trial: Trial, device_seconds: float) -> None:
+    """Write down what a training cost since it was last written down: its own count is of all its processes so far."""
+    known = find_trial(db, trial.id)
+    before = known.device_seconds if known.steps_done else 0.0
+    charge(db, context.search, "train", device_seconds=max(0.0, device_seconds - before), note=f"trial {trial.id}")
+
+
+def _write_failure(context: SearchContext, trial: Trial, failure: JobFailed, spent: float) -> None:
+    with closing(connect(context.db_path)) as db, transaction(db):
+        training_failed(db, trial.training, str(failure), device_seconds=spent)
+        charge(db, context.search, "train", device_seconds=spent, note=f"trial {trial.id}, failed")
+        trial_failed(db, trial.id, str(failure))
+    context.report("trial.failed", trial=trial.id, spec=str(trial.spec), reason=str(failure))
+
+
 def _progress(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if name != "event"}
 
@@ -213,11 +279,11 @@ def _progress(event: dict[str, Any]) -> dict[str, Any]:
 def _result(context: SearchContext, trial: int) -> TrainResult:
     with closing(connect(context.db_path)) as db:
         known = find_trial(db, trial)
-    if known.state == "failed":
+    if known.state in ("failed", "pruned"):
         return TrainResult(
             trial=trial,
             spec=str(known.spec),
-            status="failed",
+            status=known.state,
             why=known.error,
             next="This round is over; the next one begins.",
         )
@@ -237,7 +303,8 @@ def train_ract(spec: UNetSpec, reason: str, runtime: Runtime) -> tuple[str, dict
 
     The spec must lie in the search space, fit the budget, and be new in this search; otherwise it is refused before
     anything is spent and the answer says what would be right. Gives the trial's number, which evaluate_fid needs, and
-    status trained, cached (the same training existed already) or failed with the reason. Do not call it for a spec that
+    status trained, cached (the same training existed already), or failed or pruned (clearly behind the others, stopped
+    early) with the reason. Do not call it for a spec that
     count_flops shows over the budget.
     """
     context = runtime.context

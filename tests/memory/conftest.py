@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
-from memory import trials
+from memory import trainings, trials
 from memory.connection import opened
 from memory.searches import create_search
 
@@ -123,8 +123,8 @@ class Filler:
 
     def finish(self, accepted: trials.AcceptedTrial, value: float | None) -> int:
         """Train and score an accepted trial; gives its number."""
-        trials.training_started(self.db, accepted.training)
-        trials.training_finished(self.db, accepted.training, steps_done=600, loss=0.1, device_seconds=30.0)
+        trainings.training_started(self.db, accepted.training)
+        trainings.training_finished(self.db, accepted.training, steps_done=600, loss=0.1, device_seconds=30.0)
         trials.trial_trained(self.db, accepted.trial)
         self.score(accepted.training, value)
         trials.trial_scored(self.db, accepted.trial)
@@ -137,7 +137,7 @@ class Filler:
 
     def failed(self, search: int, round_number: int, spec: UNetSpec | str, error: str = "out of memory") -> int:
         accepted = self.accept(search, round_number, spec)
-        trials.training_failed(self.db, accepted.training, error, 1.0)
+        trainings.training_failed(self.db, accepted.training, error, 1.0)
         trials.trial_failed(self.db, accepted.trial, error)
         return accepted.trial
 

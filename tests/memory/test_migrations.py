@@ -1,4 +1,5 @@
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 from sqlite_utils import Database
 
 from diffusion.spec import PARAMETERS
-from memory.connection import opened
+from memory.connection import APPLICATION_ID, opened
 from memory.migrations import APPEND_ONLY, MIGRATIONS, migration_names
 
 TABLES = {"protocols", "searches", "proposals", "trainings", "trials", "scores", "messages", "model_calls", "ledger"}
@@ -102,3 +103,28 @@ def test_a_failed_trial_has_no_score_though_another_search_measured_the_job(fill
         (1, "failed", None),
         (2, "scored", 2.0),
     ]
+
+
+def test_the_trials_of_an_older_memory_survive_the_new_table(tmp_path: Path, fill: Any) -> None:
+    path = tmp_path / "older.db"
+    conn = sqlite3.connect(path, isolation_level=None)
+    conn.row_factory = sqlite3.Row
+    old = Database(conn)
+    MIGRATIONS.apply(old, stop_before="m0003_pruned_trials")
+    conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    older = type(fill)(old)
+    search = older.search()
+    for round_number, spec in enumerate(("b16-n1-m1.2.2.2-a0100", "b16-n2-m1.2.2.2-a0100")):
+        older.scored(search, round_number, spec, 1.5)
+    before = [tuple(row) for row in old.conn.execute("SELECT * FROM trials")]
+    with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+        old.conn.execute("UPDATE trials SET state = 'pruned', error = 'behind' WHERE round = 1")
+    old.close()
+    with opened(path) as db:
+        assert [tuple(row) for row in db.conn.execute("SELECT * FROM trials")] == before
+        assert [row[0] for row in db.conn.execute("SELECT rfid FROM results")] == [1.5, 1.5]
+        db.conn.execute("UPDATE trials SET state = 'pruned', error = 'behind' WHERE round = 1")
+        assert [row[0] for row in db.conn.execute("SELECT rfid FROM results ORDER BY round")] == [1.5, None]
+        assert db.conn.execute("PRAGMA foreign_key_check").fetchall() == []
+        with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+            db.conn.execute("UPDATE trials SET error = 'behind' WHERE round = 0")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
-from memory import queries
+from memory import queries, trainings, trials
 
 WIDE, DEEP, WIDE_DEEP = "b32-n1-m1.2.2.2-a0100", "b16-n2-m1.2.2.2-a0100", "b32-n2-m1.2.2.2-a0100"
 specs = st.builds(
@@ -120,14 +120,30 @@ def test_what_remains_counts_rounds_after_the_baseline(filled: Any, search: int)
     fresh = filled.search(rounds=5)
     filled.scored(fresh, 0, filled.spec, 1.0)
     (left,) = queries.remaining(filled.db, fresh)
-    assert (left["rounds"], left["last_round_done"], left["rounds_left"]) == (5, 0, 5)
+    assert (left["rounds"], left["rounds_done"], left["rounds_left"]) == (5, 0, 5)
     (left,) = queries.remaining(filled.db, search)
-    assert (left["last_round_done"], left["rounds_left"], left["budget_macs"]) == (5, 0, 1_000_000)
+    assert (left["rounds_done"], left["rounds_left"], left["budget_macs"]) == (5, 0, 1_000_000)
     assert left["ledger"]["device_seconds"] == 0.0
 
 
+def test_what_runs_is_told_with_what_it_does_and_counts_as_left(fill: Any, search: int) -> None:
+    fill.scored(search, 0, fill.spec, 1.0)
+    accepted = fill.accept(search, 1, "b8-n1-m1.2.2.2-a0000")
+    fill.scored(search, 2, "b16-n1-m1.1.2.2-a0000", 2.0)
+    trainings.training_finished(fill.db, accepted.training, steps_done=600, loss=0.1, device_seconds=30.0)
+    trials.trial_trained(fill.db, accepted.trial)
+    fill.accept(search, 3, "b24-n1-m1.2.2.2-a0000")
+    assert queries.running(fill.db, search) == [
+        {"trial": 2, "round": 1, "spec": "b8-n1-m1.2.2.2-a0000", "doing": "scoring"},
+        {"trial": 4, "round": 3, "spec": "b24-n1-m1.2.2.2-a0000", "doing": "training"},
+    ]
+    (left,) = queries.remaining(fill.db, search)
+    assert (left["rounds_done"], left["rounds_left"]) == (1, 4)
+    assert left["running"] == queries.running(fill.db, search)
+
+
 def test_counts_and_shares(filled: Any, search: int) -> None:
-    counts = {"scored": 5, "failed": 1, "refused": 1, "trained": 0, "running": 1}
+    counts = {"scored": 5, "failed": 1, "pruned": 0, "refused": 1, "trained": 0, "running": 1}
     assert queries.search_counts(filled.db, search) == counts
     assert queries.proposer_shares(filled.db, search) == {"offline": 6, "fallback": 1}
     assert queries.search_counts(filled.db, filled.search()) == dict.fromkeys(counts, 0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffusion.errors import UserError
-from memory import redaction, trials
+from memory import redaction, trainings, trials
 from memory.ledger import charge
 from memory.redaction import REDACTED, add_secret, is_secret_name, redact, redacted_json
 from memory.searches import set_state
@@ -103,7 +103,7 @@ def test_no_column_that_holds_foreign_text_keeps_a_secret(planted: str, fill: An
     fill.search(config={"llm": {"api_key": planted}}, name="s1")
     fill.refuse(1, 0, raw_text=planted, refusal=planted, reason=planted, proposer=planted)
     accepted = fill.accept(1, 0, raw_text=planted, reason=planted)
-    trials.training_failed(fill.db, accepted.training, planted, 0.0)
+    trainings.training_failed(fill.db, accepted.training, planted, 0.0)
     trials.trial_failed(fill.db, accepted.trial, planted)
     fill.score(accepted.training, 1.0, extra={"note": [planted]})
     set_state(fill.db, 1, "failed", planted)

@@ -6,7 +6,7 @@ import pytest
 
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
-from memory import trials
+from memory import trainings, trials
 from memory.trials import Score
 
 
@@ -47,7 +47,7 @@ def test_a_finished_training_is_reused_by_another_search(fill: Any, search: int)
 
 def test_a_training_under_way_is_joined_and_is_not_cached(fill: Any, search: int) -> None:
     first = fill.accept(search, 0)
-    trials.training_started(fill.db, first.training)
+    trainings.training_started(fill.db, first.training)
     second = fill.accept(fill.search(), 0)
     assert (second.cached, second.training) == (False, first.training)
     assert trials.find_trial(fill.db, second.trial).training_state == "running"
@@ -71,23 +71,23 @@ def test_finishing_twice_changes_nothing_and_a_finished_training_never_fails(fil
     accepted = fill.accept(search, 0)
     fill.finish(accepted, 3.0)
     before = fill.rows("SELECT * FROM trainings")
-    trials.training_started(fill.db, accepted.training)
-    trials.training_finished(fill.db, accepted.training, steps_done=1, loss=9.0, device_seconds=1.0)
-    trials.training_failed(fill.db, accepted.training, "late", 1.0)
+    trainings.training_started(fill.db, accepted.training)
+    trainings.training_finished(fill.db, accepted.training, steps_done=1, loss=9.0, device_seconds=1.0)
+    trainings.training_failed(fill.db, accepted.training, "late", 1.0)
     assert fill.rows("SELECT * FROM trainings") == before
 
 
 def test_a_training_whose_weights_are_gone_is_queued_again(fill: Any, search: int, tmp_path: Path) -> None:
     accepted = fill.accept(search, 0)
     fill.finish(accepted, 3.0)
-    trials.training_lost(fill.db, accepted.training, tmp_path)
+    trainings.training_lost(fill.db, accepted.training, tmp_path)
     trial = trials.find_trial(fill.db, accepted.trial)
     assert (trial.training_state, trial.run_folder) == ("queued", tmp_path)
 
 
 def test_a_loss_that_is_no_number_is_none(fill: Any, search: int) -> None:
     accepted = fill.accept(search, 0)
-    trials.training_finished(fill.db, accepted.training, steps_done=1, loss=float("nan"), device_seconds=1.0)
+    trainings.training_finished(fill.db, accepted.training, steps_done=1, loss=float("nan"), device_seconds=1.0)
     assert trials.find_trial(fill.db, accepted.trial).loss is None
 
 
@@ -108,7 +108,7 @@ def test_what_is_not_there_cannot_be_changed(fill: Any) -> None:
     with pytest.raises(LookupError):
         trials.trial_scored(fill.db, 5)
     with pytest.raises(LookupError):
-        trials.training_started(fill.db, 5)
+        trainings.training_started(fill.db, 5)
 
 
 def test_a_measurement_is_kept_once_and_the_first_one_stays(fill: Any, search: int) -> None:
@@ -187,3 +187,44 @@ def test_the_last_round_that_is_over_is_known(fill: Any, search: int) -> None:
             fill.accept(search, number, spec)
     assert done == [-1, 0, 1, 2, 3]
     assert trials.rounds_done(fill.db, search) == 3
+
+
+def test_rounds_that_end_out_of_order_are_counted_and_named(fill: Any, search: int) -> None:
+    fill.scored(search, 0, "b8-n1-m1.2.2.2-a0000", 1.0)
+    fill.accept(search, 1, "b16-n1-m1.2.2.2-a0000")
+    fill.failed(search, 2, "b24-n1-m1.2.2.2-a0000")
+    assert trials.rounds_over(fill.db, search) == {0, 2}
+    assert trials.rounds_done(fill.db, search) == 1
+
+
+def test_two_rounds_cannot_have_the_same_training_even_while_it_runs(fill: Any, search: int) -> None:
+    running = fill.accept(search, 1)
+    with pytest.raises(trials.AlreadyTried, match=r"b16-n1-m1.2.2.2-a0100 is trial 1 of round 1, which is running"):
+        fill.accept(search, 2)
+    assert fill.accept(search, 1) == running
+    assert fill.rows("SELECT count(*) FROM proposals") == [(1,)]
+    assert fill.accept(fill.search(), 2).training == running.training  # another search may share it
+
+
+def test_of_processes_that_accept_one_spec_at_once_one_wins(child: Any, fill: Any, search: int) -> None:
+    code = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "tests/memory")
+from conftest import Filler
+from memory.connection import opened
+from memory.trials import AlreadyTried
+with opened(Path(sys.argv[1])) as db:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        Filler(db).accept(int(sys.argv[2]), int(sys.argv[3]))
+        print("accepted")
+    except AlreadyTried:
+        print("refused")
+"""
+    processes = [child(code, str(search), str(number)) for number in (1, 2, 3)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    answers = sorted(process.communicate("go\n")[0].strip() for process in processes)
+    assert answers == ["accepted", "refused", "refused"]

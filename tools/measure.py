@@ -1,0 +1,47 @@
+"""One measurement of trained weights, remembered: what the tools that score share. Decides nothing about the trial."""
+
+from typing import Any
+
+from diffusion.settings import ScoreJob
+from memory.connection import opened, transaction
+from memory.ledger import charge
+from memory.trials import Trial, add_score, trial_scored
+from tools.context import SearchContext
+
+EXTRA = ("grid", "kid", "kid_std", "precision", "recall")  # kept beside the score
+
+
+def run_and_remember(context: SearchContext, trial: Trial, job: ScoreJob) -> dict[str, Any]:
+    """One measurement of a trained trial, under the protocol of `job`; what was measured.
+
+    Raises:
+        JobFailed: there is no score.
+        Interrupted: the user stops it.
+    """
+    done = context.executor.evaluate(
+        job,
+        lambda event: context.report(
+            "score.progress",
+            trial=trial.id,
+            phase=event["phase"],
+            images=event["images"],
+            total_images=event["total_images"],
+        ),
+    )
+    with opened(context.db_path) as db, transaction(db):
+        add_score(
+            db,
+            trial.training,
+            step=done["step"],
+            protocol=job.protocol,
+            sampling_seed=job.sampling_seed,
+            metric=done["metric"],
+            value=done["value"],
+            num_images=done["num_images"],
+            device_seconds=done["device_seconds"],
+            extra={name: done[name] for name in EXTRA if name in done},
+        )
+        charge(db, context.search, "score", device_seconds=done["device_seconds"], note=f"trial {trial.id}")
+        if job.protocol.fingerprint == context.protocol.fingerprint:
+            trial_scored(db, trial.id)
+    return done
