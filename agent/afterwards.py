@@ -25,8 +25,8 @@ from memory.queries import show_trial
 from memory.searches import find_protocol, find_search
 from memory.trials import Trial, find_trial
 from tools.errors import Interrupted, JobFailed
-from tools.evaluate_fid import EXTRA, run_and_remember
 from tools.executor import LocalExecutor
+from tools.measure import EXTRA, run_and_remember
 
 SHOWN = ("rfid", "kid", "kid_std", "precision", "recall")
 
@@ -80,7 +80,8 @@ def known_trial(db_path: Path, trial: int) -> Known:
         search = find_search(db, found.search)
         protocol = find_protocol(db, search.protocol)
     if found.training_state != "done":
-        why = f"failed ({found.error})" if found.state == "failed" else "is not trained yet"
+        ended = {"failed": f"failed ({found.error})", "pruned": f"was stopped early ({found.error})"}
+        why = ended.get(found.state, "is not trained yet")
         raise UserError(f"'{trial}' {why}; `diffnas-agent status {search.name}` says how its search stands")
     config = RunConfig.model_validate({**json.loads(search.config_json), "db": db_path})
     return Known(found, protocol, config)
@@ -164,7 +165,8 @@ def _measure(
     """Run the job in a process of its own and remember what it measured."""
     stop = Event()
     executor, lines = LocalExecutor(stop), Lines(console)
-    planned = Plan(known.config, known.protocol, known.trial.spec, None, ())
+    alone = known.config.model_copy(update={"parallel": 1, "nproc": 1})  # one job on this machine, with all its cores
+    planned = Plan(alone, known.protocol, known.trial.spec, None, ())
     context = context_maker(known.trial.search, planned, executor, stop, lines)(known.trial.round, "hand")
     weights = feature_weights or known.config.feature_weights
     job = context.score_job(known.trial.run_folder, known.trial.spec).model_copy(

@@ -31,7 +31,7 @@ def train_by_hand(config: RunConfig, spec: UNetSpec, *, as_json: bool) -> int:
         UserError: one sentence with the remedy.
     """
     check_memory(config.db)  # said before any work
-    planned = plan(config.model_copy(update={"searcher": BY_HAND, "llm": "offline", "rounds": 0}), spec)
+    planned = plan(config.model_copy(update={"searcher": BY_HAND, "llm": "offline", "rounds": 0, "parallel": 1}), spec)
     settings = planned.protocol.settings
     planned = _limited_to(planned, settings, spec)
     with opened(config.db) as db:

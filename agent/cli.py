@@ -17,14 +17,19 @@ from agent.options import (
     Dataset,
     Db,
     DryRun,
+    ExecutorName,
     Family,
     FeatureNetwork,
     FeatureWeights,
     Json,
+    LogWith,
     Name,
+    Nproc,
     NumImages,
     Out,
+    Parallel,
     Preset,
+    Prune,
     ReferenceSplit,
     Resolution,
     Sampler,
@@ -92,6 +97,11 @@ def run(
     searcher: Annotated[str | None, option("NAME", "Who proposes: llm.")] = None,
     llm: Annotated[str | None, option("ID", "Backend: openai:MODEL, anthropic:MODEL, ollama:MODEL or offline.")] = None,
     base_url: Annotated[str | None, option("URL", "An OpenAI-compatible server, e.g. http://HOST:8000/v1.")] = None,
+    parallel: Parallel = None,
+    nproc: Nproc = None,
+    executor: ExecutorName = None,
+    prune: Prune = None,
+    log_with: LogWith = None,
     seed: Seed = None,
     name: SearchName = None,
     setting: Setting = None,
@@ -126,6 +136,11 @@ def resume(
     llm: Annotated[str | None, typer.Option(metavar="ID", help="Go on with another backend.")] = None,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="Go on with another server.")] = None,
     rounds: Annotated[int | None, typer.Option(min=0, metavar="N", help="A new number of rounds.")] = None,
+    parallel: Parallel = None,
+    nproc: Nproc = None,
+    executor: ExecutorName = None,
+    prune: Prune = None,
+    log_with: LogWith = None,
     db: Db = None,
     as_json: Json = False,
 ) -> None:
@@ -143,6 +158,7 @@ def resume(
         found = find_search(memory, name)
         protocol = find_protocol(memory, found.protocol)
     overrides = {"llm": llm, "base_url": base_url, "rounds": rounds, "db": path}
+    overrides |= {"parallel": parallel, "nproc": nproc, "executor": executor, "prune": prune, "log_with": log_with}
     go_on = drive_training if found.searcher == BY_HAND else drive
     raise typer.Exit(go_on(found.id, reopened(found.config_json, protocol, overrides), as_json=as_json))
 

@@ -22,8 +22,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from diffusion.compilation import Compile
 from diffusion.errors import UserError
-from diffusion.settings import Family, Sampler, Schedule, Strategy
+from diffusion.settings import Family, Sampler, Schedule, Strategy, Tracker
 from diffusion.spec import SPACES, SearchSpace, SpecField, UNetSpec
 from diffusion.units import parse_size
 
@@ -34,7 +35,8 @@ SEARCHERS = ("llm",)
 OWN_OPTION = {
     "preset", "budget", "count", "space", "baseline", "rounds", "searcher", "seed", "name", "llm", "base_url",
     "dataset", "data_dir", "resolution", "family", "train_steps", "batch_size", "snapshot_steps", "feature_network",
-    "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images", "db", "out",
+    "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images", "parallel",
+    "nproc", "executor", "prune", "log_with", "db", "out",
 }  # fmt: skip  # the others are set in diffnas.toml, the environment, or with --set
 
 Size = Annotated[int, BeforeValidator(parse_size)]
@@ -46,6 +48,21 @@ def parse_steps(value: object) -> object:
 
 
 Steps = Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, NoDecode, BeforeValidator(parse_steps)]
+
+
+def parse_parallel(value: object) -> object:
+    """``auto`` or a number of rounds, also as text.
+
+    Raises:
+        UserError: it is neither.
+    """
+    text = str(value).strip()
+    if text != "auto" and not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise UserError(f"'{text}' is not a number of rounds; write 1, 2, … or auto")
+    return text if text == "auto" else int(text)
+
+
+Parallel = Annotated[int | Literal["auto"], NoDecode, BeforeValidator(parse_parallel)]
 
 
 class RunConfig(BaseSettings):
@@ -101,6 +118,16 @@ class RunConfig(BaseSettings):
     sampler: Sampler = "ddim"
     sampling_steps: Annotated[int, Field(ge=1)] = 100
     num_images: Annotated[int, Field(ge=2)] = 50_000
+
+    # where and how jobs run
+    parallel: Parallel = "auto"
+    nproc: Annotated[int, Field(ge=1)] = 1
+    executor: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    prune: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Compile = "auto"
+    log_with: Tracker | None = None
 
     # where things go
     db: Path = Path("diffnas.db")
@@ -246,18 +273,23 @@ def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConf
         config = RunConfig.model_validate(values)
         strategy_of(config)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        cause = (first.get("ctx") or {}).get("error")
-        if isinstance(cause, UserError):
-            raise UserError(f"{typed_name(name, sources)}: {cause}") from None
-        shown = f"{typed_name(name, sources)} {values.get(name, first['input'])}"
-        raise UserError(f"{shown}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+        raise mistake(error, values, sources) from None
     if config.space not in SPACES:
         raise UserError(f"--space '{config.space}' does not exist; there are {', '.join(SPACES)}")
     if config.searcher not in SEARCHERS:
         raise UserError(f"--searcher '{config.searcher}' does not exist; there are {', '.join(SEARCHERS)}")
     return config
+
+
+def mistake(error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]) -> UserError:
+    """The first thing that is wrong with `values`, as it was typed."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    cause = (first.get("ctx") or {}).get("error")
+    if isinstance(cause, UserError):
+        return UserError(f"{typed_name(name, sources)}: {cause}")
+    shown = f"{typed_name(name, sources)} {values.get(name, first['input'])}"
+    return UserError(f"{shown}: {first['msg'][0].lower()}{first['msg'][1:]}")
 
 
 def strategy_of(config: RunConfig) -> Strategy:

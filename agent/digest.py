@@ -48,6 +48,7 @@ def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
         "recent": [_row(context, row) for row in recent],
         "effects": effects(db, context.search),
         "failures": [_failure(row) for row in queries.failures(db, context.search, limit=FAILURE_ROWS)],
+        "running": [_running(row) for row in left["running"] if row["round"] != context.round_number],
         "remaining": f"{left['rounds_left']} rounds; used so far {left['ledger']['device_seconds']:.0f} device-seconds",
     }
 
@@ -77,5 +78,10 @@ def _row(context: SearchContext, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _running(row: dict[str, Any]) -> str:
+    return f"trial {row['trial']} (round {row['round']}): {row['spec']} ({row['doing']})"
+
+
 def _failure(row: dict[str, Any]) -> str:
-    return f"round {row['round']}, {row['spec'] or 'no valid spec'}: {row['why']}"
+    stopped = "stopped early, " if row["kind"] == "pruned" else ""
+    return f"round {row['round']}, {row['spec'] or 'no valid spec'}: {stopped}{row['why']}"

@@ -9,10 +9,10 @@ from rich.progress import Progress
 
 from agent.afterwards import known_trial
 from agent.config import resolve
-from agent.drive import cores
 from agent.tables import say
 from diffusion.errors import UserError
 from diffusion.settings import Sampling, Settings, choose_sampling
+from tools.machine import cores
 
 if TYPE_CHECKING:
     from torch import nn

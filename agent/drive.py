@@ -12,18 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 
 from agent.backends import OFFLINE, make_model
+from agent.config import RunConfig
 from agent.loop import LIMITS, Loop
 from agent.middleware import BackendError
 from agent.proposer import LLMProposer
 from agent.reporters import JsonLines, Lines, Report, both
-from agent.search import Plan
+from agent.search import Plan, jobs_of
 from agent.tables import how_scored, ledger_line, print_card, print_trials, say, score
 from diffusion.errors import UserError
+from diffusion.pruning import DEFAULT
+from diffusion.settings import Precision
 from diffusion.units import format_size
 from memory.connection import opened
 from memory.ledger import totals
@@ -31,6 +34,7 @@ from memory.queries import best, proposer_shares, search_counts, show_trial
 from memory.searches import change_search, find_search, release_lease, renew_lease, set_state, take_lease
 from tools.context import Executor, SearchContext
 from tools.executor import LocalExecutor
+from tools.machine import Share, this_machine
 
 HEARTBEAT_SECONDS = 20.0
 INTERRUPTED, BY_LIMIT = 130, 3
@@ -46,6 +50,7 @@ class Seat:
     report: Report
     make_context: Callable[[int, str], SearchContext]  # (round, proposer) → context
     go_on: str  # the command that resumes
+    jobs: Share
 
 
 @contextmanager
@@ -62,14 +67,15 @@ def driving(search: int, planned: Plan, *, as_json: bool, backend: str) -> Itera
         change_search(db, search, rounds=config.rounds, backend=backend)
         name = find_search(db, str(search)).name
     console = Console(stderr=as_json, highlight=False)
-    report: Report = both(JsonLines(search), Lines(console)) if as_json else Lines(console)
     stop = Event()
-    executor = LocalExecutor(stop)
     go_on = f"diffnas-agent resume {name}{_db_option(config.db)}"
-    make_context = context_maker(search, planned, executor, stop, report)
     try:
-        with interruptible(stop, executor, console, go_on), heartbeat(config.db, search, lease):
-            yield Seat(lease, name, console, report, make_context, go_on)
+        with executor_of(config, stop) as (executor, jobs):
+            lines = Lines(console, several=jobs.parallel > 1)
+            report: Report = both(JsonLines(search), lines) if as_json else lines
+            make_context = context_maker(search, planned, executor, stop, report, jobs)
+            with interruptible(stop, executor, console, go_on), heartbeat(config.db, search, lease):
+                yield Seat(lease, name, console, report, make_context, go_on, jobs)
     finally:
         with opened(config.db) as db:
             release_lease(db, search, lease)
@@ -80,10 +86,10 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
     config = planned.config
     with driving(search, planned, as_json=as_json, backend=config.llm) as seat:
         console, report, go_on = seat.console, seat.report, seat.go_on
-        announce(console, seat.name, planned)
+        announce(console, seat.name, planned, seat.jobs)
         report("search.started", name=seat.name, settings=config.model_dump(mode="json"), proposer=config.llm)
         try:
-            reason = make_loop(search, seat.lease, planned, seat.make_context, report).run()
+            reason = make_loop(search, seat.lease, planned, seat.make_context, report, seat.jobs).run()
         except BackendError as error:
             with opened(config.db) as db:
                 set_state(db, search, "interrupted", str(error))
@@ -101,11 +107,29 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
     return 0
 
 
+@contextmanager
+def executor_of(config: RunConfig, stop: Event) -> Iterator[tuple[Executor, Share]]:
+    """Who runs the jobs, and what each job gets.
+
+    Raises:
+        UserError: a job finds no room, or no cluster answers.
+    """
+    if config.executor == "local":
+        yield LocalExecutor(stop), jobs_of(config, this_machine())
+        return
+    from tools.executor_ray import RayExecutor, ray_cluster
+
+    with ray_cluster(config.ray_address) as machine:
+        jobs = jobs_of(config, machine)
+        yield RayExecutor(stop, machine, jobs), jobs
+
+
 def context_maker(
-    search: int, planned: Plan, executor: Executor, stop: Event, report: Report
+    search: int, planned: Plan, executor: Executor, stop: Event, report: Report, jobs: Share | None = None
 ) -> Callable[[int, str], SearchContext]:
-    """What makes the context of a round for a proposer."""
+    """What makes the context of a round for a proposer; without `jobs` they share this machine."""
     config, finish_reasons = planned.config, list[str]()
+    each = jobs or jobs_of(config, this_machine())
 
     def make_context(round_number: int, proposer: str) -> SearchContext:
         return SearchContext(
@@ -124,7 +148,14 @@ def context_maker(
             checkpoint_steps=config.checkpoint_steps,
             snapshot_steps=config.snapshot_steps or (),
             feature_weights=config.feature_weights,
-            threads=cores(),
+            prune=DEFAULT if config.prune else None,
+            processes=each.processes,
+            threads=each.threads,
+            device=each.device,
+            precision=precision_of(config, each.device),
+            compile=config.compile,
+            log_with=config.log_with,
+            is_alone=round_number == 0 or each.parallel == 1,
             finish_reasons=finish_reasons,
             stop=stop,
         )
@@ -132,10 +163,22 @@ def context_maker(
     return make_context
 
 
+def precision_of(config: RunConfig, device: Literal["cpu", "cuda"]) -> Precision:
+    """What trainings compute in: unless it is asked for otherwise, bf16 autocast on a GPU."""
+    if config.precision != "auto":
+        return config.precision
+    return "bf16" if device == "cuda" else "fp32"
+
+
 def make_loop(
-    search: int, lease: str, planned: Plan, make_context: Callable[[int, str], SearchContext], report: Report
+    search: int,
+    lease: str,
+    planned: Plan,
+    make_context: Callable[[int, str], SearchContext],
+    report: Report,
+    jobs: Share | None = None,
 ) -> Loop:
-    """The one place that wires a search: its backend, its proposer, its rounds."""
+    """The one place that wires a search: its backend, its proposer, its rounds; `jobs` as in `context_maker`."""
     config = planned.config
     model = make_model(
         config.llm,
@@ -155,6 +198,7 @@ def make_loop(
         proposer_name=config.llm,
         make_context=make_context,
         report=report,
+        parallel=(jobs or jobs_of(config, this_machine())).parallel,
     )
 
 
@@ -163,12 +207,7 @@ def _db_option(db: Path) -> str:
     return "" if db == Path("diffnas.db") or os.environ.get("DIFFNAS_DB") == str(db) else f" --db {db}"
 
 
-def cores() -> int:
-    """Cores this process may use; one training at a time gets them all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def announce(console: Console, name: str, planned: Plan) -> None:
+def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:
     """Who is in charge, then what is searched under which limit."""
     config = planned.config
     if config.llm == OFFLINE:
@@ -187,6 +226,12 @@ def announce(console: Console, name: str, planned: Plan) -> None:
         f"{config.rounds} rounds of {config.train_steps} steps.",
     )
     say(console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
+    if jobs.parallel > 1 or jobs.processes > 1 or config.executor != "local":
+        say(
+            console,
+            f"Trainings: {jobs.parallel} at once on {config.executor}, each with {jobs.processes} process(es) of "
+            f"{jobs.threads} thread(s).",
+        )
     for note in planned.notes:
         say(console, f"Note: {note}.")
 
@@ -206,7 +251,9 @@ def summary(console: Console, db_path: Path, search: int) -> None:
         say(console, "No trial has a score yet.")
     proposed = ", ".join(f"{proposer} {count}" for proposer, count in shares.items())
     say(
-        console, f"Trials: {counts['scored']} scored, {counts['failed']} failed; {counts['refused']} proposals refused."
+        console,
+        f"Trials: {counts['scored']} scored, {counts['failed']} failed, {counts['pruned']} stopped early; "
+        f"{counts['refused']} proposals refused.",
     )
     say(console, f"Proposed by: {proposed or 'nobody yet'}.")
     say(console, f"Used: {ledger_line(ledger.model_dump())}.")
@@ -235,7 +282,7 @@ def _grid(shown: dict[str, Any]) -> str | None:
 
 
 @contextmanager
-def interruptible(stop: Event, executor: LocalExecutor, console: Console, go_on: str) -> Iterator[None]:
+def interruptible(stop: Event, executor: Executor, console: Console, go_on: str) -> Iterator[None]:
     """Ctrl-C once: save and stop. Twice: at once; still nothing finished is lost."""
 
     def handle(number: int, frame: FrameType | None) -> None:

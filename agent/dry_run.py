@@ -4,19 +4,24 @@ Seconds are not guessed: how fast a machine is has to be measured on it.
 """
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from agent.config import Resolved
-from agent.search import Plan, plan
+from agent.search import Plan, jobs_of, plan
 from agent.tables import print_table, say
 from diffusion.cost import cost
+from diffusion.memory_estimate import peak_bytes
+from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.connection import check_memory
+from tools.machine import Share, this_machine
 
+MIB = 2**20
 BACKWARD_FACTOR = 3  # forward plus twice as much for the backward pass
 
 
@@ -25,10 +30,12 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None) -> dict[str, Any]
 
     With a `spec`, of its training by hand alone.
     """
-    config = resolved.config.model_copy(update={"rounds": 0} if spec else {})
+    config = resolved.config.model_copy(update={"rounds": 0, "parallel": 1} if spec else {})
     check_memory(config.db)
     with tempfile.TemporaryDirectory() as folder:
         planned = plan(config.model_copy(update={"out": Path(folder)}), spec)
+        jobs = jobs_of(config, this_machine()) if config.executor == "local" else None
+        memory_bytes = memory_bytes_of(planned, jobs)
     settings = {
         name: {"value": value, "from": resolved.sources[name]} for name, value in config.model_dump(mode="json").items()
     }
@@ -40,8 +47,27 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None) -> dict[str, Any]
         "protocol": planned.protocol.fingerprint,
         "metric": planned.protocol.score.metric,
         "notes": list(planned.notes),
+        "jobs": jobs and asdict(jobs),
+        "memory_bytes": memory_bytes,
         "cost": costs_of(planned),
     }
+
+
+def memory_bytes_of(planned: Plan, jobs: Share | None) -> int:
+    """The most that each process of the baseline's training takes, by the closed form, beyond what it had before."""
+    settings, strategy = planned.protocol.settings, planned.protocol.strategy
+    job = TrainJob(
+        spec=planned.baseline,
+        settings=settings,
+        strategy=strategy,
+        seed=planned.config.seed,
+        data_fingerprint=planned.protocol.data_fingerprint,
+        data_folder=planned.config.out / "data",
+        run_folder=planned.config.out,
+        processes=planned.config.nproc,
+    )
+    known = cost(job.spec, settings.family, settings.resolution, settings.channels)
+    return peak_bytes(job, known, jobs.device if jobs else "cpu")
 
 
 def costs_of(planned: Plan) -> dict[str, int]:
@@ -72,5 +98,12 @@ def print_estimate(console: Console, found: dict[str, Any]) -> None:
         f"{format_size(costs['search_macs_at_most'])} MACs, over {found['space_size']:,} specs.\n"
         f"Scores: {found['metric']}, protocol {found['protocol']}. Nothing was written.",
     )
+    if jobs := found["jobs"]:
+        say(
+            console,
+            f"Trainings: {jobs['parallel']} at once, each with {jobs['processes']} process(es) of "
+            f"{jobs['threads']} thread(s).",
+        )
+    say(console, f"Memory of the baseline's training: {found['memory_bytes'] / MIB:,.0f} MiB for each process.")
     for note in found["notes"]:
         say(console, f"Note: {note}.")

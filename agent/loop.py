@@ -2,22 +2,29 @@
 
 What has happened stands in memory alone, so a search that was killed at any instant goes on where it was: a round with
 an unfinished trial is finished, a round without one is proposed again.
+
+Several rounds may be in flight, each in a thread of its own. They are proposed one after the other: a round begins when
+the one before it has its accepted trial or is over, so that no two of them ask for the same spec. The baseline is
+always alone.
 """
 
 import time
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from threading import Event, Lock
 from typing import Any, Literal, Protocol
 
 from agent.fallback import fallback_spec
 from agent.middleware import BackendError
+from agent.reporters import watched
 from diffusion.spec import UNetSpec
 from memory.connection import connect
 from memory.ledger import charge, totals
 from memory.queries import best, search_counts
 from memory.searches import renew_lease, set_state
-from memory.trials import rounds_done, trial_in_round
+from memory.trials import rounds_done, rounds_over, trial_in_round
 from tools.context import SearchContext
 from tools.errors import Interrupted
 from tools.evaluate_fid import score_trial
@@ -28,6 +35,7 @@ SILENT_ROUNDS_IN_A_ROW = 3  # rounds in which the backend gave no usable answer,
 
 Reason = Literal["rounds", "finished_by_model", "failures", "backend", "space_exhausted", "interrupted"]
 LIMITS: tuple[Reason, ...] = ("failures", "backend")
+InFlight = dict[Future[None], int]  # the rounds that are being played, by their futures
 
 
 class Proposer(Protocol):
@@ -49,48 +57,93 @@ class Loop:
     proposer_name: str
     make_context: Callable[[int, str], SearchContext]  # (round, proposer) → context
     report: Callable[..., None]
+    parallel: int = 1  # rounds at once
     silent_rounds: int = 0
     failed_trials: int = 0  # in a row, in this drive: a resume may try again
+    charged_until: float = 0.0  # the wall-clock that is in the ledger already, by the monotonic clock
+    lock: Lock = field(default_factory=Lock)  # of the three above
 
     def run(self) -> Reason:
         """Play the rounds that are left; why it ended."""
-        try:
-            while (reason := self._ended()) is None:
-                self._round()
-        except Interrupted:
-            reason = "interrupted"
-        except SpaceExhausted:
-            reason = "space_exhausted"
+        in_flight: InFlight = {}
+        with ThreadPoolExecutor(self.parallel, "round") as pool:
+            try:
+                reason = self._play_all(pool, in_flight)
+            except BaseException:
+                if in_flight:
+                    self.make_context(0, self.proposer_name).stop.set()  # what else is trained is saved
+                raise
         self._finish(reason)
         return reason
+
+    def _play_all(self, pool: ThreadPoolExecutor, in_flight: InFlight) -> Reason:
+        """Begin rounds until there is a reason to end, and see those through that are in flight then."""
+        reason: Reason | None = None
+        while True:
+            number = None
+            if len(in_flight) < self.parallel:
+                ended = reason or self._ended()
+                if ended and not in_flight:
+                    return ended
+                number = None if ended else self._next(in_flight)
+            if number is None:
+                wait(in_flight, return_when=FIRST_COMPLETED)
+            else:
+                in_flight[self._begun(pool, number)] = number
+            found = _collected(in_flight)
+            reason = "interrupted" if found == "interrupted" else reason or found
 
     def _ended(self) -> Reason | None:
         context = self.make_context(0, self.proposer_name)
         with closing(connect(context.db_path)) as db:
             renew_lease(db, self.search, self.lease)
-            done = rounds_done(db, self.search)
         if self.failed_trials >= FAILURES_IN_A_ROW:
             return "failures"
-        if done >= self.rounds:
+        if not self._left():
             return "rounds"
         if self.silent_rounds >= SILENT_ROUNDS_IN_A_ROW:
             return "backend"
         return "finished_by_model" if context.finish_reasons else None
 
-    def _round(self) -> None:
-        """One round, from wherever it stands."""
+    def _left(self) -> list[int]:
+        """The rounds that are not over; those with a trial come first, since rounds are proposed in their order."""
         with closing(connect(self.make_context(0, "").db_path)) as db:
-            number = rounds_done(db, self.search) + 1
+            over = rounds_over(db, self.search)
+        return [number for number in range(self.rounds + 1) if number not in over]
+
+    def _next(self, in_flight: InFlight) -> int | None:
+        """The round to begin, if one may begin now."""
+        waiting = [number for number in self._left() if number not in in_flight.values()]
+        return None if not waiting or 0 in in_flight.values() else waiting[0]
+
+    def _begun(self, pool: ThreadPoolExecutor, number: int) -> Future[None]:
+        """A round that has its accepted trial, or is over already."""
+        accepted = Event()
+        future = pool.submit(self._round, number, accepted)
+        future.add_done_callback(lambda _: accepted.set())
+        accepted.wait()
+        return future
+
+    def _round(self, number: int, accepted: Event) -> None:
+        """One round, from wherever it stands."""
         context = self.make_context(number, self.proposer_name if number else "baseline")
+        context = replace(context, report=watched(context.report, "trial.started", accepted.set))
         started = time.monotonic()
         self.report("round.started", round=number)
         try:
             self._play(context)
         finally:
-            with closing(connect(context.db_path)) as db:
-                charge(db, self.search, "wall", wall_seconds=time.monotonic() - started, note=f"round {number}")
+            self._charge(context, started)
         if not context.finish_reasons or _trial(context) is not None:
             self.report("round.finished", round=number)
+
+    def _charge(self, context: SearchContext, started: float) -> None:
+        """Write the wall-clock down; what several rounds shared counts once."""
+        with self.lock:
+            now = time.monotonic()
+            seconds, self.charged_until = now - max(started, self.charged_until), now
+        with closing(connect(context.db_path)) as db:
+            charge(db, self.search, "wall", wall_seconds=seconds, note=f"round {context.round_number}")
 
     def _play(self, context: SearchContext) -> None:
         trial = _trial(context)
@@ -102,25 +155,30 @@ class Loop:
             trial = self._proposed(context)
         if trial is None:
             return
-        trained = continue_training(context, trial).status != "failed"
-        scored = trained and score_trial(context, trial).rfid is not None
-        self.failed_trials = 0 if scored else self.failed_trials + 1
+        status = continue_training(context, trial).status
+        scored = status in ("trained", "cached") and score_trial(context, trial).rfid is not None
+        with self.lock:
+            self.failed_trials = 0 if scored or status == "pruned" else self.failed_trials + 1
 
     def _proposed(self, context: SearchContext) -> int | None:
         """The trial that the proposer brought about, or the fallback's; None when the search is to end here."""
         try:
             self.proposer.propose(context)
-            self.silent_rounds = 0
+            self._heard(silent=False)
             why = "the model gave no valid proposal"
         except BackendError as error:
             if error.refused:
                 raise
-            self.silent_rounds += 1
+            self._heard(silent=True)
             why = f"the backend gave no answer ({error})"
         trial = _trial(context)
         if trial is not None or context.finish_reasons:
             return trial
         return self._fall_back(context, why)
+
+    def _heard(self, silent: bool) -> None:
+        with self.lock:
+            self.silent_rounds = self.silent_rounds + 1 if silent else 0
 
     def _fall_back(self, context: SearchContext, why: str) -> int:
         found = fallback_spec(context)
@@ -128,9 +186,7 @@ class Loop:
             raise SpaceExhausted
         spec, reason = found
         self.report("fallback", round=context.round_number, reason=why)
-        return train_candidate(
-            self.make_context(context.round_number, "fallback"), spec, f"{reason} Because {why}."
-        ).trial
+        return train_candidate(replace(context, proposer="fallback"), spec, f"{reason} Because {why}.").trial
 
     def _finish(self, reason: Reason) -> None:
         context = self.make_context(0, self.proposer_name)
@@ -145,6 +201,21 @@ class SpaceExhausted(Exception):  # the end of a search, not an error
     """Every spec that fits the budget has been tried."""
 
 
+def _collected(in_flight: InFlight) -> Reason | None:
+    """Take out the rounds that are over; why one of them ends the search. What else it raised is raised here."""
+    reason: Reason | None = None
+    for future in [future for future in in_flight if future.done()]:
+        del in_flight[future]
+        error = future.exception()
+        if isinstance(error, Interrupted):
+            reason = "interrupted"
+        elif isinstance(error, SpaceExhausted):
+            reason = reason or "space_exhausted"
+        elif error is not None:
+            raise error
+    return reason
+
+
 def closing_summary(context: SearchContext, reason: str) -> dict[str, Any]:
     """The values of ``search.finished`` (CONTRACT.md)."""
     with closing(connect(context.db_path)) as db:
@@ -155,9 +226,10 @@ def closing_summary(context: SearchContext, reason: str) -> dict[str, Any]:
             "best": _summary(ranking[0]) if ranking else None,
             "baseline": next((_summary(row) for row in ranking if row["round"] == 0), None),
             "rounds": max(rounds_done(db, context.search), 0),
-            "trials": counts["scored"] + counts["failed"],
+            "trials": counts["scored"] + counts["failed"] + counts["pruned"],
             "refused": counts["refused"],
             "failed": counts["failed"],
+            "pruned": counts["pruned"],
             "ledger": totals(db, context.search).model_dump(),
         }
 

@@ -22,7 +22,7 @@ from agent.offline import OfflineModel
 from memory.connection import connect
 from memory.redaction import redact
 from memory.transcript import record_call
-from memory.trials import refusals_in_round, trial_in_round
+from memory.trials import OVER, refusals_in_round, trial_in_round
 from prompts.render import render
 from tools.context import SearchContext
 from tools.errors import Interrupted
@@ -185,7 +185,7 @@ class RoundEnd(AgentMiddleware[State, SearchContext]):
         with closing(connect(context.db_path)) as db:
             trial = trial_in_round(db, context.search, context.round_number)
             refusals = refusals_in_round(db, context.search, context.round_number)
-        over = trial is not None and trial.state in ("scored", "failed")
+        over = trial is not None and trial.state in OVER
         calls = sum(isinstance(message, AIMessage) for message in state["messages"])
         if over or context.finish_reasons or refusals >= REFUSALS_PER_ROUND or calls >= CALLS_PER_ROUND:
             return {"jump_to": "end"}

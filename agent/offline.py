@@ -107,12 +107,14 @@ class Thread:
         return [UNetSpec.parse(row["spec"]) for row in self.answers("query_memory")[1]]
 
     def tried(self) -> set[UNetSpec]:
-        """Scored in this search, or counted or refused in this round."""
+        """Under way or over in this search, or counted or refused in this round."""
         counted = {UNetSpec.parse(answer["spec"]) for answer in self.answers("count_flops")}
         proposed = {
             UNetSpec.parse(call["args"]["spec"]) for call in self.calls.values() if call["name"] == "train_ract"
         }
-        return {*self.ranking(), *counted, *proposed}
+        left = self.answers("query_memory")[0][0]
+        taken = {UNetSpec.parse(text) for text in [*left["without_score"], *(row["spec"] for row in left["running"])]}
+        return {*self.ranking(), *counted, *proposed, *taken}
 
     def within_budget(self) -> UNetSpec | None:
         """The spec counted last, if it may be trained and was not proposed yet."""
@@ -126,7 +128,7 @@ class Thread:
     def trained(self) -> int | None:
         """The trial that waits for its score."""
         results = self.answers("train_ract")
-        return int(results[-1]["trial"]) if results and results[-1]["status"] != "failed" else None
+        return int(results[-1]["trial"]) if results and results[-1]["status"] in ("trained", "cached") else None
 
     def reason(self, spec: UNetSpec) -> str:
         """Which step this is, from which trial, at which share of the budget."""

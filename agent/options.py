@@ -49,6 +49,15 @@ FeatureNetwork = Annotated[
 ]
 FeatureWeights = Annotated[Path | None, option("FILE", "Inception's weights, if they lie elsewhere than torch hub's.")]
 ReferenceSplit = Annotated[str | None, option("train|test", "Which real images the score compares with.")]
+Parallel = Annotated[str | None, option("K|auto", "Rounds at once: the next spec is proposed while others train.")]
+Nproc = Annotated[int | None, option("N", "Processes, or GPUs, of each training.")]
+ExecutorName = Annotated[str | None, option("local|ray", "Where trainings run: this machine, or a Ray cluster.")]
+Prune = Annotated[
+    bool | None, typer.Option("--prune/--no-prune", help="Stop trainings early that are clearly behind the others.")
+]
+LogWith = Annotated[
+    str | None, option("tensorboard|wandb|trackio", "Send the progress of trainings to a tracker, too.")
+]
 Step = Annotated[int | None, typer.Option(min=1, metavar="N", help="A step that was kept; default: the last.")]
 
 

@@ -34,14 +34,17 @@ class JsonLines:
 
 
 class Lines:
-    """Lines for people; on a terminal a bar shows the training or the sampling under way."""
+    """Lines for people; on a terminal a bar shows each training or sampling under way.
 
-    def __init__(self, console: Console) -> None:
-        self.console, self.lock = console, Lock()
+    Where `several` trials are under way at once, each line about one of them says which.
+    """
+
+    def __init__(self, console: Console, several: bool = False) -> None:
+        self.console, self.several, self.lock = console, several, Lock()
         self.metric = "score"
-        self.bar: Progress | None = None
-        self.task: TaskID | None = None
-        self.said = 0
+        self.progress: Progress | None = None
+        self.bars: dict[int, TaskID] = {}  # by trial
+        self.said: dict[int, int] = {}
 
     def __call__(self, event: str, **values: Any) -> None:
         """Say one event."""
@@ -73,32 +76,48 @@ class Lines:
         cost = f"{format_size(values['macs']['paper'])} MACs, {format_size(values['params'])} params"
         self.line(f"  trial {values['trial']}  [bold]{values['spec']}[/bold]  {cost}  by {escape(values['proposer'])}")
         self.line(f"  [dim]{escape(values['reason'] or '')}[/dim]")
-        self.said = 0
+        self.said[values["trial"]] = 0
 
     def on_train_progress(self, values: dict[str, Any]) -> None:
         """How far a training is."""
-        label = f"  training, loss {values['loss']:.4f}, {values['images_per_second']:.0f} images/s"
-        self._advance(label, values["step"], values["total_steps"])
+        label = f"training, loss {values['loss']:.4f}, {values['images_per_second']:.0f} images/s"
+        if values.get("peak_share"):
+            label += f", {values['peak_share']:.0%} of peak"
+        self._advance(values["trial"], label, values["step"], values["total_steps"])
 
     def on_trial_trained(self, values: dict[str, Any]) -> None:
         """The end of a training."""
-        self._end_bar()
+        self._end_bar(values["trial"])
         loss = "" if values["loss"] is None else f", loss {values['loss']:.4f}"
-        self.line(f"  trained {values['step']} steps in {values['device_seconds']:.0f} s{loss}")
+        self.line(f"{self._whose(values)}trained {values['step']} steps in {values['device_seconds']:.0f} s{loss}")
 
     def on_score_progress(self, values: dict[str, Any]) -> None:
         """How far the sampling is, and then the features."""
-        self._advance(f"  {values['phase']}", values["images"], values["total_images"], plain=False)
+        self._advance(values["trial"], values["phase"], values["images"], values["total_images"], plain=False)
 
     def on_trial_scored(self, values: dict[str, Any]) -> None:
         """The score."""
-        self._end_bar()
-        self.line(f"  [green]scored[/green] {values['metric']} [bold]{values['rfid']:.4g}[/bold]")
+        self._end_bar(values["trial"])
+        self.line(f"{self._whose(values)}[green]scored[/green] {values['metric']} [bold]{values['rfid']:.4g}[/bold]")
 
     def on_trial_failed(self, values: dict[str, Any]) -> None:
         """A failure and why."""
-        self._end_bar()
-        self.line(f"  [red]failed[/red] {escape(values['reason'])}")
+        self._end_bar(values["trial"])
+        self.line(f"{self._whose(values)}[red]failed[/red] {escape(values['reason'])}")
+
+    def on_trial_rung(self, values: dict[str, Any]) -> None:
+        """How a training compares with the others on its way."""
+        self._end_bar(values["trial"])
+        if not values["pruned"]:
+            self.line(f"{self._whose(values)}[dim]goes on: {escape(values['why'])}[/dim]")
+
+    def on_trial_pruned(self, values: dict[str, Any]) -> None:
+        """A training that was stopped early, and why."""
+        self.line(f"{self._whose(values)}[yellow]stopped early[/yellow]: {escape(values['reason'])}")
+
+    def on_train_note(self, values: dict[str, Any]) -> None:
+        """What a training had to do otherwise than asked."""
+        self.line(f"{self._whose(values)}[dim]{escape(values['text'])}[/dim]")
 
     def on_llm_call(self, values: dict[str, Any]) -> None:
         """Only a call that failed is worth a line."""
@@ -107,34 +126,58 @@ class Lines:
 
     def on_search_finished(self, values: dict[str, Any]) -> None:
         """Leave the terminal tidy; the summary follows."""
-        self._end_bar()
+        self._end_bars()
 
     def close(self) -> None:
         """Leave the terminal tidy, whatever came last."""
         with self.lock:
-            self._end_bar()
+            self._end_bars()
 
-    def _advance(self, label: str, done: int, total: int, plain: bool = True) -> None:
+    def _whose(self, values: dict[str, Any]) -> str:
+        """How a line about a trial begins."""
+        return f"  trial {values['trial']}  " if self.several else "  "
+
+    def _advance(self, trial: int, label: str, done: int, total: int, plain: bool = True) -> None:
+        label = self._whose({"trial": trial}) + label
         if not self.console.is_terminal:
             share = done * PLAIN_SHARES // total
-            if plain and share > self.said:
-                self.said = share
+            if plain and share > self.said.get(trial, 0):
+                self.said[trial] = share
                 self.line(f"{label}, {done}/{total}")
             return
-        if self.bar is None:
-            self.bar = Progress(
+        if self.progress is None:
+            self.progress = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                 TimeRemainingColumn(), console=self.console, transient=True,
             )  # fmt: skip
-            self.bar.start()
-            self.task = self.bar.add_task(label, total=total)
-        assert self.task is not None
-        self.bar.update(self.task, description=label, completed=done, total=total)
+            self.progress.start()
+        if trial not in self.bars:
+            self.bars[trial] = self.progress.add_task(label, total=total)
+        self.progress.update(self.bars[trial], description=label, completed=done, total=total)
 
-    def _end_bar(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+    def _end_bar(self, trial: int) -> None:
+        """Take a trial's bar away, and with the last one the whole display."""
+        if trial in self.bars and self.progress is not None:
+            self.progress.remove_task(self.bars.pop(trial))
+        if not self.bars:
+            self._end_bars()
+
+    def _end_bars(self) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None
+        self.bars.clear()
+
+
+def watched(report: Report, awaited: str, happened: Callable[[], object]) -> Report:
+    """A report that also tells somebody when an event of one name was said."""
+
+    def told(event: str, **values: Any) -> None:
+        report(event, **values)
+        if event == awaited:
+            happened()
+
+    return told
 
 
 def both(*reports: Report) -> Report:

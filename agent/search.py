@@ -6,13 +6,15 @@ Nothing is trained in this module, and no model is called.
 import json
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
+from pydantic import ValidationError
 from sqlite_utils import Database
 
 from agent.backends import check_backend
-from agent.config import RunConfig, strategy_of
+from agent.config import RunConfig, mistake, strategy_of
 from diffusion.cost import cost, costs
 from diffusion.data import DataCard, prepare_images
 from diffusion.errors import UserError
@@ -21,6 +23,7 @@ from diffusion.settings import Protocol, Sampling, ScoreProtocol, Settings, choo
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.searches import check_name, create_search
+from tools.machine import Machine, Share, check_processes, share, this_machine
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ def check(config: RunConfig) -> None:
         UserError: one sentence with the remedy.
     """
     check_backend(config.llm, config.base_url)
+    check_jobs(config)
     if config.name is not None:
         check_name(config.name)
     score_network(config.feature_network)
@@ -49,6 +53,31 @@ def check(config: RunConfig) -> None:
         raise UserError(f"'{config.feature_weights}' does not exist; name the weights file with --feature-weights")
     if late := [step for step in config.snapshot_steps or () if step > config.train_steps]:
         raise UserError(f"--snapshot-steps {late[0]}: the training ends at step {config.train_steps}")
+
+
+def check_jobs(config: RunConfig) -> None:
+    """Whether the trainings find room here; what a Ray cluster has is known when it answers.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    if config.nproc > config.batch_size:
+        raise UserError(f"--nproc {config.nproc}: a batch has only {config.batch_size} images; take fewer processes")
+    if config.log_with is not None and find_spec(config.log_with) is None:
+        raise UserError(f"--log-with {config.log_with} needs the package {config.log_with}; pip install it")
+    if config.executor == "local":
+        check_processes(this_machine(), config.nproc)
+    elif find_spec("ray") is None:
+        raise UserError("--executor ray needs the package ray; pip install 'diffnas-agent[ray]'")
+
+
+def jobs_of(config: RunConfig, machine: Machine) -> Share:
+    """How many trainings run at once, of how many processes and threads.
+
+    Raises:
+        UserError: one of them finds no room.
+    """
+    return share(machine, config.parallel, config.nproc, config.rounds)
 
 
 def plan(config: RunConfig, spec: UNetSpec | None = None) -> Plan:
@@ -196,8 +225,16 @@ def stored(planned: Plan) -> dict[str, Any]:
 
 
 def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) -> Plan:
-    """The plan of a stored search; `overrides` are what the resume changes, such as the backend."""
+    """The plan of a stored search; `overrides` are what the resume changes, such as the backend.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
     values = json.loads(config_json) | {name: value for name, value in overrides.items() if value is not None}
-    config = RunConfig.model_validate(values)
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise mistake(error, values, {}) from None
     check_backend(config.llm, config.base_url)
+    check_jobs(config)
     return Plan(config, protocol, config.baseline, None, ())

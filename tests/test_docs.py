@@ -87,19 +87,27 @@ def anchor(heading: str) -> str:
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
-    """A baseline, and two rounds in which the model only talks; the fallback's first trial fails."""
+    """A baseline, and five rounds in which the model only talks; the second trial fails, the last is far behind."""
     with serve(lambda messages: Say("I would make it wider.")) as server:
-        options = {"rounds": 2, "name": "first", "llm": "openai:scripted", "base_url": server.url}
+        options = {"rounds": 5, "name": "first", "llm": "openai:scripted", "base_url": server.url}
+        options |= {"prune": True, "train_steps": 10}
         found = TinySearch(tmp_path_factory.mktemp("docs"), options)
         train: Callable[..., Any] = found.executor.train
+        evaluate: Callable[..., Any] = found.executor.evaluate
 
         def second_fails(job: Any, on_progress: Any) -> Any:
+            on_progress({"event": "note", "text": "memory suffices for 4 images at once"})
             done = train(job, on_progress)
             if len(found.executor.trained) == 2:
                 raise JobFailed("the loss is nan at step 1")
             return done
 
-        found.executor.train = second_fails
+        def last_is_behind(job: Any, on_progress: Any) -> Any:
+            value = 100.0 if len(found.of("trial.started")) == 6 else 1.0
+            whole = job.protocol.strategy.train_steps == 10
+            return evaluate(job, on_progress) | ({} if whole else {"value": value})
+
+        found.executor.train, found.executor.evaluate = second_fails, last_is_behind
         found.run()
     return found
 
@@ -249,9 +257,9 @@ class TestShapes:
 
     def test_memory(self, search: TinySearch) -> None:
         with opened(search.db, read_only=True) as db:
-            top, failed, shown = top_records(db)[0], failures(db, search.search), show_trial(db, 1)
+            top, failed, shown = top_records(db)[0], failures(db, search.search, limit=100), show_trial(db, 1)
         assert self.documented("memory top --json") == set(top)
-        assert {row["kind"] for row in failed} == {"failed", "refused"}
+        assert {row["kind"] for row in failed} == {"failed", "pruned", "refused"}
         assert all(self.documented("memory failures --json") == set(row) for row in failed)
         assert self.documented("memory show --json") == set(shown) - set(top)
 

@@ -71,7 +71,7 @@ def found(answer: tuple[int, str, str]) -> dict[str, Any]:
 def test_a_training_by_hand_is_a_search_of_its_own_that_ends(trained: Typed) -> None:
     status = found(trained("status", "--json"))
     assert (status["state"], status["rounds"], status["backend"]) == ("finished", 0, "hand")
-    assert status["trials"] == {"scored": 0, "failed": 0, "refused": 0, "trained": 1, "running": 0}
+    assert status["trials"] == {"scored": 0, "failed": 0, "pruned": 0, "refused": 0, "trained": 1, "running": 0}
     assert status["ledger"]["device_seconds"] > 0 < status["ledger"]["wall_seconds"]
 
 

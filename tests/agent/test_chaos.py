@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 from processes import ARGUMENTS, finish, start
+from trainings import same
 
+from diffusion.checkpoint import Checkpoint, newest_checkpoint
 from memory.connection import opened
 
-KILLS = 8
+KILLS = 20
+LONG = ["--train-steps", "5000", "--set", "dropout=0.2"]  # not over before it was killed so often
+
+
+def weights(folder: Path) -> dict[str, Checkpoint]:
+    """The last checkpoint of each training, by its spec."""
+    found = [newest_checkpoint(path) for path in (folder / "runs" / "trainings").iterdir()]
+    return {str(checkpoint.job.spec): checkpoint for checkpoint in found if checkpoint is not None}
 
 
 def outcome(folder: Path) -> list[tuple[Any, ...]]:
@@ -25,18 +34,23 @@ def test_a_search_killed_at_random_instants_ends_as_one_that_was_not(tmp_path: P
     left_alone, harassed = tmp_path / "alone", tmp_path / "harassed"
     for folder in (left_alone, harassed):
         folder.mkdir()
-    whole = start(left_alone, "run", "--json", "--name", "first", *ARGUMENTS)
+    arguments = [*ARGUMENTS, *LONG]
+    whole = start(left_alone, "run", "--json", "--name", "first", *arguments)
     finish(whole)
     rng = random.Random(20261121)
-    process = start(harassed, "run", "--json", "--name", "first", *ARGUMENTS)
+    process = start(harassed, "run", "--json", "--name", "first", *arguments)
     for _ in range(KILLS):
+        assert process.poll() is None, "it ended before it was killed often enough; train longer"
         time.sleep(rng.uniform(3, 15))
         process.kill()
         finish(process)
-        command = ["resume"] if (harassed / "diffnas.db").exists() else ["run", "--name", "first", *ARGUMENTS]
+        command = ["resume"] if (harassed / "diffnas.db").exists() else ["run", "--name", "first", *arguments]
         process = start(harassed, *command, "--json")
     finish(process)
     assert outcome(harassed) == outcome(left_alone)
+    one, other = weights(harassed), weights(left_alone)
+    assert one.keys() == other.keys() and len(one) == 2
+    assert all(same(one[spec], other[spec]) for spec in one)
     with opened(harassed / "diffnas.db", read_only=True) as db:
         assert db.conn.execute("SELECT count(*) FROM trainings").fetchone()[0] == 2
         assert db.conn.execute("PRAGMA integrity_check").fetchone()[0] == "ok"

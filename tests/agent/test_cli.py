@@ -173,7 +173,7 @@ class TestReading:
     def test_status_list_and_memory_have_the_promised_shapes(self, search: TinySearch, typed: Typed) -> None:
         status = json.loads(typed("status", "--json")[1])
         assert (status["name"], status["state"], status["round"], status["rounds"]) == ("first", "finished", 1, 1)
-        assert status["trials"] == {"scored": 2, "failed": 0, "refused": 0, "trained": 0, "running": 0}
+        assert status["trials"] == {"scored": 2, "failed": 0, "pruned": 0, "refused": 0, "trained": 0, "running": 0}
         assert set(status["ledger"]) == {"device_seconds", "wall_seconds", "input_tokens", "output_tokens", "cost_usd"}
         assert status["directives"] == []
         assert [row["name"] for row in json.loads(typed("list", "--json")[1])] == ["first"]

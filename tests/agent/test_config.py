@@ -179,7 +179,7 @@ class TestPairs:
 
 class TestAgreement:
     def test_the_example_environment_has_every_setting_and_the_keys_of_every_provider(self) -> None:
-        keys = {provider.key for provider in PROVIDERS.values() if provider.key}
+        keys = {provider.key for provider in PROVIDERS.values() if provider.key} | {"WANDB_API_KEY"}
         assert set(example()) == {PREFIX + name.upper() for name in FIELDS} | keys
 
     def test_the_example_environment_holds_the_built_in_defaults(self) -> None:

@@ -54,11 +54,13 @@ ROUND: dict[str, Any] = {
     "baseline": BASELINE,
     "best": [BETTER, BASELINE],
     "recent": [BETTER, BASELINE],
+    "running": ["trial 3 (round 2): b16-n1-m1.2.2.3-a0100 (training)"],
     "effects": {"mult_2": "2: 12.5 (1), 3: 11.25 (1)"},
     "failures": ["round 2, b32-n3-m4.4.4.4-a1111: it costs 294.3M MACs (paper), 288.3M over the budget of 6M"],
     "remaining": "3 rounds; used so far 120 device-seconds",
 }
-FIRST_ROUND = {**ROUND, "round": 1, "baseline": None, "best": [], "recent": [], "effects": {}, "failures": []}
+NOTHING: dict[str, Any] = {"best": [], "recent": [], "running": [], "effects": {}, "failures": []}
+FIRST_ROUND = {**ROUND, **NOTHING, "round": 1, "baseline": None}
 REPAIR: dict[str, Any] = {"problem": "There is no tool 'buy_gpu'.", "tools": TOOLS}
 TEXTS = {
     "system": ("system", SYSTEM),
@@ -103,6 +105,7 @@ def test_a_row_that_lacks_a_column_is_an_error() -> None:
         ("round", {**ROUND, "recent": [row(2, "b16-n1-m1.2.2.2-a0100", "12.5", reason=HOSTILE)]}),
         ("round", {**ROUND, "best": [row(2, "b16-n1-m1.2.2.2-a0100", "12.5", proposer=HOSTILE)]}),
         ("round", {**ROUND, "failures": [HOSTILE]}),
+        ("round", {**ROUND, "running": [HOSTILE]}),
         ("repair", {**REPAIR, "problem": HOSTILE}),
     ],
 )

@@ -50,6 +50,6 @@ class InProcessExecutor:
             raise JobFailed(str(error)) from error
         events = [json.loads(line) for line in stream.getvalue().splitlines()]
         for event in events:
-            if event["event"] == "progress":
+            if event["event"] in ("progress", "note"):
                 on_progress(event)
         return next(event for event in events if event["event"] == "done")

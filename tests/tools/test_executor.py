@@ -1,18 +1,20 @@
 """Jobs as child processes: their progress, their failures, their end, and what they are not told."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tools.errors import Interrupted, JobFailed
-from tools.executor import LocalExecutor, child_environment
+from tools.executor import Gpus, LocalExecutor, child_environment
 
 CHILDREN = {
     "done": 'say(event="progress", step=1); say(event="done", value=3)',
@@ -92,6 +94,57 @@ def test_nothing_is_started_after_a_stop(run: Any) -> None:
     stop.set()
     with pytest.raises(Interrupted):
         run("done", stop)
+
+
+class TestSeveralAtOnce:
+    @pytest.fixture
+    def under_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[LocalExecutor, Any]:
+        """Two children that wait, asked for by two threads of one executor, and how each ended."""
+        (tmp_path / "child_slow.py").write_text(HEAD + CHILDREN["slow"])
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        local, begun = LocalExecutor(threading.Event()), threading.Semaphore(0)
+
+        def ask(name: str) -> type[BaseException] | None:
+            folder = tmp_path / name
+            try:
+                text = Job(folder).model_dump_json()
+                local._run("child_slow", folder / "job.json", text, lambda event: begun.release())
+            except (Interrupted, JobFailed) as error:
+                return type(error)
+            return None
+
+        pool = ThreadPoolExecutor(2)
+        ends = [pool.submit(ask, name) for name in ("one", "two")]
+        assert begun.acquire(timeout=30) and begun.acquire(timeout=30)  # both have spoken
+        assert len(local.children) == 2
+        return local, ends
+
+    def test_a_stop_reaches_all(self, under_way: tuple[LocalExecutor, Any]) -> None:
+        local, ends = under_way
+        local.stop.set()
+        assert [end.result(20) for end in ends] == [Interrupted, Interrupted]
+        assert local.children == set()
+
+    def test_kill_ends_all(self, under_way: tuple[LocalExecutor, Any]) -> None:
+        local, ends = under_way
+        local.kill()
+        assert [end.result(20) for end in ends] == [JobFailed, JobFailed]
+
+    def test_each_job_gets_the_least_busy_gpus_and_gives_them_back(self) -> None:
+        gpus = Gpus(("0", "1", "2"))
+        with gpus.taken(2) as first, gpus.taken(1) as second:
+            assert (first, second) == (["0", "1"], ["2"])
+            with gpus.taken(1) as shared, gpus.taken(1) as other:
+                assert (shared, other) == (["0"], ["1"])  # a fourth job shares one
+        with gpus.taken(3) as every:
+            assert every == ["0", "1", "2"]
+        assert gpus.jobs == {"0": 0, "1": 0, "2": 0}
+        with Gpus(()).taken(1) as none:
+            assert none == []
+
+    def test_gpus_that_were_handed_out_are_all_that_the_child_sees(self) -> None:
+        assert child_environment("1", ["2", "GPU-8f"])["CUDA_VISIBLE_DEVICES"] == "2,GPU-8f"
+        assert child_environment("1", []).get("CUDA_VISIBLE_DEVICES") == os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def test_the_child_gets_its_threads_and_no_secrets(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
