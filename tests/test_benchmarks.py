@@ -1,0 +1,116 @@
+import importlib.util
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.losses import training_loss
+from diffusion.process import NoiseProcess, to_model
+from diffusion.pruning import DEFAULT
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def loaded(name: str) -> Any:
+    found = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert found and found.loader
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # dataclasses look their module up
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def train_step() -> Any:
+    return loaded("train_step")
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["grey", "colour"])
+def case(train_step: Any, request: pytest.FixtureRequest) -> Any:
+    return train_step.Case("b4-n1-m1.2.2.2-a0100", 8, request.param, batch_size=4, steps_a_turn=1, num_images=8)
+
+
+def inputs(case: Any) -> tuple[Tensor, Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(0)
+    images = to_model(torch.from_numpy(case.images()[:4]))  # (4,C,8,8)
+    return images, torch.randn(images.shape, generator=draws), torch.tensor([0, 10, 500, 999])
+
+
+def test_the_recipe_written_out_has_our_loss_for_our_inputs(train_step: Any, case: Any) -> None:
+    recipe = train_step.Recipe(case)
+    recipe.model.eval()  # no dropout: both would draw their own
+    images, noise, steps = inputs(case)
+    with torch.no_grad():
+        ours = training_loss(NoiseProcess.make("linear", 1000), "ddpm", recipe.model, images, noise, steps)
+        theirs = recipe.loss(images, noise, steps)
+    # diffusers multiplies the 1,000 betas up in float32: 1,000 roundings of 6e-8, as a random walk about 2e-6
+    assert float(ours) == pytest.approx(float(theirs), rel=2e-5)
+    assert abs(float(theirs) - 1) > 1e-3  # not that of predicting zero
+
+
+def test_the_recipe_sees_the_pixels_that_we_see(train_step: Any, case: Any) -> None:
+    table = train_step.image_table(case)
+    assert len(table) == 8
+    seen = torch.stack(table[:]["input"])
+    torch.testing.assert_close(seen, to_model(torch.from_numpy(case.images())), atol=1e-6, rtol=0)
+
+
+def test_every_contestant_takes_its_turns_and_the_report_names_ratio_share_and_peak(
+    train_step: Any, case: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runners = train_step.contestants(case, "cpu", torch.get_num_threads(), compiled=False)
+    train_step.race(runners, turns=2, steps_a_turn=1, device="cpu")
+    assert [len(runner.seconds_a_step) for runner in runners] == [2, 2]
+    train_step.report(case, runners, {"fp32": 1e9})
+    out = capsys.readouterr().out
+    assert "recipe fp32" in out and "× recipe fp32 (quartiles" in out and "of the fp32 peak" in out
+
+
+def test_compiling_pays_from_where_its_warm_up_is_made_up_for(train_step: Any) -> None:
+    eager = train_step.Contestant("ours", "fp32", iter(()), seconds_a_step=[0.06, 0.05, 0.04])
+    compiled = train_step.Contestant("ours", "fp32", iter(()), True, 60.12, seconds_a_step=[0.04, 0.04, 0.04])
+    assert train_step.break_even(compiled, eager) == ("warm-up 60.0 s, 10.00 ms saved a step: pays from 6,000 steps on")
+    assert train_step.break_even(eager, compiled).endswith("never pays")
+
+
+def test_images_of_a_case_fill_every_batch(train_step: Any) -> None:
+    for case in [*train_step.CPU_CASES.values(), *train_step.CUDA_CASES.values()]:
+        assert case.num_images % case.batch_size == 0
+        assert case.images().dtype == np.uint8
+
+
+def test_what_runs_at_once_counts_from_the_first_step_of_the_first_to_the_last_of_the_last() -> None:
+    side_by_side = loaded("side_by_side")
+    assert side_by_side.seconds([(10.0, 20.0), (12.0, 25.0)]) == 15.0
+
+
+def test_side_by_side_is_compared_turn_by_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    side_by_side = loaded("side_by_side")
+    side_by_side.report({"one after the other": [10.0, 20.0, 40.0], "local, side by side": [5.0, 12.0, 28.0]})
+    assert "local, side by side: 0.600 of the time of one after the other" in capsys.readouterr().out
+
+
+class TestStoredCurves:
+    """Whole curves of real trainings on the embedded digits, replayed in random orders."""
+
+    @pytest.fixture(scope="class")
+    def content(self) -> Any:
+        return json.loads((FOLDER / "digits_curves.json").read_text())
+
+    def test_they_are_of_one_protocol_at_the_rungs_of_the_rule(self, content: Any) -> None:
+        steps = [*DEFAULT.rungs(content["train_steps"]), content["train_steps"]]
+        assert len(content["candidates"]) >= 16
+        for row in content["candidates"]:
+            assert [int(step) for step in row["curve"]] == steps
+            assert row["train_seconds"] > row["look_seconds"] > 0 < row["score_seconds"]
+
+    def test_the_rule_saves_a_fifth_and_rarely_stops_the_best(self, content: Any) -> None:
+        replays = loaded("prune_replay").replays(content, DEFAULT, count=500)
+        assert statistics.mean(one.saved_share for one in replays) >= 0.20
+        assert sum(one.best_pruned for one in replays) <= 0.02 * 500
