@@ -20,8 +20,8 @@ STATE_COPIES = 4  # weights, average and Adam's two moments
 UPDATE_COPIES = 2  # gradients, and the average's distance from the weights
 BATCH_COPIES = 5  # images, noise, the noisy images, what the network predicts and its gradient
 ALLOCATOR = {"cpu": 1.65, "cuda": 1.0}
-"""Memory that a backward pass takes for each byte it keeps. On a CPU fitted to b64-n1-m1.2.2.2-a0100 at 32×32 (40 images
-took 0.99 GiB, 80 took 1.97, states included) and within 2 % for b128-n1-m1.1.2.2-a0000; on a GPU not measured."""
+"""Memory that a backward pass takes for each byte it keeps. On a CPU fitted to b64-n1-m1.2.2.2-a0100 at 32×32 (40
+images took 0.99 GiB, 80 took 1.97, all states included), within 2 % for b128-n1-m1.1.2.2-a0000; no GPU was tried."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
