@@ -96,12 +96,13 @@ def test_side_by_side_is_compared_turn_by_turn(capsys: pytest.CaptureFixture[str
     assert "local, side by side: 0.600 of the time of one after the other" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def content() -> Any:
+    return json.loads((FOLDER / "digits_curves.json").read_text())
+
+
 class TestStoredCurves:
     """Whole curves of real trainings on the embedded digits, replayed in random orders."""
-
-    @pytest.fixture(scope="class")
-    def content(self) -> Any:
-        return json.loads((FOLDER / "digits_curves.json").read_text())
 
     def test_they_are_of_one_protocol_at_the_rungs_of_the_rule(self, content: Any) -> None:
         steps = [*DEFAULT.rungs(content["train_steps"]), content["train_steps"]]
