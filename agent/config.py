@@ -118,6 +118,8 @@ class RunConfig(BaseSettings):
     sampler: Sampler = "ddim"
     sampling_steps: Annotated[int, Field(ge=1)] = 100
     num_images: Annotated[int, Field(ge=2)] = 50_000
+    replicas: Annotated[int, Field(ge=1)] = 3
+    race_trainings: Annotated[int, Field(ge=0)] | None = None
 
     # where and how jobs run
     parallel: Parallel = "auto"

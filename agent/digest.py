@@ -11,8 +11,15 @@ from diffusion.spec import PARAMETERS
 from diffusion.units import format_size
 from memory import queries
 from tools.context import SearchContext
+from tools.replicate import noise_of
 
 BEST_ROWS, RECENT_ROWS, FAILURE_ROWS = 5, 4, 5
+VERSUS_BASELINE = {
+    "better": " (better than the baseline)",
+    "worse": " (worse than the baseline)",
+    "inconclusive": " (no clear difference from the baseline)",
+    "unmeasured": "",
+}
 FEWEST_FOR_EFFECT = 2  # a value seen in a single trial says nothing about the parameter
 
 
@@ -38,6 +45,7 @@ def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
     ranking = queries.best(db, context.search, limit=None)
     left = queries.remaining(db, context.search)[0]
     baseline = next((row for row in ranking if row["round"] == 0), None)
+    noise = noise_of(db, context.search)
     recent = sorted(ranking, key=lambda row: -row["round"])[:RECENT_ROWS]
     return {
         "round": context.round_number,
@@ -46,6 +54,7 @@ def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
         "baseline": baseline and _row(context, baseline),
         "best": [_row(context, row) for row in ranking[:BEST_ROWS]],
         "recent": [_row(context, row) for row in recent],
+        "noise": noise and f"{noise.cv:.1%} ({noise.degrees_of_freedom} degrees of freedom)",
         "effects": effects(db, context.search),
         "failures": [_failure(row) for row in queries.failures(db, context.search, limit=FAILURE_ROWS)],
         "running": [_running(row) for row in left["running"] if row["round"] != context.round_number],
@@ -69,7 +78,7 @@ def _row(context: SearchContext, row: dict[str, Any]) -> dict[str, Any]:
         "trial": row["trial"],
         "round": row["round"],
         "spec": row["spec"],
-        "score": f"{row['rfid']:.4g}",
+        "score": f"{row['rfid']:.4g}{VERSUS_BASELINE[row['verdict']['baseline']]}",
         "macs": format_size(macs),
         "share": f"{macs / context.budget_macs:.0%}",
         "params": format_size(row["params"]),

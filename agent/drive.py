@@ -199,6 +199,8 @@ def make_loop(
         make_context=make_context,
         report=report,
         parallel=(jobs or jobs_of(config, this_machine())).parallel,
+        replicas=config.replicas,
+        race_trainings=config.rounds if config.race_trainings is None else config.race_trainings,
     )
 
 
@@ -269,7 +271,12 @@ def _print_best(console: Console, ranking: list[dict[str, Any]]) -> None:
         text += f", the baseline has {score(baseline['rfid'])}"
     elif baseline:
         text += ", the baseline: nothing that was tried beat it"
-    say(console, f"\n{text}. One training each: differences may be noise (verdicts: unmeasured).")
+    verdict = first["verdict"]["baseline"]
+    noise = {
+        "unmeasured": "One training each: differences may be noise (verdicts: unmeasured)",
+        "inconclusive": "By its first score no clear difference from the baseline",
+    }.get(verdict, f"By its first score {verdict} than the baseline beyond noise")
+    say(console, f"\n{text}. {noise}.")
 
 
 def _grid(shown: dict[str, Any]) -> str | None:

@@ -28,12 +28,15 @@ from memory.trials import rounds_done, rounds_over, trial_in_round
 from tools.context import SearchContext
 from tools.errors import Interrupted
 from tools.evaluate_fid import score_trial
+from tools.race import run_race
+from tools.replicate import replicate
 from tools.train_ract import continue_training, report_started, train_candidate
 
 FAILURES_IN_A_ROW = 3  # trials
 SILENT_ROUNDS_IN_A_ROW = 3  # rounds in which the backend gave no usable answer, retries included
 
 Reason = Literal["rounds", "finished_by_model", "failures", "backend", "space_exhausted", "interrupted"]
+RACED: tuple[Reason, ...] = ("rounds", "finished_by_model", "space_exhausted")  # the search itself is over
 LIMITS: tuple[Reason, ...] = ("failures", "backend")
 InFlight = dict[Future[None], int]  # the rounds that are being played, by their futures
 
@@ -58,6 +61,9 @@ class Loop:
     make_context: Callable[[int, str], SearchContext]  # (round, proposer) → context
     report: Callable[..., None]
     parallel: int = 1  # rounds at once
+    replicas: int = 1  # training seeds of the baseline, to know what is noise
+    race_trainings: int = 0  # at the end, for the best and the baseline
+    is_noise_known: bool = False  # in this drive: the replicas were seen through
     silent_rounds: int = 0
     failed_trials: int = 0  # in a row, in this drive: a resume may try again
     charged_until: float = 0.0  # the wall-clock that is in the ledger already, by the monotonic clock
@@ -73,6 +79,8 @@ class Loop:
                 if in_flight:
                     self.make_context(0, self.proposer_name).stop.set()  # what else is trained is saved
                 raise
+        if reason in RACED and self.race_trainings and not self._race():
+            reason = "interrupted"
         self._finish(reason)
         return reason
 
@@ -81,6 +89,11 @@ class Loop:
         reason: Reason | None = None
         while True:
             number = None
+            if not in_flight and not self.is_noise_known and self._is_baseline_over():
+                try:
+                    self._replicate()
+                except Interrupted:
+                    return "interrupted"
             if len(in_flight) < self.parallel:
                 ended = reason or self._ended()
                 if ended and not in_flight:
@@ -92,6 +105,39 @@ class Loop:
                 in_flight[self._begun(pool, number)] = number
             found = _collected(in_flight)
             reason = "interrupted" if found == "interrupted" else reason or found
+
+    def _is_baseline_over(self) -> bool:
+        with closing(connect(self.make_context(0, "").db_path)) as db:
+            return 0 in rounds_over(db, self.search)
+
+    def _replicate(self) -> None:
+        """Train the baseline with further seeds, as many at once as rounds: the noise floor of the search."""
+        self.is_noise_known = True
+        context = self.make_context(0, "baseline")
+        with closing(connect(context.db_path)) as db:
+            baseline = trial_in_round(db, self.search, 0)
+        if baseline is None or baseline.state != "scored":
+            return
+        started = time.monotonic()
+        seeds = [context.seed + number for number in range(1, self.replicas)]
+        try:
+            with ThreadPoolExecutor(self.parallel, "replica") as pool:
+                for future in [pool.submit(replicate, context, baseline, seed) for seed in seeds]:
+                    future.result()
+        finally:
+            self._charge(context, started)
+
+    def _race(self) -> bool:
+        """Re-measure the best with more seeds before one is called best; whether the race was seen through."""
+        context = self.make_context(0, "race")
+        started = time.monotonic()
+        try:
+            run_race(context, replicas=self.replicas, allowance=self.race_trainings, parallel=self.parallel)
+        except Interrupted:
+            return False
+        finally:
+            self._charge(context, started)
+        return True
 
     def _ended(self) -> Reason | None:
         context = self.make_context(0, self.proposer_name)

@@ -17,6 +17,12 @@ from diffusion.units import format_size
 from memory.clock import utc_now
 
 Report = Callable[..., None]
+VERSUS_BASELINE = {
+    "better": ", better than the baseline",
+    "worse": ", worse than the baseline",
+    "inconclusive": ", no clear difference from the baseline",
+    "unmeasured": "",
+}
 PLAIN_SHARES = 4  # without a terminal a training says how far it is so many times
 
 
@@ -98,7 +104,34 @@ class Lines:
     def on_trial_scored(self, values: dict[str, Any]) -> None:
         """The score."""
         self._end_bar(values["trial"])
-        self.line(f"{self._whose(values)}[green]scored[/green] {values['metric']} [bold]{values['rfid']:.4g}[/bold]")
+        interval = "" if values["ci95"] is None else " ({:.4g} to {:.4g})".format(*values["ci95"])
+        against = VERSUS_BASELINE[values["verdict"]["baseline"]]
+        score = f"{values['metric']} [bold]{values['rfid']:.4g}[/bold]{interval}{against}"
+        self.line(f"{self._whose(values)}[green]scored[/green] {score}")
+
+    def on_replica_started(self, values: dict[str, Any]) -> None:
+        """Another training of a spec that was trained before."""
+        self.line(f"  [dim]trial {values['trial']} again with seed {values['seed']}, to know what is noise[/dim]")
+        self.said[values["trial"]] = 0
+
+    def on_replica_scored(self, values: dict[str, Any]) -> None:
+        """Its score."""
+        self._end_bar(values["trial"])
+        found = f"{values['metric']} {values['rfid']:.4g} (seed {values['seed']})"
+        self.line(f"{self._whose(values)}[green]scored[/green] {found}")
+
+    def on_replica_failed(self, values: dict[str, Any]) -> None:
+        """Why it has none."""
+        self._end_bar(values["trial"])
+        self.line(f"{self._whose(values)}[red]failed[/red] with seed {values['seed']}: {escape(values['reason'])}")
+
+    def on_race_started(self, values: dict[str, Any]) -> None:
+        """Who is trained again, before one is called best."""
+        self.line(f"[bold]Race[/bold] of {', '.join(values['finalists'])}: up to {values['seeds']} further seeds each")
+
+    def on_race_finished(self, values: dict[str, Any]) -> None:
+        """What may be said after it."""
+        self.line(f"  recommended: [bold]{values['recommended']}[/bold]. {escape(values['why'])}")
 
     def on_trial_failed(self, values: dict[str, Any]) -> None:
         """A failure and why."""

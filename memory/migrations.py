@@ -7,6 +7,7 @@ column named after a table holds that table's id. Nothing here reads or writes r
 from sqlite_utils import Database, Migrations
 
 from diffusion.spec import PARAMETERS
+from memory.strategy_tables import STRATEGY_TABLES
 
 MIGRATIONS = Migrations("diffnas")
 
@@ -187,6 +188,39 @@ TRIALS_WITH_PRUNED = """
     """
 """`error` says why a trial has no score: how it failed, or why it was pruned."""
 
+REPLICAS = (
+    """
+    CREATE TABLE replicas (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        search INTEGER NOT NULL REFERENCES searches (id),
+        trial INTEGER NOT NULL REFERENCES trials (id),
+        training INTEGER NOT NULL REFERENCES trainings (id),
+        state TEXT NOT NULL CHECK (state IN ('running', 'scored', 'failed')),
+        created TEXT NOT NULL,
+        finished TEXT,
+        error TEXT,
+        UNIQUE (search, training),
+        CHECK ((state = 'failed') = (error IS NOT NULL))
+    ) STRICT
+    """,
+    """
+    CREATE TABLE verdicts (
+        trial INTEGER PRIMARY KEY REFERENCES trials (id),
+        ci_low REAL,
+        ci_high REAL,
+        baseline TEXT NOT NULL CHECK (baseline IN ('better', 'worse', 'inconclusive', 'unmeasured')),
+        incumbent TEXT NOT NULL CHECK (incumbent IN ('better', 'worse', 'inconclusive', 'unmeasured')),
+        why_baseline TEXT NOT NULL,
+        why_incumbent TEXT NOT NULL,
+        noise_cv REAL,
+        degrees_of_freedom INTEGER,
+        created TEXT NOT NULL,
+        CHECK ((ci_low IS NULL) = (ci_high IS NULL))
+    ) STRICT
+    """,
+)
+"""What retraining alone does to a score, and what was said of each trial by it when it was scored."""
+
 APPEND_ONLY = ("ledger", "scores", "proposals", "model_calls")
 
 ALL_RESULTS = f"""
@@ -213,6 +247,8 @@ ALL_RESULTS = f"""
         measured.sampling_seeds AS sampling_seeds, trials.error AS error, trials.created AS created,
         trials.finished AS finished, trainings.family AS family, trainings.dataset AS dataset,
         trials.training AS training, trials.proposal AS proposal,
+        verdicts.ci_low AS ci_low, verdicts.ci_high AS ci_high, verdicts.baseline AS versus_baseline,
+        verdicts.incumbent AS versus_incumbent,
         coalesce(json_extract(searches.config_json, '$.train'), 'rapid') AS train,
         protocols.fingerprint = searches.protocol AS own_protocol
     FROM shown
@@ -221,6 +257,7 @@ ALL_RESULTS = f"""
     JOIN proposals ON proposals.id = trials.proposal
     JOIN trainings ON trainings.id = trials.training
     JOIN protocols ON protocols.fingerprint = shown.protocol
+    LEFT JOIN verdicts ON verdicts.trial = trials.id AND protocols.fingerprint = searches.protocol
     LEFT JOIN measured ON measured.training = trials.training
         AND trials.state <> 'failed' AND (trials.state <> 'pruned' OR protocols.fingerprint <> searches.protocol)
         AND measured.protocol = protocols.fingerprint
@@ -272,6 +309,29 @@ def m0003_pruned_trials(db: Database) -> None:
     db.conn.execute("CREATE INDEX trials_training ON trials (training)")
     db.conn.execute(ALL_RESULTS)
     db.conn.execute(RESULTS)
+
+
+@MIGRATIONS()
+def m0004_replicas(db: Database) -> None:
+    """Trainings with other seeds, and what was said of a trial by the noise that they show."""
+    for statement in REPLICAS:
+        db.conn.execute(statement)
+    for action in ("UPDATE", "DELETE"):
+        db.conn.execute(
+            f"CREATE TRIGGER verdicts_no_{action.lower()} BEFORE {action} ON verdicts "
+            "BEGIN SELECT RAISE(ABORT, 'verdicts is append-only'); END"
+        )
+    for view in ("results", "all_results"):
+        db.conn.execute(f"DROP VIEW {view}")
+    db.conn.execute(ALL_RESULTS)
+    db.conn.execute(RESULTS)
+
+
+@MIGRATIONS()
+def m0005_strategies(db: Database) -> None:
+    """Training strategies that were searched for, and how well they were seen to rank."""
+    for statement in STRATEGY_TABLES:
+        db.conn.execute(statement)
 
 
 def migration_names() -> list[str]:

@@ -24,7 +24,6 @@ from memory.trials import find_trial, rounds_done
 
 Scope = Literal["search", "memory"]
 DISTANCE = "sum over the ten numbers: |log2 of the ratio| for channels, blocks and multipliers, 1 for each other attn"
-UNMEASURED = {"baseline": "unmeasured", "incumbent": "unmeasured"}
 
 
 def best(
@@ -228,8 +227,11 @@ def _shown(record: Record) -> Record:
         "macs": {"paper": record["macs_paper"], "total": record["macs_total"]},
         "cached": bool(record["cached"]),
         "train": record["train"],
-        "ci95": None,
-        "verdict": dict(UNMEASURED),
+        "ci95": None if record["ci_low"] is None else [record["ci_low"], record["ci_high"]],
+        "verdict": {
+            "baseline": record["versus_baseline"] or "unmeasured",
+            "incumbent": record["versus_incumbent"] or "unmeasured",
+        },
     }
 
 

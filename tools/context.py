@@ -76,16 +76,17 @@ class SearchContext:
         settings = self.protocol.settings
         return cost(spec, settings.family, settings.resolution, settings.channels)
 
-    def train_job(self, spec: UNetSpec) -> TrainJob:
-        """The training of a spec; its run folder is named by its key, so equal jobs share it."""
+    def train_job(self, spec: UNetSpec, seed: int | None = None) -> TrainJob:
+        """The training of a spec, with the search's seed or another; its run folder is named by its key."""
+        seed = self.seed if seed is None else seed
         settings, strategy = self.protocol.settings, self.protocol.strategy
         macs = self.cost(spec).macs.total * strategy.batch_size  # of a forward pass
-        key = training_key(spec, settings, strategy, self.seed, self.protocol.data_fingerprint)
+        key = training_key(spec, settings, strategy, seed, self.protocol.data_fingerprint)
         return TrainJob(
             spec=spec,
             settings=settings,
             strategy=strategy,
-            seed=self.seed,
+            seed=seed,
             data_fingerprint=self.protocol.data_fingerprint,
             data_folder=self.data_folder.absolute(),
             run_folder=(self.out / "trainings" / key).absolute(),

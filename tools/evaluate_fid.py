@@ -1,5 +1,6 @@
 """The tool that scores: images from the averaged weights of a trial, compared with the data set, remembered."""
 
+import json
 from contextlib import closing
 from typing import Annotated, Any
 
@@ -8,11 +9,13 @@ from pydantic import BaseModel, Field
 from diffusion.errors import UserError
 from memory.connection import connect
 from memory.queries import best
+from memory.searches import find_search
 from memory.trials import Trial, find_trial, score_of, trial_failed, trial_scored
 from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.errors import JobFailed, Refused, Unavailable
 from tools.measure import run_and_remember
+from tools.replicate import judge
 
 UNMEASURED = {"baseline": "unmeasured", "incumbent": "unmeasured"}  # until replicas say how large the noise is
 
@@ -62,6 +65,7 @@ def score_trial(context: SearchContext, trial: int) -> ScoreResult:
     elif known.state != "scored":
         with closing(connect(context.db_path)) as db:
             trial_scored(db, trial)
+    judge(context, trial)
     result = standing(context, trial)
     if known.state != "scored":
         _report(context, known, result)
@@ -96,10 +100,19 @@ def standing(context: SearchContext, trial: int) -> ScoreResult:
         spec=row["spec"],
         rfid=row["rfid"],
         metric=row["metric"],
+        ci95=row["ci95"],
+        verdict=row["verdict"],
         rank=rank,
         comparable=len(ranking),
         best_so_far={"trial": first["trial"], "spec": first["spec"], "rfid": first["rfid"]},
     )
+
+
+def _kind_of_training(context: SearchContext) -> str:
+    """Whether the search trains rapidly, to rank, or in full."""
+    with closing(connect(context.db_path)) as db:
+        found: str = json.loads(find_search(db, str(context.search)).config_json).get("train", "rapid")
+    return found
 
 
 def _report(context: SearchContext, trial: Trial, result: ScoreResult) -> None:
@@ -109,7 +122,7 @@ def _report(context: SearchContext, trial: Trial, result: ScoreResult) -> None:
         spec=str(trial.spec),
         rfid=result.rfid,
         metric=result.metric,
-        train="rapid",
+        train=_kind_of_training(context),
         ci95=result.ci95,
         verdict=result.verdict,
         macs={"paper": trial.macs_paper, "total": trial.macs_total},

@@ -13,7 +13,7 @@ from diffusion.checkpoint import Checkpoint, newest_checkpoint
 from memory.connection import opened
 
 KILLS = 20
-LONG = ["--train-steps", "2500", "--set", "dropout=0.2"]  # not over before it was killed so often
+LONG = ["--train-steps", "5000", "--set", "dropout=0.2"]  # not over before it was killed so often
 
 
 def weights(folder: Path) -> dict[str, Checkpoint]:

@@ -11,6 +11,7 @@ from memory.connection import APPLICATION_ID, opened
 from memory.migrations import APPEND_ONLY, MIGRATIONS, migration_names
 
 TABLES = {"protocols", "searches", "proposals", "trainings", "trials", "scores", "messages", "model_calls", "ledger"}
+TABLES |= {"replicas", "verdicts", "strategies", "strategy_measurements"}
 
 
 def schema(db: Database) -> list[tuple[Any, ...]]:
@@ -53,6 +54,12 @@ def test_references_are_foreign_keys(db: Database) -> None:
         ("messages", "search", "searches"),
         ("model_calls", "search", "searches"),
         ("ledger", "search", "searches"),
+        ("replicas", "search", "searches"),
+        ("replicas", "trial", "trials"),
+        ("replicas", "training", "trainings"),
+        ("verdicts", "trial", "trials"),
+        ("strategies", "search", "searches"),
+        ("strategy_measurements", "strategy", "strategies"),
     }
 
 

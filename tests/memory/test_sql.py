@@ -94,7 +94,7 @@ def test_reading_is_allowed(path: Path, filled: Any, text: str, rows: list[dict[
         ("", "the SQL gives no rows; write one SELECT"),
         (" ; ", "the SQL gives no rows; write one SELECT"),
         ("SELEC 1", 'near "SELEC": syntax error; write one SELECT'),
-        ("SELECT 1 FROM trial", "no such table: trial; there are results, all_results, trials, trainings, searches"),
+        ("SELECT 1 FROM trial", "no such table: trial; there are results, all_results, verdicts, trials, trainings"),
         ("SELECT score FROM results", "no such column: score; results has trial, search, search_name, round, spec"),
         ("SELECT t.x FROM trials AS t", "no such column: t.x; trials has id, search, round"),
         ("SELECT median(rfid) FROM results", "no such function: median; usable are ->, ->>, abs"),

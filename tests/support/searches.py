@@ -24,6 +24,8 @@ TINY = {
     "num_images": 16,
     "sampling_steps": 2,
     "rounds": 3,
+    "replicas": 1,
+    "race_trainings": 0,
     "llm_retry_seconds": 0.01,
 }
 
