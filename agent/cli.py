@@ -5,11 +5,12 @@ A user's mistake leaves as one sentence on standard error and exit code 2; a bug
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from agent import cli_memory, cli_parts
+from agent import cli_confirm, cli_memory, cli_parts, cli_strategy, cli_study
 from agent.options import (
     BatchSize,
     Config,
@@ -46,8 +47,17 @@ from agent.options import (
 )
 from diffusion.errors import UserError
 
+if TYPE_CHECKING:
+    from agent.config import Resolved
+
 USER_MISTAKE, INTERRUPTED = 2, 130
-NOT_SETTINGS = {"config", "setting", "dry_run", "as_json"}  # options of `run` that are no setting of the search
+NOT_SETTINGS = {
+    "study",
+    "config",
+    "setting",
+    "dry_run",
+    "as_json",
+}  # options of `run` that are no setting
 
 app = typer.Typer(
     name="diffnas-agent",
@@ -61,6 +71,9 @@ app = typer.Typer(
 
 app.add_typer(cli_memory.app, name="memory")
 cli_parts.register(app)
+cli_confirm.register(app)
+cli_strategy.register(app)
+cli_study.register(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -94,6 +107,7 @@ def run(
     feature_network: FeatureNetwork = None,
     feature_weights: FeatureWeights = None,
     reference_split: ReferenceSplit = None,
+    study: Annotated[str | None, option("STUDY", "Train and score as this rank study found to rank well.")] = None,
     searcher: Annotated[str | None, option("NAME", "Who proposes: llm.")] = None,
     llm: Annotated[str | None, option("ID", "Backend: openai:MODEL, anthropic:MODEL, ollama:MODEL or offline.")] = None,
     base_url: Annotated[str | None, option("URL", "An OpenAI-compatible server, e.g. http://HOST:8000/v1.")] = None,
@@ -114,10 +128,12 @@ def run(
     """Search for the best UNet under a budget."""
     options = dict(locals())
     settings = resolved(config, setting, {name: options[name] for name in options.keys() - NOT_SETTINGS})
+    settings, notes = _as_studied(settings, study)
     if dry_run:
         from agent.dry_run import estimate, print_estimate
 
-        show(estimate(settings), as_json, print_estimate)
+        found = estimate(settings)
+        show({**found, "notes": found["notes"] + notes}, as_json, print_estimate)
         return
     from agent.drive import drive
     from agent.search import open_search, plan
@@ -125,9 +141,19 @@ def run(
 
     check_memory(settings.config.db)  # said before any work
     planned = plan(settings.config)
+    planned = replace(planned, notes=(*planned.notes, *notes))
     with opened(settings.config.db) as memory:
         search = open_search(memory, planned)
     raise typer.Exit(drive(search, planned, as_json=as_json))
+
+
+def _as_studied(settings: "Resolved", study: str | None) -> "tuple[Resolved, list[str]]":
+    """The settings as a rank study found them to rank well, with what it chose; as they are without one."""
+    if study is None:
+        return settings, []
+    from agent.study_choice import as_studied
+
+    return as_studied(settings, study)
 
 
 @app.command()
@@ -147,8 +173,14 @@ def resume(
     """Go on with an interrupted search, exactly once."""
     from agent.by_hand import BY_HAND, drive_training
     from agent.config import load_provider_keys
+    from agent.confirm import CONFIRM, drive_confirm, specs_of
     from agent.drive import drive
     from agent.search import reopened
+    from agent.strategy_plan import STRATEGY
+    from agent.strategy_search import drive_strategy
+    from agent.study import STUDY
+    from agent.study_measure import MEASURED
+    from agent.study_run import resume_arm
     from memory.connection import opened
     from memory.searches import find_protocol, find_search
 
@@ -159,8 +191,17 @@ def resume(
         protocol = find_protocol(memory, found.protocol)
     overrides = {"llm": llm, "base_url": base_url, "rounds": rounds, "db": path}
     overrides |= {"parallel": parallel, "nproc": nproc, "executor": executor, "prune": prune, "log_with": log_with}
+    if found.searcher == MEASURED:
+        raise UserError(f"'{found.name}' measures a strategy; resume the search for strategies that proposed it")
+    planned = reopened(found.config_json, protocol, overrides)
+    if found.searcher == STUDY:
+        raise typer.Exit(resume_arm(found.id, planned, as_json=as_json))
+    if found.searcher == STRATEGY:
+        raise typer.Exit(drive_strategy(found.id, planned, as_json=as_json))
+    if found.searcher == CONFIRM:
+        raise typer.Exit(drive_confirm(found.id, planned, specs_of(found), as_json=as_json))
     go_on = drive_training if found.searcher == BY_HAND else drive
-    raise typer.Exit(go_on(found.id, reopened(found.config_json, protocol, overrides), as_json=as_json))
+    raise typer.Exit(go_on(found.id, planned, as_json=as_json))
 
 
 @app.command()

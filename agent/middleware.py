@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 from langgraph.types import Command
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.backends import cost_usd
 from agent.offline import OfflineModel
@@ -31,6 +31,7 @@ from tools.train_ract import refuse
 REFUSALS_PER_ROUND = 10  # DESIGN.md, "round": after as many the fallback proposes
 REPAIRS_IN_A_ROW = 3
 CALLS_PER_ROUND = 40  # a model that counts and asks for ever
+WRITE_THEIR_OWN = {"train_ract", "propose_strategy"}  # tools that write their refusals, with what was proposed
 TRANSIENT_STATUS = {408, 409, 425, 429}
 
 Update = dict[str, Any] | None
@@ -163,8 +164,7 @@ class KeepGoing(AgentMiddleware[State, SearchContext]):
             refuse(_context(request), "arguments", sentence, raw_text=json.dumps(call["args"]))
             return ToolMessage(sentence, tool_call_id=call["id"], name=call["name"], status="error")
         answer = handler(request)
-        if isinstance(answer, ToolMessage) and answer.status == "error" and call["name"] != "train_ract":
-            # train_ract writes its own refusals, with the spec
+        if isinstance(answer, ToolMessage) and answer.status == "error" and call["name"] not in WRITE_THEIR_OWN:
             refuse(_context(request), "tool_refused", answer.text, raw_text=json.dumps(call))
         return answer
 
@@ -215,10 +215,11 @@ def _repairs_in_a_row(messages: list[AnyMessage]) -> int:
 
 
 def _arguments(tool: BaseTool, arguments: dict[str, Any]) -> None:
-    """Validate what the model gave; the injected runtime is not its concern."""
-    schema = tool.tool_call_schema
+    """Validate what the model gave; the injected runtime is not its concern, unknown names are."""
+    schema = tool.tool_call_schema  # without the runtime, and without the `extra="forbid"` of the arguments
     assert isinstance(schema, type) and issubclass(schema, BaseModel), "our tools have pydantic schemas"
-    schema.model_validate(arguments)
+    strict: type[BaseModel] = type(schema.__name__, (schema,), {"model_config": ConfigDict(extra="forbid")})
+    strict.model_validate(arguments)
 
 
 def _said(error: ValidationError) -> str:

@@ -6,7 +6,7 @@ said as `BackendError`, never swallowed.
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import ModelRetryMiddleware
@@ -33,7 +33,10 @@ STEPS_PER_ROUND = 500  # far above what the middleware allows; a bug of ours sho
 
 
 class LLMProposer:
-    """Plays rounds with a chat model."""
+    """Plays rounds with a chat model: with which tools, and what ends a round, is the class's."""
+
+    tools: ClassVar[list[BaseTool]] = TOOLS
+    round_end: ClassVar[type[RoundEnd]] = RoundEnd
 
     def __init__(
         self, model: BaseChatModel, llm: str, base_url: str | None, rounds: int, retries: int, retry_seconds: float
@@ -84,12 +87,15 @@ class LLMProposer:
         )
         return create_agent(
             self.model,
-            TOOLS,
-            system_prompt=render("system", **system_values(context, self.rounds)),
-            middleware=[RoundEnd(), KeepGoing(TOOLS), retry, Recorder(self.llm, self.base_url)],
+            self.tools,
+            system_prompt=self._system_prompt(context),
+            middleware=[self.round_end(), KeepGoing(self.tools), retry, Recorder(self.llm, self.base_url)],
             context_schema=SearchContext,
             checkpointer=saver,
         )
+
+    def _system_prompt(self, context: SearchContext) -> str | None:
+        return render("system", **system_values(context, self.rounds))
 
     def _round_prompt(self, context: SearchContext) -> str:
         with opened(context.db_path, read_only=True) as db:

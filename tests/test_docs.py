@@ -19,7 +19,9 @@ from typing import Any, get_args
 import pytest
 import typer
 from model_server import Say, serve
+from planted import STEPS, Planted
 from searches import TinySearch
+from strategy_searches import TinyStrategySearch, tau_of
 
 from agent.backends import PROVIDERS
 from agent.cli import app, main
@@ -35,8 +37,9 @@ from memory.ledger import Ledger
 from memory.queries import failures, show_trial, top_records
 from memory.sql import read_only_sql
 from tools.count_flops import CountResult
-from tools.errors import JobFailed
+from tools.errors import JobFailed, Refused
 from tools.evaluate_fid import ScoreResult
+from tools.propose_strategy import propose
 from tools.query_memory import Question
 from tools.train_ract import TrainResult
 
@@ -44,6 +47,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
 CODE = sorted(path for package in ("agent", "memory", "tools") for path in (ROOT / package).glob("*.py"))
 DRIVEN_FROM = "agent/drive.py"  # `search.started` is said there, before the loop begins
+TOLD = "strategy.finished"  # is said when the loop is over
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
@@ -127,7 +131,7 @@ class TestCommandLine:
         found = set()
         for parameter in command.params:
             options = [text for text in parameter.opts if text.startswith("--")]
-            found.add(options[0] if options else parameter.metavar.strip("[]"))
+            found.add(options[0] if options else re.sub(r"[\[\]]", "", parameter.metavar))
         return found - {"--help"}
 
     def test_every_command_is_documented_and_every_documented_one_exists(self) -> None:
@@ -188,6 +192,33 @@ def test_a_shown_count_is_what_the_program_prints(
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == output.splitlines()
 
 
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
+    """A search with replicas, one of which fails, and a race at its end."""
+    executor = Planted((50.0, 99.0, 200.0))
+
+    def third_seed_fails(spec: str, seed: int) -> None:
+        if seed == 2:
+            raise JobFailed("the loss is nan at step 1")
+
+    executor.before_training = third_seed_fails
+    options = {"replicas": 3, "race_trainings": 8, "train_steps": STEPS}
+    found = TinySearch(tmp_path_factory.mktemp("raced"), options, executor=executor)
+    found.run()
+    return found
+
+
+@pytest.fixture(scope="module")
+def strategies(tmp_path_factory: pytest.TempPathFactory) -> TinyStrategySearch:
+    """A search for a strategy in which the model asks for too much once; everything is measured."""
+    found = TinyStrategySearch(tmp_path_factory.mktemp("strategies"), measure=tau_of(lambda strategy: 0.5))
+    context = found.context(1, "test")
+    with pytest.raises(Refused):
+        propose(context, {"learning_rate": 5.0, "dropout": 0.1, "diffusion_steps": 400}, "Much faster.")
+    found.run()
+    return found
+
+
 class TestEvents:
     def said(self) -> dict[str, str]:
         """Every event that the code reports, with the file that does."""
@@ -203,17 +234,21 @@ class TestEvents:
 
     def documented(self) -> dict[str, set[str]]:
         """Each event with its fields."""
-        text = page("docs/json.md").partition("## Events of")[2].partition("\n## ")[0]
+        parts = re.split(r"^## ", page("docs/json.md"), flags=re.MULTILINE)
+        text = "\n".join(part.partition("\n")[2] for part in parts if part.startswith("Events of"))
         return {title: set(names(body)) for title, body in sections(text).items()}
 
     def test_every_event_is_documented_and_every_documented_one_is_said(self) -> None:
         assert set(self.documented()) == set(self.said())
 
-    def test_the_fields_of_an_event_are_the_documented_ones(self, search: TinySearch) -> None:
+    def test_the_fields_of_an_event_are_the_documented_ones(
+        self, search: TinySearch, raced: TinySearch, strategies: TinyStrategySearch
+    ) -> None:
         documented = self.documented()
-        driven = {event for event, path in self.said().items() if path == DRIVEN_FROM}
-        assert {event["event"] for event in search.events} == set(documented) - driven
-        for event in search.events:
+        driven = {event for event, path in self.said().items() if path == DRIVEN_FROM} | {"search.started", TOLD}
+        events = [*search.events, *raced.events, *strategies.events]
+        assert {event["event"] for event in events} == set(documented) - driven
+        for event in events:
             assert set(event) - ENVELOPE == documented[event["event"]], event["event"]
 
     def test_the_fields_of_an_event_said_before_the_loop_are_the_documented_ones(self) -> None:
@@ -245,7 +280,7 @@ class TestShapes:
         monkeypatch.chdir(tmp_path)
         found = estimate(resolve({}))
         assert self.documented("run --dry-run --json") == set(found)
-        row = next(line for line in page("docs/json.md").splitlines() if line.startswith("| `cost`"))
+        row = next(line for line in page("docs/json.md").splitlines() if line.startswith("| `cost` | `baseline_macs`"))
         assert set(re.findall(r"`(\w+)`", row)) - {"cost"} == set(found["cost"])
 
     def test_status(self, search: TinySearch) -> None:

@@ -1,0 +1,126 @@
+"""Who proposes a training strategy: a language model with one tool, or the local search of ``offline``.
+
+The agent, its retries, repairs and records are those of `agent.proposer`; one prompt carries the task and all that was
+measured. Nothing is measured here.
+"""
+
+from contextlib import closing
+from typing import Any, ClassVar, Protocol
+
+from langchain.agents.middleware import hook_config
+from langchain_core.tools import BaseTool
+from langgraph.runtime import Runtime
+from sqlite_utils import Database
+
+from agent.backends import OFFLINE, make_model
+from agent.config import RunConfig
+from agent.middleware import RoundEnd, State, Update
+from agent.proposer import LLMProposer
+from agent.strategy_local import LocalSearch
+from memory.connection import connect, opened
+from memory.strategies import StoredStrategy, refused_strategies, strategies_of, strategy_in_round
+from prompts.render import render
+from tools.context import SearchContext
+from tools.propose_strategy import StrategyContext, accuracy, propose_strategy, values_of
+from tools.strategy_limits import FIELDS, shown
+
+SHOWN_REFUSALS = 5
+
+
+class Proposer(Protocol):
+    """Who plays a round: `StrategyProposer` or `LocalSearch`."""
+
+    def propose(self, context: Any) -> None:
+        """Try to bring the round's strategy about."""
+
+
+class StrategyRoundEnd(RoundEnd):
+    """Ends a round also when its strategy was accepted."""
+
+    @hook_config(can_jump_to=["end"])
+    def before_model(self, state: State, runtime: Runtime[SearchContext]) -> Update:
+        """Look before each call of the model.
+
+        Raises:
+            Interrupted: the user stops the search.
+        """
+        over = in_round(runtime.context) is not None
+        return {"jump_to": "end"} if over else super().before_model(state, runtime)
+
+
+class StrategyProposer(LLMProposer):
+    """Plays the rounds of a search for a strategy with a chat model: one prompt, one tool."""
+
+    tools: ClassVar[list[BaseTool]] = [propose_strategy]
+    round_end = StrategyRoundEnd
+
+    def _system_prompt(self, context: SearchContext) -> None:
+        return None
+
+    def _round_prompt(self, context: SearchContext) -> str:
+        assert isinstance(context, StrategyContext)
+        with opened(context.db_path, read_only=True) as db:
+            return render("strategy", **prompt_values(db, context, self.rounds))
+
+
+def prompt_values(db: Database, context: StrategyContext, rounds: int) -> dict[str, Any]:
+    """The variables of the prompt."""
+    settings, limits = context.protocol.settings, context.limits
+    return {
+        "dataset": settings.dataset,
+        "train_images": limits.train_images,
+        "resolution": settings.resolution,
+        "channels": settings.channels,
+        "family": settings.family,
+        "schedule": settings.schedule,
+        "standard": ", ".join(f"{name}={value}" for name, value in limits.standard.model_dump().items()),
+        "metric": context.protocol.score.metric,
+        "sampling_steps": context.protocol.score.sampling_steps,
+        "cost_limit": f"{limits.cost_limit:.4g}",
+        "standard_images": limits.standard_images,
+        "allowed_images": limits.allowed_images,
+        "bounds": [
+            {"name": name, "low": shown(bound.low), "high": shown(bound.high)}
+            for name, bound in limits.bounds().items()
+            if name != "warmup_steps"
+        ],
+        "fields": FIELDS,
+        "round": context.round_number,
+        "rounds": rounds,
+        "strategies": [strategy_row(known) for known in strategies_of(db, context.search)],
+        "refused": [
+            f"round {row['round']}: {row['why']}" for row in refused_strategies(db, context.search, SHOWN_REFUSALS)
+        ],
+    }
+
+
+def strategy_row(known: StoredStrategy) -> dict[str, Any]:
+    """One line of the prompt's table."""
+    return {
+        "strategy": known.id,
+        "cells": [shown(value) for value in values_of(known.strategy).values()],
+        "cost": f"{known.cost:.3g}",
+        "accuracy": accuracy(known),
+        "proposer": known.proposer,
+    }
+
+
+def make_proposer(config: RunConfig) -> Proposer:
+    """Who proposes, by the backend of the settings."""
+    if config.llm == OFFLINE:
+        return LocalSearch(config.seed)
+    model = make_model(
+        config.llm,
+        base_url=config.base_url,
+        timeout_seconds=config.llm_timeout_seconds,
+        max_tokens=config.llm_max_tokens,
+        seed=config.seed,
+    )
+    rounds, retries, pause = config.rounds, config.llm_retries, config.llm_retry_seconds
+    return StrategyProposer(model, config.llm, config.base_url, rounds, retries, pause)
+
+
+def in_round(context: SearchContext) -> StoredStrategy | None:
+    """The strategy of the context's round, if one was accepted."""
+    with closing(connect(context.db_path)) as db:
+        return strategy_in_round(db, context.search, context.round_number)
