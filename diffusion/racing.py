@@ -7,13 +7,14 @@ is left gets one more training seed, and the baseline gets one too until it has 
 there is a look: who is clearly worse than the leader or than the baseline is out, and the race ends early when one is
 left that is better than the baseline.
 
-**What is promised:** at most 5 % of races (`Rule.error_rate`) call a spec better than the baseline that is not, however
-many candidates the search had and whenever the race is stopped. At a look with n of at most N fresh seeds each
-finalist is tested at the level error_rate × share(n) / finalists; the shares of all looks add up to 1 (differences of
-(n / N)³: Kim & DeMets 1987, Biometrika 74, spending ρ = 3, little early and most at the end). With the fresh seeds
-independent of how finalists were chosen, this is Bonferroni over finalists and looks, a union bound. It takes a noise
-whose degrees of freedom do not depend on who is out; that they do costs nothing that could be measured: see
-``benchmarks/verdict_simulation.py``, which simulates whole searches with this code.
+**What is promised:** at most 3 % of races (`Rule.error_rate`) call a spec better than the baseline that is not,
+however many candidates the search had and whenever the race is stopped. With the 2.5 % that the verdicts of trials may
+spend (`diffusion.noise`) that is less than 6 % of searches in which anything is wrongly called better. At a look with
+n of at most N fresh seeds each finalist is tested at the level error_rate × share(n) / finalists; the shares of all
+looks add up to 1 (differences of (n / N)³: Kim & DeMets 1987, Biometrika 74, spending ρ = 3, little early and most at
+the end). With the fresh seeds independent of how finalists were chosen, this is Bonferroni over finalists and looks, a
+union bound. It takes a noise whose degrees of freedom do not depend on who is out; that they do costs nothing that
+could be measured: see ``benchmarks/verdict_simulation.py``, which simulates whole searches with this code.
 
 That the winner is *separated* from the other finalists is another claim with an error rate of its own, spent in equal
 parts at all looks: it has beaten each of them, two-sided, when that one fell out or at the last look. The number of
@@ -48,7 +49,7 @@ class Rule:
 
     finalists: int = 3
     max_seeds: int = 5  # of one spec; a candidate's first, by which it was chosen, is one of them
-    error_rate: float = 0.05  # share of races with a wrong "better", and of those with a wrong "separated"
+    error_rate: float = 0.03  # share of races with a wrong "better", and of those with a wrong "separated"
 
     def __post_init__(self) -> None:
         if self.finalists < 1 or self.max_seeds < 2:

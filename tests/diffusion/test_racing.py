@@ -145,9 +145,9 @@ class TestLevels:
         fresh = {spec: found[1:] for spec, found in scores.items() if spec != "base"}
         noise = pooled_noise({"base": BASELINE, **fresh}, "base")
         assert noise is not None and noise.degrees_of_freedom == 4 + 3 * 3
-        # 0.05 on one side, 37/64 of it at the last of three looks, divided by three finalists
-        assert said.baseline == verdict(noise, fresh["good"], BASELINE, alpha=2 * 0.05 * 37 / 64 / 3 * 3, comparisons=3)
-        assert said.separation == verdict(noise, fresh["good"], fresh["close"], alpha=0.05 / 3)
+        # 0.03 on one side, 37/64 of it at the last of three looks, divided by three finalists
+        assert said.baseline == verdict(noise, fresh["good"], BASELINE, alpha=2 * 0.03 * 37 / 64 / 3 * 3, comparisons=3)
+        assert said.separation == verdict(noise, fresh["good"], fresh["close"], alpha=0.03 / 3)
         assert (said.winner, said.runner_up, said.separated) == ("good", "close", False)
 
 
@@ -248,7 +248,7 @@ class TestConclusion:
         assert (said.winner, said.runner_up, now.field) == ("good", "rival", ("good", "rival"))
         assert now.eliminated["out"].by == "good" and not said.separated
         noise = pooled_noise({"base": BASELINE, **{spec: scores[spec][1:] for spec in raced(scores).finalists}}, "base")
-        assert verdict(noise, scores["good"][1:], scores["out"][1:], alpha=0.05 / 3).answer == "inconclusive"
+        assert verdict(noise, scores["good"][1:], scores["out"][1:], alpha=0.03 / 3).answer == "inconclusive"
         scores["rival"] = [9.0, 9.02, 9.03, 10.6, 10.6]  # falls far behind at last
         said = conclusion(raced(scores), scores)
         assert said.runner_up == "out" and said.separation == now.eliminated["out"].verdict
@@ -263,7 +263,7 @@ class TestConclusion:
         said, now = conclusion(raced(scores), scores), standing(raced(scores), scores)
         assert now.eliminated["out"].by == "first" and (said.winner, said.runner_up) == ("good", "out")
         noise = pooled_noise({"base": BASELINE, **{spec: scores[spec][1:] for spec in raced(scores).finalists}}, "base")
-        assert said.separation == verdict(noise, scores["good"][1:], scores["out"][1:], alpha=0.05 / 3)
+        assert said.separation == verdict(noise, scores["good"][1:], scores["out"][1:], alpha=0.03 / 3)
 
     def test_when_nothing_beats_the_baseline_beyond_noise_the_baseline_is_recommended(self) -> None:
         scores = {"base": BASELINE, "a": spec_scores(9.97, first=9.0), "b": spec_scores(10.01, first=9.1)}
@@ -405,7 +405,7 @@ class TestWrongVersions:
         def uncorrected(*args: Any, **kwargs: Any) -> Race:
             return replace(plan_race(*args, **kwargs), comparisons=1)
 
-        searches = scenario(simulation, 40, rule=Rule(finalists=6))
+        searches = scenario(simulation, 40, rule=Rule(finalists=6, error_rate=0.05))
         assert simulation.simulate_races(searches, 500).wrong_better.upper <= 0.06
         monkeypatch.setattr(simulation, "plan_race", uncorrected)
         assert simulation.simulate_races(searches, 500).wrong_better.lower > 0.06

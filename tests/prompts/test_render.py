@@ -82,7 +82,9 @@ def test_the_whole_prompt_is_the_reviewed_one(name: str) -> None:
 def test_every_snapshot_belongs_to_a_prompt_and_every_prompt_has_one() -> None:
     assert_no_other_file(SNAPSHOTS, {f"{name}.txt" for name in TEXTS})
     templates = {path.name.removesuffix(".md.j2") for path in TEMPLATES.glob("*.j2")}
-    assert templates - {"strategy"} == {template for template, _ in TEXTS.values()}  # that one has a test file of its own
+    assert templates - {"strategy"} == {
+        template for template, _ in TEXTS.values()
+    }  # that one has a test file of its own
 
 
 @pytest.mark.parametrize(("template", "values"), [("system", SYSTEM), ("round", ROUND), ("repair", REPAIR)])
