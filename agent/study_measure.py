@@ -12,7 +12,8 @@ from typing import Any
 from agent.config import Resolved, RunConfig
 from agent.search import Plan
 from agent.study import STANDARD, Arm, Study, open_arm, protocol_differences, stored_study
-from agent.study_report import column, proxy_row, truth_in
+from agent.study_columns import column, truth_in
+from agent.study_report import proxy_row
 from agent.study_run import play_arm
 from diffusion.errors import UserError
 from diffusion.settings import Strategy, choose_sampling

@@ -124,6 +124,9 @@ def _print_cheaper(console: Console, found: dict[str, Any]) -> None:
     say(console, "\nCheaper scores against the study's own, on the same weights, with other images")
     print_table(console, columns, cells, right="device-s,of the full,specs,failed,waiting")
     say(console, f"{found['cheapest_score']['why']}.")
+    for row in found["cheaper_scores"]:
+        if row["against_standard"]:
+            say(console, f"{row['against_standard']['conclusion']}.")
 
 
 def _print_listed(console: Console, title: str, rows: list[dict[str, Any]]) -> None:

@@ -14,8 +14,9 @@ from studies import SECONDS_A_STEP, SECONDS_AN_IMAGE, Planted, PlantedStudy, arm
 
 from agent import cli_study
 from agent.study import stored_study
+from agent.study_columns import Cell, truth_of
 from agent.study_plots import draw_study, rank_pairs
-from agent.study_report import Cell, measured_study, truth_of
+from agent.study_report import measured_study
 from agent.study_run import changed_score
 from agent.study_tables import NOT_AT_HAND, print_study
 from diffusion.errors import UserError
@@ -142,8 +143,18 @@ class TestCheaperScores:
             tau = ours["kendall"]
             assert ours["keeps_the_ranking"] == (tau["value"] >= 0.9 and tau["low"] > 0.75)
 
+    def test_a_proxy_with_a_cheaper_score_is_held_against_the_standard_strategy_too(self, found: Found) -> None:
+        by_changes = {json.dumps(ours["changes"]): ours["against_standard"] for ours in found["cheaper_scores"]}
+        fewer, wrong = by_changes['{"num_images": 14}'], by_changes['{"num_images": 8}']
+        standard = row(found, "standard", 60)["kendall"]["value"]
+        assert fewer["kendall"]["value"] == pytest.approx(1 - standard)
+        assert wrong["kendall"]["value"] == pytest.approx(-1 - standard)
+        seconds = [0.5 * 20 + 0.25 * 14, 0.5 * 60 + 0.25 * 16]
+        assert fewer["device_seconds_ratio"] == pytest.approx(seconds[0] / seconds[1])
+        assert fewer["conclusion"].startswith("rapid at step 20 scored with num_images=14 and standard at step 60:")
+
     def test_none_is_said_where_none_keeps_it(self, found: Found) -> None:
-        from agent.study_report import _cheapest
+        from agent.study_cheaper import cheapest as _cheapest
 
         wrong = [ours for ours in found["cheaper_scores"] if ours["changes"] == {"num_images": 8}]
         assert _cheapest(wrong) == {
