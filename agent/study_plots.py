@@ -123,5 +123,7 @@ def _ranks(found: dict[str, Any], path: Path) -> None:
         panel.set_title(f"{arm}, step {steps[-1]}{said}", fontsize=9)
         panel.set_xlabel("true rank (1 is the best)")
         panel.set_ylabel("rank by proxy")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.get_major_locator().set_params(integer=True)
         panel.grid(alpha=0.3)
     _save(figure, path)

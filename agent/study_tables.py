@@ -58,10 +58,10 @@ def print_plan(console: Console, found: dict[str, Any]) -> None:
 
 
 def _print_table_2(console: Console, rows: list[dict[str, Any]]) -> None:
-    columns = ("strategy", "lr", "dropout", "T", "steps", "device-s a spec", "Spearman", "Kendall tau-b", "Pearson")
+    columns = ("strategy", "lr", "dropout", "T", "steps", "s a spec", "Spearman", "Kendall tau-b", "Pearson")
     cells = [
         (
-            f"{row['strategy']} ({row['source']})",
+            f"{'paper' if row['source'] == 'paper' else 'here'}: {row['strategy']}",
             f"{row['learning_rate']:g}",
             f"{row['dropout']:g}",
             row["diffusion_steps"],
@@ -72,37 +72,52 @@ def _print_table_2(console: Console, rows: list[dict[str, Any]]) -> None:
         for row in rows
     ]
     say(console, "\nTable II of the paper beside this study, each strategy at its end")
-    print_table(console, columns, cells, right="lr,dropout,T,steps,device-s a spec")
-    say(console, f"{NOT_AT_HAND} Intervals: 95 %, bootstrap over specs, each by itself.")
+    print_table(console, columns, cells, right="lr,dropout,T,steps,s a spec")
+    say(
+        console,
+        f"{NOT_AT_HAND} s a spec: device-seconds of a training and one score. "
+        "Intervals: 95 %, bootstrap over specs, each by itself.",
+    )
 
 
 def _print_proxies(console: Console, rows: list[dict[str, Any]]) -> None:
-    k = rows[0]["top_k"]
-    columns = (
-        "proxy", "step", "Spearman", "Kendall tau-b", "Pearson", f"recall of {k}", "regret", f"regret of {k}",
-        "device-s", "device-s a point", "specs", "failed", "no truth", "waiting",
-    )  # fmt: skip
+    columns = ("proxy", "step", "Spearman", "Kendall tau-b", "Pearson", "specs", "failed", "no truth", "waiting")
     cells = [
         (
             row["arm"],
             row["step"],
             *(_estimate(row[name]) for name in ("spearman", "kendall", "pearson")),
+            *(row[name] for name in ("ranked", "failed", "without_truth", "waiting")),
+        )
+        for row in rows
+    ]
+    say(console, f"\nHow each proxy ranks at each step (fewer than {FEWEST} specs have no correlation)")
+    print_table(console, columns, cells, right=",".join((columns[1], *columns[5:])))
+    _print_choices(console, rows)
+
+
+def _print_choices(console: Console, rows: list[dict[str, Any]]) -> None:
+    k = rows[0]["top_k"]
+    columns = ("proxy", "step", f"recall of {k}", "regret", f"regret of {k}", "device-s", "device-s a point")
+    cells = [
+        (
+            row["arm"],
+            row["step"],
             _number(row["recall"], ".2f"),
             _number(row["regret"], ".1%"),
             _number(row["regret_top_k"], ".1%"),
             f"{row['device_seconds']['total']:,.0f}",
             _number(row["device_seconds_per_point"], ",.1f"),
-            *(row[name] for name in ("ranked", "failed", "without_truth", "waiting")),
         )
         for row in rows
     ]
-    say(console, "\nHow each proxy ranks at each step")
-    print_table(console, columns, cells, right=",".join((columns[1], *columns[5:])))
+    say(console, "\nWhat that chooses, and what it costs")
+    print_table(console, columns, cells, right=",".join(columns[1:]))
     say(
         console,
         f"recall of {k}: share of the truly best {k} among the {k} best by proxy. regret: how much worse than the best "
         "is what confirming the proxy's best finds. A point is 0.01 of tau-b. device-s: trainings up to the step, as "
-        f"their share of the whole, and one score each. Fewer than {FEWEST} specs have no correlation.\n",
+        "their share of the whole, and one score each.\n",
     )
 
 
@@ -147,7 +162,7 @@ def _needed(row: dict[str, Any]) -> str:
 
 def _estimate(found: dict[str, float] | None) -> str:
     """A value with its interval."""
-    return "–" if found is None else f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+    return "–" if found is None else f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 
 def _number(value: float | None, form: str) -> str:
