@@ -19,7 +19,7 @@ def confirm(
     top: Annotated[int, typer.Option(min=1, metavar="K", help="How many of the best, without the baseline.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Training seeds of each; verdicts take three.")] = 3,
     strategy: Annotated[
-        str | None, option("STRATEGY", "paper-standard, or learning_rate=1e-4,train_steps=…; default: the search's.")
+        str | None, option("STRATEGY", "A preset's name, or FIELD=VALUE,…; default: DATA-standard, twice as long.")
     ] = None,
     name: Annotated[str | None, option("NAME", "Name of the search that this becomes.")] = None,
     num_images: Annotated[int | None, option("N", "Images sampled for each score.")] = None,
@@ -34,12 +34,7 @@ def confirm(
     as_json: Json = False,
 ) -> None:
     """Train the best in full with several seeds, beside the baseline, and recommend one."""
-    from agent.confirm import (
-        drive_confirm,
-        open_confirm,
-        picked,
-        planned_confirm,
-    )
+    from agent.confirm import drive_confirm, full_strategy, open_confirm, picked, planned_confirm, print_plan
     from agent.strategies import parse_strategy
     from memory.connection import opened
     from memory.searches import find_protocol, find_search
@@ -49,7 +44,8 @@ def confirm(
         source = find_search(memory, search)
         protocol = find_protocol(memory, source.protocol)
         asked = picked(memory, source, trials or (), top, seeds)
-    chosen = parse_strategy(strategy, protocol.strategy, "--strategy") if strategy else protocol.strategy
+    full = full_strategy(protocol)
+    chosen = parse_strategy(strategy, full, "--strategy") if strategy else full
     changes: dict[str, Any] = {"db": path, "out": out, "num_images": num_images, "sampling_steps": sampling_steps}
     changes |= {"parallel": parallel, "nproc": nproc, "executor": executor, "log_with": log_with}
     planned = planned_confirm(source, protocol, asked, chosen, changes)
@@ -64,10 +60,10 @@ def confirm(
             "specs": [str(spec) for spec in asked.specs],
             "seeds": seeds,
             "trainings": trainings,
-            "train_steps": chosen.train_steps,
+            "strategy": chosen.model_dump(mode="json"),
             "protocol": planned.protocol.fingerprint,
         }
-        show(plan, as_json, lambda console, found: console.print_json(data=found))
+        show(plan, as_json, print_plan)
         return
     with opened(path) as memory:
         number = open_confirm(memory, planned, asked.specs)

@@ -19,6 +19,8 @@ from sqlite_utils import Database
 
 from agent.drive import INTERRUPTED, Seat, driving
 from agent.search import Plan, plan, reopened, stored
+from agent.strategies import parse_strategy
+from agent.study import TRUTH_FACTOR
 from agent.tables import how_scored, print_card, print_table, say
 from diffusion.errors import UserError
 from diffusion.noise import Verdict, interval, pooled_noise, verdict
@@ -69,6 +71,26 @@ def picked(db: Database, source: SearchRow, trials: Sequence[int], top: int, see
         raise UserError(f"'{source.name}' has nothing but its baseline; there is nothing to confirm")
     kept = specs if trials else specs[:top]
     return Asked(tuple(UNetSpec.parse(spec) for spec in kept), UNetSpec.parse(baseline), seeds)
+
+
+def full_strategy(protocol: Protocol) -> Strategy:
+    """The standard strategy of the data, twice as long as it or the search trains, whichever is longer."""
+    name = "digits-standard" if protocol.settings.dataset == "digits" else "paper-standard"
+    standard = parse_strategy(name, protocol.strategy, "--strategy")
+    steps = TRUTH_FACTOR * max(standard.train_steps, protocol.strategy.train_steps)
+    return standard.model_copy(update={"train_steps": steps})
+
+
+def print_plan(console: Console, found: dict[str, Any]) -> None:
+    """What would be trained."""
+    strategy = found["strategy"]
+    say(console, f"Would confirm {', '.join(found['specs'])} beside the baseline {found['baseline']}.")
+    say(
+        console,
+        f"{found['trainings']} trainings, {found['seeds']} seeds each, of {strategy['train_steps']:,} steps of "
+        f"{strategy['batch_size']} images at {strategy['learning_rate']:g}, dropout {strategy['dropout']:g}, "
+        f"{strategy['diffusion_steps']:,} diffusion steps; protocol {found['protocol']}. Nothing was written.",
+    )
 
 
 def planned_confirm(

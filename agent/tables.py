@@ -20,7 +20,7 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
             column,
             justify="right" if column in right.split(",") else "left",
             overflow="fold",
-            no_wrap=column in ("spec", "name", "state"),  # what is copied and pasted stays whole
+            no_wrap=column in ("spec", "name", "state", "round", "score"),  # what is copied and pasted stays whole
         )
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))

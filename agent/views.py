@@ -83,12 +83,10 @@ def print_searches(console: Console, found: list[dict[str, Any]]) -> None:
             row["best"]["spec"] if row["best"] else "–",
             score(row["best"]["rfid"]) if row["best"] else "–",
             row["best"]["metric"] if row["best"] else "–",
-            row["protocol"],
-            row["backend"],
         )
         for row in found
     ]
-    columns = ("name", "state", "round", "spec", "score", "metric", "protocol", "backend")
+    columns = ("name", "state", "round", "spec", "score", "metric")
     print_table(console, columns, rows, right="round,score")
 
 

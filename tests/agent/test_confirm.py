@@ -109,6 +109,10 @@ def test_what_it_would_train_is_said_and_nothing_is_written(typed: Typed, inside
     assert code == 0
     plan = json.loads(out)
     assert plan["trainings"] == 12 and plan["specs"][0] == inside.specs[1]
+    full = {"learning_rate": 5e-4, "dropout": 0.3, "diffusion_steps": 1000, "train_steps": 1200}
+    assert {name: plan["strategy"][name] for name in full} == full  # the standard one, not the search's rapid one
+    _, out, _ = typed("confirm", "--dry-run", "--strategy", "digits-rapid,train_steps=77")
+    assert "6 trainings, 3 seeds each, of 77 steps of 128 images at 0.001" in " ".join(out.split())
     assert not inside.trained
 
 
