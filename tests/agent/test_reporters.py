@@ -8,6 +8,7 @@ from rich.console import Console
 from agent.reporters import Lines, watched
 
 STARTED = {"spec": "b8-n1-m1.1.1.1-a0000", "macs": {"paper": 490560}, "params": 31641, "proposer": "offline"}
+UNMEASURED = {"baseline": "unmeasured", "incumbent": "unmeasured"}
 
 
 def told(lines: Lines, *trials: int) -> None:
@@ -19,7 +20,15 @@ def told(lines: Lines, *trials: int) -> None:
             lines("train.progress", trial=trial, step=step, total_steps=100, loss=0.5, images_per_second=9.0)
     for trial in trials:
         lines("trial.trained", trial=trial, step=100, loss=0.25, device_seconds=3.0)
-        lines("trial.scored", trial=trial, metric="fid-digits-cnn", rfid=8.5)
+        lines("trial.scored", trial=trial, metric="fid-digits-cnn", rfid=8.5, ci95=None, verdict=UNMEASURED)
+
+
+def test_a_measured_noise_gives_each_score_its_interval_and_its_verdict() -> None:
+    stream = io.StringIO()
+    lines = Lines(Console(file=stream, width=200))
+    verdict = {"baseline": "better", "incumbent": "inconclusive"}
+    lines("trial.scored", trial=1, metric="fid", rfid=8.5, ci95=[8.1, 8.93], verdict=verdict)
+    assert "scored fid 8.5 (8.1 to 8.93), better than the baseline" in stream.getvalue()
 
 
 def piped(several: bool, *trials: int) -> list[str]:

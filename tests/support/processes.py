@@ -12,6 +12,7 @@ STEPS = 400
 ARGUMENTS = [
     "--rounds", "1", "--baseline", "b8-n1-m1.1.1.1-a0000", "--budget", "2M", "--train-steps", str(STEPS),
     "--batch-size", "16", "--num-images", "32", "--sampling-steps", "2", "--set", "checkpoint_steps=50",
+    "--set", "replicas=1", "--set", "race_trainings=0",  # what they train has tests of its own
 ]  # fmt: skip
 COMMAND = [sys.executable, "-m", "agent"]
 
