@@ -190,7 +190,7 @@ class TestTable2:
 
     def test_people_see_all_of_it(self, found: Found) -> None:
         text = said(found)
-        for part in ("Table II", NOT_AT_HAND, "standard (paper)", "rapid (measured)", "1.000 (", "Cheaper scores"):
+        for part in ("Table II", NOT_AT_HAND, "paper: standard", "here: rapid", "1.00 [", "Cheaper scores"):
             assert part in text
         assert "Failed" not in text
 
