@@ -36,7 +36,7 @@ def jobs_alive() -> list[str]:
     return found
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_ctrl_c_saves_and_says_how_to_go_on_and_a_killed_search_is_resumed_exactly_once(tmp_path: Path) -> None:
     process = start(tmp_path, "run", "--json", "--name", "first", *ARGUMENTS)
     wait_for(process, "train.progress", step=100)
