@@ -1,5 +1,6 @@
 """``diffnas-agent confirm``: train the best of a search in full, with several seeds, and say what may be said."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,10 +50,8 @@ def confirm(
     changes: dict[str, Any] = {"db": path, "out": out, "num_images": num_images, "sampling_steps": sampling_steps}
     changes |= {"parallel": parallel, "nproc": nproc, "executor": executor, "log_with": log_with}
     planned = planned_confirm(source, protocol, asked, chosen, changes)
-    planned = type(planned)(
-        planned.config.model_copy(update={"name": name or f"{source.name}-confirm"}),
-        planned.protocol, planned.baseline, planned.card, planned.notes,
-    )  # fmt: skip
+    named = planned.config.model_copy(update={"name": name or f"{source.name}-confirm"})
+    planned = replace(planned, config=named)
     if dry_run:
         trainings = (1 + len(asked.specs)) * seeds
         plan = {

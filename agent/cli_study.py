@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 OF_THE_STUDY = {"name", "specs", "rapid", "standard", "truth_steps", "truth_seeds", "score_steps", "also_score"}
 OF_THE_STUDY |= {"also_on", "top_k", "plots", "resume", "report"}
 NOT_SETTINGS = OF_THE_STUDY | {"config", "setting", "dry_run", "as_json"}
-HOW_JOBS_RUN = ("parallel", "nproc", "executor", "log_with")
 DEFAULT_SPECS = 24
 
 
@@ -155,7 +154,7 @@ def _run(config: "RunConfig", options: dict[str, Any]) -> int:
 
 def _study(config: "RunConfig", options: dict[str, Any]) -> "Study":
     """The study that memory holds, or the one that is asked for."""
-    from agent.study import plan_study, stored_study
+    from agent.study import HOW_JOBS_RUN, plan_study, stored_study
     from memory.connection import opened
 
     if not options["resume"]:
@@ -172,12 +171,13 @@ def asked_study(config: "RunConfig", options: dict[str, Any]) -> "Asked":
         UserError: one sentence with the remedy.
     """
     from agent.config import strategy_of
-    from agent.strategies import parse_strategy
+    from agent.strategies import default_strategy, parse_strategy
     from agent.study import Asked
 
-    base, kind = strategy_of(config), "digits" if config.dataset == "digits" else "paper"
+    base = strategy_of(config)
     rapid, standard = (
-        parse_strategy(options[name] or f"{kind}-{name}", base, f"--{name}") for name in ("rapid", "standard")
+        parse_strategy(options[name] or default_strategy(config.dataset, name), base, f"--{name}")
+        for name in ("rapid", "standard")
     )
     return Asked(
         name=options["name"] or _free_name(config.db),
@@ -257,15 +257,12 @@ def _dry(settings: "Resolved", options: dict[str, Any]) -> dict[str, Any]:
     check_memory(config.db)
     with tempfile.TemporaryDirectory() as folder:
         study = plan_study(config.model_copy(update={"out": Path(folder)}), asked_study(config, options))
-    shown = config.model_dump(mode="json") | {"baseline": str(config.baseline)}
-    sources = {name: {"value": value, "from": settings.sources[name]} for name, value in shown.items()}
-    return {"settings": sources, **planned_costs(study)}
+    return {"settings": settings.shown(), **planned_costs(study)}
 
 
 def _print_dry(console: Any, found: dict[str, Any]) -> None:
     from agent.study_tables import print_plan
-    from agent.tables import print_table
+    from agent.tables import print_settings
 
-    rows = [(name, setting["value"], setting["from"]) for name, setting in found["settings"].items()]
-    print_table(console, ("setting", "value", "from"), rows)
+    print_settings(console, found["settings"])
     print_plan(console, found)

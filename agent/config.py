@@ -159,6 +159,11 @@ class Resolved:
     def __init__(self, config: RunConfig, sources: dict[str, str]) -> None:
         self.config, self.sources = config, sources
 
+    def shown(self) -> dict[str, Any]:
+        """Each setting as JSON with the source that decided it; the baseline as a spec's text."""
+        values = self.config.model_dump(mode="json") | {"baseline": str(self.config.baseline)}
+        return {name: {"value": value, "from": self.sources[name]} for name, value in values.items()}
+
 
 def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Resolved:
     """The settings of a run from all sources; `options` that are None were not given.

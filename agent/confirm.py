@@ -18,8 +18,8 @@ from rich.console import Console
 from sqlite_utils import Database
 
 from agent.drive import INTERRUPTED, Seat, driving
-from agent.search import Plan, plan, reopened, stored
-from agent.strategies import parse_strategy
+from agent.search import Plan, open_search, plan, reopened
+from agent.strategies import default_strategy, parse_strategy
 from agent.study import TRUTH_FACTOR
 from agent.tables import how_scored, print_card, print_table, say
 from diffusion.errors import UserError
@@ -31,7 +31,7 @@ from memory.connection import opened
 from memory.ledger import charge
 from memory.queries import best
 from memory.replicas import replicas_of, seed_scores
-from memory.searches import SearchRow, create_search, find_protocol, find_search, set_state
+from memory.searches import SearchRow, find_protocol, find_search, set_state
 from memory.trials import find_trial, trial_in_round
 from tools.errors import Interrupted
 from tools.evaluate_fid import score_trial
@@ -75,8 +75,7 @@ def picked(db: Database, source: SearchRow, trials: Sequence[int], top: int, see
 
 def full_strategy(protocol: Protocol) -> Strategy:
     """The standard strategy of the data, twice as long as it or the search trains, whichever is longer."""
-    name = "digits-standard" if protocol.settings.dataset == "digits" else "paper-standard"
-    standard = parse_strategy(name, protocol.strategy, "--strategy")
+    standard = parse_strategy(default_strategy(protocol.settings.dataset, "standard"), protocol.strategy, "--strategy")
     steps = TRUTH_FACTOR * max(standard.train_steps, protocol.strategy.train_steps)
     return standard.model_copy(update={"train_steps": steps})
 
@@ -118,19 +117,8 @@ def planned_confirm(
 
 def open_confirm(db: Database, planned: Plan, specs: Sequence[UNetSpec]) -> int:
     """Write it into memory, with what is to be confirmed; its number."""
-    config = planned.config
-    return create_search(
-        db,
-        name=config.name,
-        budget_macs=config.budget,
-        count_convention=config.count,
-        rounds=len(specs),
-        seed=config.seed,
-        searcher=CONFIRM,
-        backend=CONFIRM,
-        protocol=planned.protocol,
-        config=stored(planned) | {"specs": [str(spec) for spec in specs], "train": "full"},
-    )
+    told = {"specs": [str(spec) for spec in specs], "train": "full"}
+    return open_search(db, planned, backend=CONFIRM, told=told)
 
 
 def specs_of(row: SearchRow) -> tuple[UNetSpec, ...]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from agent.config import Resolved
 from agent.search import Plan, jobs_of, plan
-from agent.tables import print_table, say
+from agent.tables import print_settings, say
 from diffusion.cost import cost
 from diffusion.memory_estimate import peak_bytes
 from diffusion.settings import TrainJob
@@ -36,12 +36,8 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None) -> dict[str, Any]
         planned = plan(config.model_copy(update={"out": Path(folder)}), spec)
         jobs = jobs_of(config, this_machine()) if config.executor == "local" else None
         memory_bytes = memory_bytes_of(planned, jobs)
-    settings = {
-        name: {"value": value, "from": resolved.sources[name]} for name, value in config.model_dump(mode="json").items()
-    }
-    settings["baseline"]["value"] = str(config.baseline)
     return {
-        "settings": settings,
+        "settings": Resolved(config, resolved.sources).shown(),
         "baseline": str(planned.baseline),
         "space_size": config.search_space.size,
         "protocol": planned.protocol.fingerprint,
@@ -88,8 +84,7 @@ def costs_of(planned: Plan) -> dict[str, int]:
 
 def print_estimate(console: Console, found: dict[str, Any]) -> None:
     """The settings as a table, then the costs."""
-    rows = [(name, setting["value"], setting["from"]) for name, setting in found["settings"].items()]
-    print_table(console, ("setting", "value", "from"), rows)
+    print_settings(console, found["settings"])
     costs = found["cost"]
     say(
         console,

@@ -5,6 +5,7 @@ Nothing is trained in this module, and no model is called.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePath
@@ -198,8 +199,20 @@ def _check_out(out: Path) -> None:
         raise UserError(f"'{out}' cannot be written ({error.strerror}); name another folder with --out") from None
 
 
-def open_search(db: Database, planned: Plan) -> int:
-    """Write the search into memory; its number."""
+def open_search(
+    db: Database, planned: Plan, *, backend: str | None = None, told: Mapping[str, Any] | None = None
+) -> int:
+    """Write the search into memory; its number.
+
+    Args:
+        db: the memory.
+        planned: what is opened; its settings name the searcher.
+        backend: who proposes, where that is not the language model of the settings.
+        told: what is stored beside the settings.
+
+    Raises:
+        UserError: its name is taken.
+    """
     config = planned.config
     return create_search(
         db,
@@ -209,9 +222,9 @@ def open_search(db: Database, planned: Plan) -> int:
         rounds=config.rounds,
         seed=config.seed,
         searcher=config.searcher,
-        backend=config.llm,
+        backend=backend or config.llm,
         protocol=planned.protocol,
-        config=stored(planned),
+        config={**stored(planned), **(told or {})},
     )
 
 

@@ -23,6 +23,11 @@ def strategy_presets() -> dict[str, dict[str, Any]]:
     return tomllib.loads((Path(__file__).parent / "strategies.toml").read_text())
 
 
+def default_strategy(dataset: str, role: str) -> str:
+    """The preset of a data set for a role, ``standard`` or ``rapid``."""
+    return f"digits-{role}" if dataset == "digits" else f"paper-{role}"
+
+
 def parse_strategy(text: str, base: Strategy, option: str) -> Strategy:
     """The strategy of a preset's name, of ``FIELD=VALUE,…``, or of a name with changes behind it.
 

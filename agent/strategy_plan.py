@@ -10,13 +10,13 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.config import Resolved, RunConfig, strategy_of
-from agent.search import Plan, plan, stored
-from agent.strategies import parse_strategy
+from agent.search import Plan, open_search, plan
+from agent.strategies import default_strategy, parse_strategy
 from agent.study import Study
 from agent.study_measure import MeasureOn, check_same, study_of
 from diffusion.errors import UserError
 from memory.connection import check_memory, opened
-from memory.searches import create_search, find_search
+from memory.searches import find_search
 from memory.strategies import training_speed
 from tools.context import SearchContext
 from tools.propose_strategy import StrategyContext
@@ -94,21 +94,9 @@ def open_strategy_search(db: Database, planned: Plan, limit: CostLimit, study: s
     Raises:
         UserError: its name is taken.
     """
-    config = planned.config
     assert planned.card is not None, "a search is opened with its data at hand"
     cost = {"share": limit.share, "asked": limit.asked, "train_images": planned.card.train_count}
-    return create_search(
-        db,
-        name=config.name,
-        budget_macs=config.budget,
-        count_convention=config.count,
-        rounds=config.rounds,
-        seed=config.seed,
-        searcher=STRATEGY,
-        backend=config.llm,
-        protocol=planned.protocol,
-        config={**stored(planned), COST: cost, MEASURED_ON: study},
-    )
+    return open_search(db, planned, told={COST: cost, MEASURED_ON: study})
 
 
 def stored_limits(db: Database, planned: Plan, search: int) -> StrategyLimits:
@@ -125,7 +113,7 @@ def with_standard(config: RunConfig, text: str | None) -> RunConfig:
     Raises:
         UserError: no such strategy or field, or a value outside its bounds.
     """
-    named = text or ("digits-standard" if config.dataset == "digits" else "paper-standard")
+    named = text or default_strategy(config.dataset, "standard")
     return config.model_copy(update=parse_strategy(named, strategy_of(config), "--standard").model_dump())
 
 
@@ -159,9 +147,8 @@ def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> dict[
         limit = cost_limit(None, planned, cost)
     assert planned.card is not None, "the data are at hand"
     limits = limits_of(planned, limit.share, planned.card.train_count)
-    values = config.model_dump(mode="json") | {"baseline": str(config.baseline)}
     return {
-        "settings": {name: {"value": value, "from": resolved.sources[name]} for name, value in values.items()},
+        "settings": resolved.shown(),
         "standard": planned.protocol.strategy.model_dump(),
         "cost_limit": limit.share,
         "note": limit.note,

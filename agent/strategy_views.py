@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from agent.backends import OFFLINE
 from agent.search import Plan
-from agent.tables import ledger_line, print_table, say
+from agent.tables import ledger_line, print_settings, print_table, say
 from diffusion.settings import Strategy
 from memory.ledger import totals
 from memory.strategies import Measured, StoredStrategy, refusals, strategies_of
@@ -149,8 +149,7 @@ def _print_best(console: Console, found: dict[str, Any]) -> None:
 
 def print_estimate(console: Console, found: dict[str, Any]) -> None:
     """The settings, then what bounds a proposal."""
-    rows = [(name, setting["value"], setting["from"]) for name, setting in found["settings"].items()]
-    print_table(console, ("setting", "value", "from"), rows)
+    print_settings(console, found["settings"])
     bounds = [(name, shown(low), shown(high)) for name, (low, high) in found["bounds"].items()]
     print_table(console, ("\nstrategy", "from", "to"), bounds, right="from,to")
     say(

@@ -19,14 +19,14 @@ import numpy as np
 from sqlite_utils import Database
 
 from agent.config import RunConfig
-from agent.search import Plan, check, plan, reopened, stored
+from agent.search import Plan, check, open_search, plan, reopened
 from diffusion.cost import costs
 from diffusion.errors import UserError
 from diffusion.ranking import FEWEST
 from diffusion.settings import Protocol, Settings, Strategy, choose_sampling
 from diffusion.spec import UNetSpec
 from memory.connection import database_path, transaction
-from memory.searches import SearchRow, check_name, create_search, find_protocol, list_searches
+from memory.searches import SearchRow, check_name, find_protocol, list_searches
 
 STUDY = "rank-study"  # the searcher of an arm, its backend and the proposer of its trials
 RAPID, STANDARD, TRUTH = "rapid", "standard", "truth-"
@@ -34,6 +34,7 @@ FEWEST_TRUTH_SEEDS = 2
 TRUTH_FACTOR = 2  # the full training's steps, as a multiple of the standard strategy's, unless they are asked for
 SCORE_FRACTIONS = (0.25, 0.5)  # of a proxy's steps: where it is scored before its end
 SHOWN_DIFFERENCES = 3
+HOW_JOBS_RUN = ("parallel", "nproc", "executor", "log_with")  # what a process that goes on with a study may change
 
 
 @dataclass(frozen=True)
@@ -311,26 +312,15 @@ def open_study(db: Database, study: Study) -> Study:
         return replace(study, arms=tuple(replace(arm, search=open_arm(db, study, arm)) for arm in study.arms))
 
 
-def open_arm(db: Database, study: Study, arm: Arm, searcher: str = STUDY) -> int:
+def open_arm(db: Database, study: Study, arm: Arm) -> int:
     """The search of an arm, which is made if it is not there."""
-    known = next((row for row in list_searches(db) if row.name == arm.planned.config.name), None)
-    if known is not None and known.searcher == searcher and _told(known)["study"] == study.name:
-        return known.id
     config = arm.planned.config
+    known = next((row for row in list_searches(db) if row.name == config.name), None)
+    if known is not None and known.searcher == config.searcher and _told(known)["study"] == study.name:
+        return known.id
     told: dict[str, Any] = {"study": study.name, "arm": arm.name, "specs": [str(spec) for spec in study.specs]}
     told |= {"score_steps": arm.score_steps, "train": "full" if arm.is_truth else "rapid"}
-    return create_search(
-        db,
-        name=config.name,
-        budget_macs=config.budget,
-        count_convention=config.count,
-        rounds=config.rounds,
-        seed=arm.seed,
-        searcher=searcher,
-        backend=STUDY,
-        protocol=arm.protocol,
-        config=stored(arm.planned) | told,
-    )
+    return open_search(db, arm.planned, backend=STUDY, told=told)
 
 
 def differences(known: Study, asked: Study) -> Iterator[str]:

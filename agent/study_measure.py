@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.config import Resolved, RunConfig
 from agent.search import Plan
-from agent.study import STANDARD, Arm, Study, open_arm, protocol_differences, stored_study
+from agent.study import HOW_JOBS_RUN, STANDARD, Arm, Study, open_arm, protocol_differences, stored_study
 from agent.study_columns import column, truth_in
 from agent.study_report import proxy_row
 from agent.study_run import play_arm
@@ -22,7 +22,6 @@ from memory.strategies import Measured, strategy_fingerprint
 from tools.errors import Interrupted, JobFailed
 
 MEASURED = "rank-study-strategy"  # the searcher of an arm that measures one strategy
-HOW_JOBS_RUN = ("db", "parallel", "nproc", "executor", "log_with")
 FROM_STUDY = (
     "dataset", "data_dir", "resolution", "family", "schedule", "horizontal_flips", "space", "budget", "count",
     "baseline", "feature_network", "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images",
@@ -35,7 +34,7 @@ def study_of(db_path: Path, name: str, config: RunConfig | None = None) -> Study
     Raises:
         UserError: there is none, or the full training of half of its specs is missing.
     """
-    overrides = None if config is None else {field: getattr(config, field) for field in HOW_JOBS_RUN}
+    overrides = None if config is None else {field: getattr(config, field) for field in ("db", *HOW_JOBS_RUN)}
     with opened(db_path, read_only=True) as db:
         study = stored_study(db, name, overrides)
         truth_in(db, study)
@@ -101,14 +100,15 @@ class MeasureOn:
             return known
         arm = arm_for(self.study, strategy)
         with opened(arm.planned.config.db) as db:
-            return replace(arm, search=open_arm(db, self.study, arm, MEASURED))
+            return replace(arm, search=open_arm(db, self.study, arm))
 
 
 def arm_for(study: Study, strategy: Strategy) -> Arm:
     """A strategy as a proxy of a study: its specs, its seed, its way to score."""
     standard = study.arm(STANDARD)
     name = f"strategy-{strategy_fingerprint(strategy)}"
-    changes: dict[str, Any] = {**strategy.model_dump(), "name": f"{study.name}-{name}", "snapshot_steps": None}
+    changes: dict[str, Any] = {**strategy.model_dump(), "name": f"{study.name}-{name}"}
+    changes |= {"searcher": MEASURED, "snapshot_steps": None}
     config, score = standard.planned.config.model_copy(update=changes), standard.protocol.score
     sampling = choose_sampling(score.sampler, score.sampling_steps, config.family, strategy.diffusion_steps)
     taken = score.model_copy(update={"variance": sampling.variance})

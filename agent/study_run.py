@@ -16,7 +16,7 @@ from typing import Any, Literal
 from agent.drive import BY_LIMIT, INTERRUPTED, Seat, driving
 from agent.loop import FAILURES_IN_A_ROW, closing_summary
 from agent.search import Plan
-from agent.study import STUDY, Arm, Study, stored_study
+from agent.study import HOW_JOBS_RUN, STUDY, Arm, Study, stored_study
 from agent.tables import how_scored, say
 from diffusion.errors import UserError
 from diffusion.settings import Protocol, ScoreProtocol, choose_sampling
@@ -74,7 +74,7 @@ def resume_arm(search: int, planned: Plan, *, as_json: bool) -> int:
         UserError: as `run_study`.
     """
     config = planned.config
-    overrides = {name: getattr(config, name) for name in ("db", "parallel", "nproc", "executor", "log_with")}
+    overrides = {name: getattr(config, name) for name in ("db", *HOW_JOBS_RUN)}
     with opened(config.db, read_only=True) as db:
         study = stored_study(db, json.loads(find_search(db, search).config_json)["study"], overrides)
     return run_study(study, as_json=as_json)

@@ -27,6 +27,12 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
     console.print(table)
 
 
+def print_settings(console: Console, settings: dict[str, Any]) -> None:
+    """Each setting with its value and the source that decided it."""
+    rows = [(name, setting["value"], setting["from"]) for name, setting in settings.items()]
+    print_table(console, ("setting", "value", "from"), rows)
+
+
 def print_trials(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     """Trials with score, both counts, params and who proposed them; the baseline stands as its own proposer."""
     print_table(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from sqlite_utils import Database
+
 from diffusion.settings import ScoreJob
 from memory.connection import opened, transaction
 from memory.ledger import charge
@@ -28,20 +30,34 @@ def run_and_remember(context: SearchContext, trial: Trial, job: ScoreJob) -> dic
             total_images=event["total_images"],
         ),
     )
+    extra = {name: done[name] for name in EXTRA if name in done}
     with opened(context.db_path) as db, transaction(db):
-        add_score(
-            db,
-            trial.training,
-            step=done["step"],
-            protocol=job.protocol,
-            sampling_seed=job.sampling_seed,
-            metric=done["metric"],
-            value=done["value"],
-            num_images=done["num_images"],
-            device_seconds=done["device_seconds"],
-            extra={name: done[name] for name in EXTRA if name in done},
-        )
-        charge(db, context.search, "score", device_seconds=done["device_seconds"], note=f"trial {trial.id}")
+        keep_score(db, context.search, trial.training, job, done, f"trial {trial.id}", extra)
         if job.protocol.fingerprint == context.protocol.fingerprint:
             trial_scored(db, trial.id)
     return done
+
+
+def keep_score(
+    db: Database,
+    search: int,
+    training: int,
+    job: ScoreJob,
+    done: dict[str, Any],
+    note: str,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Write down what a job measured of a training, and charge the search for it."""
+    add_score(
+        db,
+        training,
+        step=done["step"],
+        protocol=job.protocol,
+        sampling_seed=job.sampling_seed,
+        metric=done["metric"],
+        value=done["value"],
+        num_images=done["num_images"],
+        device_seconds=done["device_seconds"],
+        extra=extra,
+    )
+    charge(db, search, "score", device_seconds=done["device_seconds"], note=note)

@@ -14,13 +14,11 @@ from diffusion.settings import Strategy
 from memory.connection import connect
 from memory.redaction import redact
 from memory.strategies import AlreadyProposed, StoredStrategy, accept_strategy, same_strategy, strategy_in_round
-from memory.trials import record_refusal
 from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.errors import Refused
 from tools.strategy_limits import FIELDS, StrategyLimits, Values
-
-REASON_CHARACTERS = 500
+from tools.train_ract import REASON_CHARACTERS, write_refusal
 
 
 @dataclass(frozen=True)
@@ -159,18 +157,9 @@ def _accept(context: StrategyContext, strategy: Strategy, reason: str, raw_text:
 def _remember(context: StrategyContext, objection: Refused, values: Values, reason: str, raw_text: str) -> None:
     """Write a refusal into memory and say it."""
     given = {name: value for name, value in values.items() if value is not None}
-    with closing(connect(context.db_path)) as db:
-        proposal = record_refusal(
-            db,
-            context.search,
-            context.round_number,
-            proposer=context.proposer,
-            raw_text=raw_text or json.dumps(given),
-            spec=None,
-            reason=reason,
-            refusal=str(objection),
-            kind=objection.kind,
-        )
+    proposal = write_refusal(
+        context, objection.kind, str(objection), spec=None, reason=reason, raw_text=raw_text or json.dumps(given)
+    )
     context.report("strategy.refused", proposal=proposal, proposer=context.proposer, reason=redact(str(objection)))
 
 

@@ -23,9 +23,10 @@ from memory.replicas import (
 )
 from memory.searches import find_search
 from memory.trainings import training_failed, training_finished, training_started
-from memory.trials import Trial, add_score, find_trial, score_of
+from memory.trials import Trial, find_trial, score_of
 from tools.context import SearchContext
 from tools.errors import JobFailed
+from tools.measure import keep_score
 
 
 def replicate(context: SearchContext, trial: Trial, seed: int) -> Replica:
@@ -84,18 +85,7 @@ def _score(context: SearchContext, replica: Replica) -> None:
         job = context.score_job(replica.run_folder, replica.spec).model_copy(update={"sampling_seed": replica.seed})
         done = context.executor.evaluate(job, lambda event: None)
         with opened(context.db_path) as db, transaction(db):
-            add_score(
-                db,
-                replica.training,
-                step=done["step"],
-                protocol=context.protocol,
-                sampling_seed=replica.seed,
-                metric=done["metric"],
-                value=done["value"],
-                num_images=done["num_images"],
-                device_seconds=done["device_seconds"],
-            )
-            charge(db, context.search, "score", device_seconds=done["device_seconds"], note=f"replica {replica.id}")
+            keep_score(db, context.search, replica.training, job, done, f"replica {replica.id}")
     with opened(context.db_path) as db:
         replica_scored(db, replica.id)
         value = score_of(db, replica.training, context.protocol.fingerprint)

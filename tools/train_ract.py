@@ -109,8 +109,18 @@ def refuse(
     raw_text: str = "",
 ) -> None:
     """Write a refusal into memory and say it."""
+    proposal = write_refusal(context, kind, sentence, spec=spec, reason=reason, raw_text=raw_text)
+    context.report(
+        "trial.refused", proposal=proposal, spec=spec and str(spec), proposer=context.proposer, reason=redact(sentence)
+    )
+
+
+def write_refusal(
+    context: SearchContext, kind: str, sentence: str, *, spec: UNetSpec | None, reason: str, raw_text: str
+) -> int:
+    """Write a refusal into memory; the proposal's id."""
     with closing(connect(context.db_path)) as db:
-        proposal = record_refusal(
+        return record_refusal(
             db,
             context.search,
             context.round_number,
@@ -121,9 +131,6 @@ def refuse(
             refusal=sentence,
             kind=kind,
         )
-    context.report(
-        "trial.refused", proposal=proposal, spec=spec and str(spec), proposer=context.proposer, reason=redact(sentence)
-    )
 
 
 def continue_training(context: SearchContext, trial: int) -> TrainResult:
