@@ -91,11 +91,7 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
         try:
             reason = make_loop(search, seat.lease, planned, seat.make_context, report, seat.jobs).run()
         except BackendError as error:
-            with opened(config.db) as db:
-                set_state(db, search, "interrupted", str(error))
-            raise UserError(
-                f"'{config.llm}' refuses every call ({error}); check the key and the model's name, then `{go_on}`"
-            ) from error
+            raise refused(search, config, error, go_on) from error
     summary(console, config.db, search)
     if reason in ("interrupted", *LIMITS):
         why = {
@@ -105,6 +101,13 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
         say(console, f"{why.get(reason, 'interrupted')}; go on with: {go_on}", whole=True)
         return BY_LIMIT if reason in LIMITS else INTERRUPTED
     return 0
+
+
+def refused(search: int, config: RunConfig, error: BackendError, go_on: str) -> UserError:
+    """What to tell the user of a backend that refuses every call; the search is interrupted by it."""
+    with opened(config.db) as db:
+        set_state(db, search, "interrupted", str(error))
+    return UserError(f"'{config.llm}' refuses every call ({error}); check the key and the model's name, then `{go_on}`")
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from agent.drive import BY_LIMIT, INTERRUPTED, Seat, driving
+from agent.drive import BY_LIMIT, INTERRUPTED, Seat, driving, refused
+from agent.loop import SILENT_ROUNDS_IN_A_ROW
 from agent.middleware import BackendError
 from agent.reporters import both
 from agent.search import Plan
@@ -21,7 +22,6 @@ from agent.strategy_plan import stored_limits, stored_measure, strategy_context
 from agent.strategy_proposer import Proposer, in_round, make_proposer
 from agent.strategy_views import StrategyLines, announce, print_strategies, strategy_summary
 from agent.tables import print_card, say
-from diffusion.errors import UserError
 from diffusion.settings import Strategy
 from memory.connection import connect, opened
 from memory.ledger import charge
@@ -35,8 +35,6 @@ from memory.strategies import (
 )
 from tools.errors import Interrupted, JobFailed
 from tools.propose_strategy import StrategyContext
-
-SILENT_ROUNDS_IN_A_ROW = 3  # rounds in which the backend gave no usable answer, retries included
 
 Measure = Callable[[Strategy], Measured]
 Reason = Literal["rounds", "space_exhausted", "backend", "interrupted"]
@@ -75,11 +73,7 @@ def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measur
         try:
             reason = loop.run()
         except BackendError as error:
-            with opened(config.db) as db:
-                set_state(db, search, "interrupted", str(error))
-            raise UserError(
-                f"'{config.llm}' refuses every call ({error}); check the key and the model's name, then `{seat.go_on}`"
-            ) from error
+            raise refused(search, config, error, seat.go_on) from error
         with opened(config.db, read_only=True) as db:
             found = strategy_summary(db, search, limits, reason)
         report("strategy.finished", **found)
