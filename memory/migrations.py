@@ -7,6 +7,9 @@ column named after a table holds that table's id. Nothing here reads or writes r
 from sqlite_utils import Database, Migrations
 
 from diffusion.spec import PARAMETERS
+from memory.backend_tables import BACKEND_TABLES
+from memory.journal_tables import JOURNAL_TABLES, journal_triggers, triggers_of
+from memory.steering_tables import STEERING_TABLES
 from memory.strategy_tables import STRATEGY_TABLES
 
 MIGRATIONS = Migrations("diffnas")
@@ -331,6 +334,45 @@ def m0004_replicas(db: Database) -> None:
 def m0005_strategies(db: Database) -> None:
     """Training strategies that were searched for, and how well they were seen to rank."""
     for statement in STRATEGY_TABLES:
+        db.conn.execute(statement)
+
+
+@MIGRATIONS()
+def m0006_directives(db: Database) -> None:
+    """What people tell a search, which decisions it changed, and latencies measured for it."""
+    for statement in STEERING_TABLES:
+        db.conn.execute(statement)
+    for action in ("UPDATE", "DELETE"):
+        db.conn.execute(
+            f"CREATE TRIGGER citations_no_{action.lower()} BEFORE {action} ON citations "
+            "BEGIN SELECT RAISE(ABORT, 'citations is append-only'); END"
+        )
+
+
+@MIGRATIONS()
+def m0007_journal(db: Database) -> None:
+    """What rows were before they changed, so that a prompt can be made again from the memory as it was; forks."""
+    for statement in JOURNAL_TABLES:
+        db.conn.execute(statement)
+    for statement in journal_triggers(db.conn):
+        db.conn.execute(statement)
+
+
+@MIGRATIONS()
+def m0008_backends(db: Database) -> None:
+    """What was found out about backends."""
+    for statement in BACKEND_TABLES:
+        db.conn.execute(statement)
+
+
+@MIGRATIONS()
+def m0009_message_keys(db: Database) -> None:
+    """A message that is delivered twice is kept once."""
+    db.conn.execute("ALTER TABLE messages ADD COLUMN key TEXT")
+    db.conn.execute("CREATE UNIQUE INDEX messages_key ON messages (search, key)")
+    for change in ("insert", "update", "delete"):
+        db.conn.execute(f"DROP TRIGGER journal_messages_{change}")
+    for statement in triggers_of(db.conn, "messages"):
         db.conn.execute(statement)
 
 

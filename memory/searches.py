@@ -4,6 +4,7 @@ A lease holds as long as its process lives: on this host that is looked up, else
 `LEASE_SECONDS`. What happens in a search stands in `memory.trials`; nothing here starts or stops a process.
 """
 
+import json
 import os
 import re
 import secrets
@@ -174,6 +175,14 @@ def change_search(db: Database, search: int, *, rounds: int, backend: str) -> No
             "UPDATE searches SET rounds = ?, backend = ?, updated = ? WHERE id = ?",
             [rounds, backend, utc_now(), search],
         )
+
+
+def change_config(db: Database, search: int, changes: dict[str, Any]) -> None:
+    """Settings that a later resume is to find; what decides whether scores compare is none of them."""
+    with transaction(db) as conn:
+        row = conn.execute("SELECT config_json FROM searches WHERE id = ?", [search]).fetchone()
+        config = redacted_json(json.loads(row["config_json"]) | changes)
+        conn.execute("UPDATE searches SET config_json = ?, updated = ? WHERE id = ?", [config, utc_now(), search])
 
 
 def take_lease(db: Database, search: int) -> str:

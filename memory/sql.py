@@ -1,9 +1,9 @@
 """SQL that a language model or a person typed, run so that it can only read, a little, and not for long.
 
 The connection is read-only and SQLite asks `_Gate` about every table, column and function that a statement names: it
-may read the memory's tables and views, except the exchanges with models and the leases of searches, and call functions
-that compute. Anything else (writing, ATTACH, PRAGMA, extensions, files) is refused before it runs. No secrets are
-looked for here: what is stored holds none.
+may read the memory's tables and views, except the exchanges with models, the journal and the leases of searches, and
+call functions that compute. Anything else (writing, ATTACH, PRAGMA, extensions, files) is refused before it runs. No
+secrets are looked for here: what is stored holds none.
 """
 
 import math
@@ -25,7 +25,7 @@ MOST_COLUMNS = 100
 LONGEST_PATTERN_BYTES = 200  # of LIKE and GLOB, which one step of SQLite's machine runs to the end
 STEPS_PER_LOOK = 1000  # of SQLite's machine between two looks at the clock
 
-FORBIDDEN_TABLES = {"model_calls", "_sqlite_migrations", "sqlite_sequence"}
+FORBIDDEN_TABLES = {"model_calls", "journal", "_sqlite_migrations", "sqlite_sequence"}
 FORBIDDEN_COLUMN_PREFIX = {"searches": "lease_"}
 SCHEMA_TABLES = {"sqlite_master", "sqlite_schema"}
 _FUNCTION_NAMES = """

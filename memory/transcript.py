@@ -27,8 +27,19 @@ def record_call(
     output_tokens: int | None,
     cost_usd: float | None,
     seconds: float,
+    extra: dict[str, Any] | None = None,
 ) -> int:
-    """Keep one exchange and charge it to the ledger; gives its id."""
+    """Keep one exchange, answered or not, and charge it to the ledger; gives its id.
+
+    What makes a replay exact:
+
+    - `extra` = ``{"base_url": …, "tools": {name: sha of its schema}, "billed": bool, …}``; further keys are kept as
+      they are. A call that the server turned away is not billed; one that timed out may be.
+    - each message of ``request["messages"]`` that a template made carries its own origin, as `agent.prompted` writes
+      it: the template, its sha, and either the moment (`memory.journal.moment`) at which the memory was read for it, in
+      the same `memory.journal.snapshot`, or the values themselves.
+    - `cost_usd` is None where it is unknown: no price, or an answer that never came and may be billed all the same.
+    """
     with transaction(db) as conn:
         call = insert(
             conn,
@@ -45,6 +56,7 @@ def record_call(
             cost_usd=cost_usd,
             seconds=seconds,
             created=utc_now(),
+            extra_json=None if extra is None else redacted_json(extra),
         )
         charge(
             db,
@@ -60,10 +72,21 @@ def record_call(
 
 
 def add_message(
-    db: Database, search: int, role: str, text: str, *, author: str = "user", round_number: int | None = None
+    db: Database,
+    search: int,
+    role: str,
+    text: str,
+    *,
+    author: str = "user",
+    round_number: int | None = None,
+    key: str | None = None,
 ) -> int:
-    """Keep one message of a conversation about a search; gives its id."""
+    """Keep one message of a conversation about a search; gives its id. A `key` that is there already adds nothing."""
     with transaction(db) as conn:
+        if key is not None:
+            known = conn.execute("SELECT id FROM messages WHERE search = ? AND key = ?", [search, key]).fetchone()
+            if known:
+                return int(known["id"])
         return insert(
             conn,
             "messages",
@@ -73,6 +96,7 @@ def add_message(
             author=redact(author),
             text=redact(text),
             created=utc_now(),
+            key=key,
         )
 
 

@@ -256,6 +256,15 @@ def refusals_in_round(db: Database, search: int, round_number: int) -> int:
     return int(db.conn.execute(counted, [search, round_number]).fetchone()[0])
 
 
+def refused_in_round(db: Database, search: int, round_number: int) -> set[str]:
+    """The specs that were refused in a round."""
+    rows = db.conn.execute(
+        "SELECT DISTINCT spec FROM proposals WHERE search = ? AND round = ? AND accepted = 0 AND spec IS NOT NULL",
+        [search, round_number],
+    )
+    return {row["spec"] for row in rows}
+
+
 def rounds_over(db: Database, search: int) -> set[int]:
     """The rounds whose trial is over, the baseline's 0 among them; they may end out of order."""
     rows = db.conn.execute(

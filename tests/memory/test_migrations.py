@@ -10,8 +10,11 @@ from diffusion.spec import PARAMETERS
 from memory.connection import APPLICATION_ID, opened
 from memory.migrations import APPEND_ONLY, MIGRATIONS, migration_names
 
-TABLES = {"protocols", "searches", "proposals", "trainings", "trials", "scores", "messages", "model_calls", "ledger"}
-TABLES |= {"replicas", "verdicts", "strategies", "strategy_measurements"}
+TABLES = {
+    "protocols", "searches", "proposals", "trainings", "trials", "scores", "messages", "model_calls", "ledger",
+    "replicas", "verdicts", "strategies", "strategy_measurements", "directives", "citations", "latencies", "journal",
+    "forks", "backend_checks",
+}  # fmt: skip
 
 
 def schema(db: Database) -> list[tuple[Any, ...]]:
@@ -60,6 +63,10 @@ def test_references_are_foreign_keys(db: Database) -> None:
         ("verdicts", "trial", "trials"),
         ("strategies", "search", "searches"),
         ("strategy_measurements", "strategy", "strategies"),
+        ("directives", "search", "searches"),
+        ("citations", "directive", "directives"),
+        ("forks", "parent", "searches"),
+        ("forks", "search", "searches"),
     }
 
 

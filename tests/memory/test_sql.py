@@ -24,6 +24,7 @@ ONLY_THE_AUTHORIZER_REFUSES = {
     "SELECT lease_token FROM searches": "the column searches.lease_token may not be read; name those you need of id",
     "SELECT * FROM searches": "the column searches.lease_token may not be read",
     "SELECT name FROM trials JOIN _sqlite_migrations": "the table _sqlite_migrations may not be read",
+    "SELECT before_json FROM journal": "the table journal may not be read",
     "SELECT zeroblob(900000)": "the function zeroblob() may not be used; usable are ",
     "SELECT name FROM pragma_database_list": "may not be",
     "PRAGMA query_only = OFF": "PRAGMA may not be used",

@@ -1,0 +1,173 @@
+"""Directives: what people told a search to do or to leave, kept until it is done or taken back, and what they changed.
+
+Each write is one transaction, and may be repeated: a message that is delivered twice adds one directive, a decision
+that is cited twice is cited once. What a kind means, and who obeys, is not known here (`tools.directives`,
+`agent.steering`).
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from diffusion.errors import UserError
+from memory.clock import utc_now
+from memory.connection import insert, transaction
+from memory.redaction import redact, redacted_json
+
+State = Literal["active", "done", "undone"]
+
+LONGEST_NAME = 120  # characters of a directive's text wherever it is named
+
+
+@dataclass(frozen=True)
+class Directive:
+    """One instruction of a person. `text` is as it was typed or told; `seen_round` the first round that obeyed it."""
+
+    id: int
+    search: int
+    kind: str
+    arguments: dict[str, Any]
+    text: str
+    author: str
+    state: State
+    created: str
+    seen_round: int | None
+    ended: str | None
+
+    @property
+    def name(self) -> str:
+        """How it is named wherever it changed something, such as ``directive 3: "no attention at stage 0"``."""
+        text = " ".join(self.text.split())
+        return f'directive {self.id}: "{text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"}"'
+
+
+def add_directive(
+    db: Database,
+    search: int,
+    kind: str,
+    arguments: dict[str, Any],
+    text: str,
+    *,
+    author: str = "user",
+    key: str | None = None,
+) -> int:
+    """Keep a directive; gives its id. The `key` of a message that was delivered before gives the id it had then."""
+    with transaction(db) as conn:
+        if key is not None:
+            known = conn.execute("SELECT id FROM directives WHERE search = ? AND key = ?", [search, key]).fetchone()
+            if known:
+                return int(known["id"])
+        return insert(
+            conn,
+            "directives",
+            search=search,
+            kind=kind,
+            arguments_json=redacted_json(arguments),
+            text=redact(text),
+            author=redact(author),
+            state="active",
+            created=utc_now(),
+            key=key,
+        )
+
+
+def active_directives(db: Database, search: int) -> list[Directive]:
+    """What holds now, oldest first."""
+    return _where(db, "search = ? AND state = 'active'", search)
+
+
+def all_directives(db: Database, search: int) -> list[Directive]:
+    """Everything that was ever told, oldest first."""
+    return _where(db, "search = ?", search)
+
+
+def directives_at(db: Database, search: int, moment: str) -> list[Directive]:
+    """What held at a stored time, oldest first: what a gate that is asked again must be asked with."""
+    return _where(db, "search = ? AND created <= ? AND (ended IS NULL OR ended > ?)", search, moment, moment)
+
+
+def find_directive(db: Database, search: int, directive: int) -> Directive:
+    """The directive of a number.
+
+    Raises:
+        UserError: the search has none of it.
+    """
+    found = _where(db, "search = ? AND id = ?", search, directive)
+    if not found:
+        known = ", ".join(str(each.id) for each in active_directives(db, search)) or "none"
+        raise UserError(f"'{directive}' is not a directive of this search; active now: {known}")
+    return found[0]
+
+
+def undo_directive(db: Database, search: int, directive: int | None) -> Directive:
+    """Take one back, the latest active one if none is named; gives it as it is then.
+
+    Raises:
+        UserError: there is none, or it is not active any more.
+    """
+    with transaction(db) as conn:
+        if directive is None:
+            active = active_directives(db, search)
+            if not active:
+                raise UserError("'undo': no directive is active; list all of them with /directives")
+            directive = active[-1].id
+        known = find_directive(db, search, directive)
+        if known.state != "active":
+            raise UserError(f"'{directive}' is {known.state} already; only an active directive can be taken back")
+        _end(conn, directive, "undone")
+        return find_directive(db, search, directive)
+
+
+def finish_directive(db: Database, directive: int) -> None:
+    """Note that one was carried out; one that is over stays as it is."""
+    with transaction(db) as conn:
+        _end(conn, directive, "done")
+
+
+def see_directive(db: Database, directive: int, round_number: int) -> None:
+    """Note the first round that obeys one; the first stays."""
+    with transaction(db) as conn:
+        conn.execute(
+            "UPDATE directives SET seen_round = ? WHERE id = ? AND seen_round IS NULL", [round_number, directive]
+        )
+
+
+def cite(db: Database, directive: int, round_number: int, what: str) -> None:
+    """Name a directive in the record of a decision that it changed; the same once more changes nothing."""
+    with transaction(db) as conn:
+        conn.execute(
+            "INSERT INTO citations (directive, round, what, created) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [directive, round_number, redact(what), utc_now()],
+        )
+
+
+def citations(db: Database, search: int, round_number: int | None = None) -> list[dict[str, Any]]:
+    """The decisions that directives changed, oldest first, of one round or of all."""
+    rows = db.conn.execute(
+        "SELECT citations.directive, directives.text, citations.round, citations.what, citations.created"
+        " FROM citations JOIN directives ON directives.id = citations.directive"
+        " WHERE directives.search = ? AND (? IS NULL OR citations.round = ?) ORDER BY citations.id",
+        [search, round_number, round_number],
+    )
+    return [dict(row) for row in rows]
+
+
+def _end(conn: sqlite3.Connection, directive: int, state: State) -> None:
+    conn.execute(
+        "UPDATE directives SET state = ?, ended = ? WHERE id = ? AND state = 'active'", [state, utc_now(), directive]
+    )
+
+
+def _where(db: Database, condition: str, *values: Any) -> list[Directive]:
+    rows: Iterable[sqlite3.Row] = db.conn.execute(f"SELECT * FROM directives WHERE {condition} ORDER BY id", values)
+    return [
+        Directive(
+            **{name: row[name] for name in Directive.__dataclass_fields__ if name != "arguments"},
+            arguments=json.loads(row["arguments_json"]),
+        )
+        for row in rows
+    ]
