@@ -10,7 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffusion.cost import BYTES_PER_NUMBER, Cost
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.cost import BYTES_PER_NUMBER, Cost, Costs, Count
 from diffusion.settings import TrainJob
 
 if TYPE_CHECKING:
@@ -27,11 +30,21 @@ CGROUP = Path("/sys/fs/cgroup")
 
 def peak_bytes(job: TrainJob, known: Cost, device: str = "cpu") -> int:
     """The most memory that one process of a training holds at once, beyond what it held before, in bytes."""
-    weights = known.params * BYTES_PER_NUMBER
+    return int(_peak(job, known.params, known.activation_bytes, device)) + _data_bytes(job)
+
+
+def peak_bytes_of_many(job: TrainJob, known: Costs, device: str = "cpu") -> NDArray[np.int64]:
+    """`peak_bytes` of trainings that differ from `job` in their spec alone.  (N,)"""
+    return np.asarray(_peak(job, known.params, known.activation_bytes, device) + _data_bytes(job), dtype=np.int64)
+
+
+def _peak(job: TrainJob, params: Count, activation_bytes: Count, device: str) -> Count:
+    """What the network takes, without the data, for one spec or for many."""
+    weights = params * BYTES_PER_NUMBER
     shared = weights if job.processes > 1 else 0  # the buckets in which gradients are exchanged
     images = min(job.micro_batch_size or job.largest_share, job.largest_share)
-    backward = int(ALLOCATOR[device] * known.activation_bytes * images)
-    return STATE_COPIES * weights + shared + max(backward, UPDATE_COPIES * weights) + _data_bytes(job, known)
+    backward = np.asarray(ALLOCATOR[device] * activation_bytes * images).astype(np.int64)
+    return STATE_COPIES * weights + shared + np.maximum(backward, UPDATE_COPIES * weights)
 
 
 def fitting_micro_batch_size(job: TrainJob, known: Cost, free: int, device: str = "cpu") -> int | None:
@@ -69,9 +82,9 @@ def free_host_bytes() -> int:
     return free
 
 
-def _data_bytes(job: TrainJob, known: Cost) -> int:
+def _data_bytes(job: TrainJob) -> int:
     """The batch in fp32, and the data set as far as it is prepared."""
-    pixels = known.channels * known.resolution**2
+    pixels = job.settings.channels * job.settings.resolution**2
     batch = BATCH_COPIES * pixels * job.strategy.batch_size * BYTES_PER_NUMBER
     try:
         return batch + (job.data_folder / job.data_fingerprint / "train.npy").stat().st_size

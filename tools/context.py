@@ -13,6 +13,7 @@ from diffusion.pruning import Rule
 from diffusion.settings import Precision, ScoreJob, Tracker, TrainJob, training_key
 from diffusion.settings import Protocol as ScoringProtocol
 from diffusion.spec import SearchSpace, UNetSpec
+from tools.allowance import Allowance
 
 Report = Callable[..., None]  # report(event, **values)
 
@@ -33,6 +34,14 @@ class Executor(Protocol):
 
     def kill(self) -> None:
         """End every job at once; what their last checkpoints hold is kept."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person said of a proposal: train this spec, which may be another one, or none for this reason."""
+
+    spec: UNetSpec
+    rejected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,9 @@ class SearchContext:
     precision: Precision = "fp32"
     compile: Compile = "off"
     log_with: Tracker | None = None
+    allowance: Allowance | None = None  # asked before each call of a model
     is_alone: bool = False  # no other round computes beside this one
+    approve: "Approve | None" = None  # asks a person before anything is spent on a proposal
     finish_reasons: list[str] = field(default_factory=list)  # filled by finish_search
     stop: Event = field(default_factory=Event)
     one_at_a_time: RLock = field(default_factory=RLock)  # calls of one message run in several threads
@@ -113,3 +124,6 @@ class SearchContext:
             feature_weights=self.feature_weights and self.feature_weights.absolute(),
             threads=self.threads,
         )
+
+
+Approve = Callable[[SearchContext, UNetSpec, str], Decision]  # approve(context, spec, reason)

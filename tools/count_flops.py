@@ -7,10 +7,11 @@ from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
+from tools.directives import objection
 
 
 class CountResult(BaseModel):
-    """The exact cost of a spec and where it stands to the budget."""
+    """The exact cost of a spec, where it stands to the budget, and whether a directive of the user forbids it."""
 
     spec: str
     params: int
@@ -22,6 +23,7 @@ class CountResult(BaseModel):
     verdict: str
     share_of_each_stage: list[float]
     outside_space: str | None
+    forbidden: str | None = None
 
 
 class CountArguments(Arguments):
@@ -35,6 +37,7 @@ def count(context: SearchContext, spec: UNetSpec) -> CountResult:
     cost = context.cost(spec)
     macs, budget = cost.macs.by(context.convention), context.budget_macs
     within = macs <= budget
+    forbidden = objection(context, spec, measure=False)
     return CountResult(
         spec=str(spec),
         params=cost.params,
@@ -46,6 +49,7 @@ def count(context: SearchContext, spec: UNetSpec) -> CountResult:
         verdict=f"{'under' if within else 'over'} the budget by {format_size(abs(budget - macs))} MACs",
         share_of_each_stage=[round(stage.macs.by(context.convention) / macs, 4) for stage in cost.stages],
         outside_space=context.space.why_not(spec),
+        forbidden=forbidden[0] if forbidden else None,
     )
 
 
@@ -55,7 +59,8 @@ def count_flops(spec: UNetSpec, runtime: Runtime) -> tuple[str, dict[str, object
 
     Use it before train_ract to see whether a spec fits the budget. Gives parameters, multiply-accumulates under both
     counting conventions, the share of the budget it uses, how far it is over or under, the share of each stage (full
-    resolution first), and whether the spec lies outside the search space. It costs nothing; call it as often as needed.
+    resolution first), whether the spec lies outside the search space, and whether a directive of the user forbids it.
+    It costs nothing; call it as often as needed.
     """
     result = count(runtime.context, spec)
     return result.model_dump_json(), result.model_dump(mode="json")

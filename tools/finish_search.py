@@ -4,8 +4,10 @@ from contextlib import closing
 from typing import Annotated
 
 from pydantic import Field
+from sqlite_utils import Database
 
 from memory.connection import connect
+from memory.directives import Directive, all_directives, cite
 from memory.redaction import redact
 from memory.trials import rounds_done
 from tools.arguments import Arguments, Runtime, model_tool
@@ -23,15 +25,27 @@ def finish(context: SearchContext, reason: str) -> str:
     """Note the wish to end; the loop ends the search after this call.
 
     Raises:
-        Refused: no proposed spec was tried yet.
+        Refused: no proposed spec was tried yet, or a directive of the user asks for more.
     """
     with closing(connect(context.db_path)) as db:
         if rounds_done(db, context.search) < 1:
             raise Refused(
                 "too_early", "Only the baseline has been tried; propose at least one spec with train_ract first."
             )
+        if wanted := _wanted(db, context.search):
+            cite(db, wanted.id, context.round_number, "refused to end the search")
+            raise Refused("directive", f"{wanted.name} is not carried out yet; go on with the next round.", wanted.id)
     context.finish_reasons.append(redact(reason))
     return "The search ends here."
+
+
+def _wanted(db: Database, search: int) -> Directive | None:
+    """A directive that asks for a spec that was not tried yet, or for more rounds: there the latest one counts."""
+    told = all_directives(db, search)
+    waiting = [each for each in told if each.kind == "try" and each.state == "active"]
+    rounds = [each for each in told if each.kind == "rounds" and each.state != "undone"][-1:]
+    short = [each for each in rounds if rounds_done(db, search) < each.arguments["rounds"]]
+    return next(iter(waiting + short), None)
 
 
 @model_tool("finish_search", FinishArguments)
@@ -39,6 +53,7 @@ def finish_search(reason: str, runtime: Runtime) -> tuple[str, dict[str, object]
     """End the whole search before its rounds are used up.
 
     Call it only when the memory shows that further rounds would not help; the user asked for all rounds and unused ones
-    are lost. It is refused before at least one proposed spec has been tried.
+    are lost. It is refused before at least one proposed spec has been tried, and while a directive of the user asks for
+    more rounds.
     """
     return finish(runtime.context, reason), {}

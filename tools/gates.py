@@ -1,7 +1,7 @@
-"""What stands between a proposal and the expensive part: space, budget, repetition. Nothing is spent before all agree.
+"""What stands between a proposal and the expensive part: space, budget, repetition, the user's directives.
 
-Each gate returns a `Refused` with a sentence that says what would be right, or None. They ask the memory and write
-nothing.
+Nothing is spent before all agree, but for the measurement that a cap on latency asks for. Each gate returns a `Refused`
+with a sentence that says what would be right, or None. They ask the memory and write no proposal.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,8 @@ from diffusion.units import format_size
 from memory.connection import connect
 from memory.trials import spec_in_search, trial_in_round
 from tools.context import SearchContext
-from tools.errors import Refused
+from tools.directives import objection as objection_of_a_directive
+from tools.errors import JobFailed, Refused
 
 ENDED = {"failed": "failed", "pruned": "was stopped early, behind the others", "scored": "has no finite score"}
 
@@ -64,7 +65,18 @@ def round_taken(context: SearchContext, spec: UNetSpec) -> Refused | None:
     )
 
 
-GATES: tuple[Gate, ...] = (outside_space, over_budget, repeated, round_taken)
+def forbidden(context: SearchContext, spec: UNetSpec) -> Refused | None:
+    """Every directive of the user that holds must leave the spec; the baseline is what they are compared with."""
+    if context.round_number == 0:
+        return None
+    try:
+        found = objection_of_a_directive(context, spec)
+    except JobFailed as failure:
+        return Refused("unmeasured", f"{failure}, and a directive of the user caps the latency. Propose another spec.")
+    return Refused("directive", found[0], found[1]) if found else None
+
+
+GATES: tuple[Gate, ...] = (outside_space, over_budget, repeated, round_taken, forbidden)
 
 
 def refusal(context: SearchContext, spec: UNetSpec) -> Refused | None:

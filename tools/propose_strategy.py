@@ -12,12 +12,14 @@ from pydantic import BaseModel, Field
 
 from diffusion.settings import Strategy
 from memory.connection import connect
+from memory.directives import Directive, active_directives
 from memory.redaction import redact
 from memory.strategies import AlreadyProposed, StoredStrategy, accept_strategy, same_strategy, strategy_in_round
 from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.errors import Refused
-from tools.strategy_limits import FIELDS, StrategyLimits, Values
+from tools.instructions import StrategyBounds, instruction_of
+from tools.strategy_limits import FIELDS, Bound, StrategyLimits, Values, shown
 from tools.train_ract import REASON_CHARACTERS, write_refusal
 
 
@@ -104,9 +106,10 @@ def allowed(context: StrategyContext, values: Values) -> Strategy:
     """The strategy of proposed values, if every gate agrees. Nothing is written.
 
     Raises:
-        Refused: outside the bounds, over the cost limit, tried before, or the second of its round.
+        Refused: outside the bounds or those of the user, over the cost limit, tried before, or the second of its round.
     """
     strategy = context.limits.strategy(values)
+    _check_bounds(context, strategy)
     with closing(connect(context.db_path)) as db:
         known = same_strategy(db, context.search, strategy)
         taken = strategy_in_round(db, context.search, context.round_number)
@@ -115,6 +118,37 @@ def allowed(context: StrategyContext, values: Values) -> Strategy:
     if taken is not None and known is None:
         raise Refused("round_taken", f"This round already has strategy {taken.id}; a round takes one.")
     return strategy
+
+
+def bounds_of(context: StrategyContext) -> dict[str, Bound]:
+    """The bounds of each field, within those that the user set."""
+    found = context.limits.bounds()
+    for _, told in user_bounds(context):
+        low, high = found[told.field]
+        inside = Bound(max(low, told.low), min(high, told.high))
+        found[told.field] = inside if inside.low <= inside.high else found[told.field]
+    return found
+
+
+def user_bounds(context: StrategyContext) -> list[tuple[Directive, StrategyBounds]]:
+    """The directives that bound the strategies of this search, oldest first."""
+    with closing(connect(context.db_path)) as db:
+        active = active_directives(db, context.search)
+    told = [(directive, instruction_of(directive)) for directive in active]
+    return [(directive, bounds) for directive, bounds in told if isinstance(bounds, StrategyBounds)]
+
+
+def _check_bounds(context: StrategyContext, strategy: Strategy) -> None:
+    """Every bound that the user set must hold.
+
+    Raises:
+        Refused: one does not; the sentence names the directive.
+    """
+    for directive, bounds in user_bounds(context):
+        if not bounds.low <= getattr(strategy, bounds.field) <= bounds.high:
+            value = shown(getattr(strategy, bounds.field))
+            sentence = f"{bounds.field} {value} breaks {directive.name} ({bounds.say()})"
+            raise Refused("directive", f"{sentence}; take a value within.", directive.id)
 
 
 def values_of(strategy: Strategy) -> dict[str, float | int]:
@@ -157,9 +191,8 @@ def _accept(context: StrategyContext, strategy: Strategy, reason: str, raw_text:
 def _remember(context: StrategyContext, objection: Refused, values: Values, reason: str, raw_text: str) -> None:
     """Write a refusal into memory and say it."""
     given = {name: value for name, value in values.items() if value is not None}
-    proposal = write_refusal(
-        context, objection.kind, str(objection), spec=None, reason=reason, raw_text=raw_text or json.dumps(given)
-    )
+    told = json.dumps(given)
+    proposal = write_refusal(context, objection, f"a strategy: {told}", reason=reason, raw_text=raw_text or told)
     context.report("strategy.refused", proposal=proposal, proposer=context.proposer, reason=redact(str(objection)))
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from diffusion.spec import PARAMETERS, UNetSpec
 from memory import queries
 from memory.connection import connect
+from memory.directives import Directive, active_directives
 from memory.sql import SqlRefused, read_only_sql
 from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
@@ -29,7 +30,8 @@ class QueryArguments(Arguments):
         Field(
             description="best: the best trials · pareto: trials no other beats in both cost and score · similar: the "
             "trials nearest to `spec` · effect: what one `parameter` seems to do · failures: failed trials and "
-            "refusals · remaining: rounds, budget, costs so far, the search space · sql: `sql` on the view `results`"
+            "refusals · remaining: rounds, budget, costs so far, the search space, the user's directives · sql: `sql` "
+            "on the view `results`"
         ),
     ]
     spec: Annotated[SpecArgument | None, Field(description="for similar")] = None
@@ -67,9 +69,20 @@ def ask(
             "similar": lambda: queries.similar(db, context.search, spec, limit=limit) if spec else [],
             "effect": lambda: queries.effect(db, context.search, parameter or ""),
             "failures": lambda: queries.failures(db, context.search, limit=limit),
-            "remaining": lambda: [{**queries.remaining(db, context.search)[0], "space": context.space.choices}],
+            "remaining": lambda: [
+                {
+                    **queries.remaining(db, context.search)[0],
+                    "space": context.space.choices,
+                    "directives": [_told(directive) for directive in active_directives(db, context.search)],
+                }
+            ],
         }
         return [_brief(row) for row in answers[question]()[:MOST_ROWS]]
+
+
+def _told(directive: Directive) -> dict[str, Any]:
+    """A directive of the user as it is shown to a model."""
+    return {"name": directive.name, "kind": directive.kind, "arguments": directive.arguments}
 
 
 def _brief(row: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sqlite_utils import Database
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from memory.connection import connect, transaction
+from memory.directives import cite
 from memory.ledger import charge
 from memory.redaction import redact
 from memory.trainings import (
@@ -53,6 +54,7 @@ class TrainResult(BaseModel):
     why: str | None = None
     final_loss: float | None = None
     device_seconds: float = 0.0
+    note: str | None = None
     next: str
 
 
@@ -77,15 +79,44 @@ def train_candidate(context: SearchContext, spec: UNetSpec, reason: str, raw_tex
     """
     reason = redact(" ".join(reason.split()))[:REASON_CHARACTERS]
     if objection := refusal(context, spec):
-        refuse(context, objection.kind, str(objection), spec=spec, reason=reason, raw_text=raw_text)
+        refuse(context, objection, spec=spec, reason=reason, raw_text=raw_text)
         raise objection
+    proposed, spec = spec, _approved(context, spec, reason, raw_text)
+    if spec != proposed:
+        reason = f"The user's change of {proposed}, which {context.proposer} had proposed: {reason}"
+        context = replace(context, proposer="user")
     try:
         trial = _trial_of(context, spec, reason, raw_text)
     except AlreadyTried as taken:  # by another round, since the gates were asked
         objection = Refused("repeated", f"{taken}. Propose a new spec.")
-        refuse(context, objection.kind, str(objection), spec=spec, reason=reason, raw_text=raw_text)
+        refuse(context, objection, spec=spec, reason=reason, raw_text=raw_text)
         raise objection from None
-    return continue_training(context, trial)
+    result = continue_training(context, trial)
+    if spec == proposed:
+        return result
+    note = f"The user changed your proposal {proposed} to {spec}. It is this round's spec; do not change it back."
+    return result.model_copy(update={"note": note})
+
+
+def _approved(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str) -> UNetSpec:
+    """The spec that the user lets pass, which may be another one; the proposal itself where nobody is to be asked.
+
+    Raises:
+        Refused: the user rejects it; a row in memory with the reason.
+    """
+    if context.approve is None or _is_accepted(context):
+        return spec
+    decision = context.approve(context, spec, reason)
+    if decision.rejected is None:
+        return decision.spec
+    objection = Refused("rejected", f"The user rejected {spec}: {decision.rejected}. Propose a spec that heeds this.")
+    refuse(context, objection, spec=spec, reason=reason, raw_text=raw_text)
+    raise objection
+
+
+def _is_accepted(context: SearchContext) -> bool:
+    with closing(connect(context.db_path)) as db:
+        return trial_in_round(db, context.search, context.round_number) is not None
 
 
 def train_as_asked(context: SearchContext, spec: UNetSpec, reason: str) -> TrainResult:
@@ -100,26 +131,26 @@ def train_as_asked(context: SearchContext, spec: UNetSpec, reason: str) -> Train
 
 
 def refuse(
-    context: SearchContext,
-    kind: str,
-    sentence: str,
-    *,
-    spec: UNetSpec | None = None,
-    reason: str = "",
-    raw_text: str = "",
+    context: SearchContext, objection: Refused, *, spec: UNetSpec | None = None, reason: str = "", raw_text: str = ""
 ) -> None:
     """Write a refusal into memory and say it."""
-    proposal = write_refusal(context, kind, sentence, spec=spec, reason=reason, raw_text=raw_text)
+    proposal = write_refusal(context, objection, str(spec), spec=spec, reason=reason, raw_text=raw_text)
     context.report(
-        "trial.refused", proposal=proposal, spec=spec and str(spec), proposer=context.proposer, reason=redact(sentence)
+        "trial.refused",
+        proposal=proposal,
+        spec=spec and str(spec),
+        proposer=context.proposer,
+        reason=redact(str(objection)),
     )
 
 
 def write_refusal(
-    context: SearchContext, kind: str, sentence: str, *, spec: UNetSpec | None, reason: str, raw_text: str
+    context: SearchContext, objection: Refused, what: str, *, spec: UNetSpec | None = None, reason: str, raw_text: str
 ) -> int:
-    """Write a refusal into memory; the proposal's id."""
-    with closing(connect(context.db_path)) as db:
+    """Write a refusal into memory, with the directive that caused it; the proposal's id."""
+    with closing(connect(context.db_path)) as db, transaction(db):
+        if objection.directive is not None:
+            cite(db, objection.directive, context.round_number, f"refused {what}")
         return record_refusal(
             db,
             context.search,
@@ -128,8 +159,8 @@ def write_refusal(
             raw_text=raw_text,
             spec=spec,
             reason=reason,
-            refusal=sentence,
-            kind=kind,
+            refusal=str(objection),
+            kind=objection.kind,
         )
 
 

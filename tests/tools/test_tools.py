@@ -9,6 +9,8 @@ from searches import TinySearch
 
 from diffusion.cost import cost
 from diffusion.spec import UNetSpec
+from memory.connection import opened
+from memory.directives import add_directive, undo_directive
 from tools.count_flops import count
 from tools.errors import JobFailed, Refused, Unavailable
 from tools.evaluate_fid import score_trial
@@ -89,11 +91,16 @@ class TestGates:
     def test_every_gate_can_refuse(self, played: TinySearch) -> None:
         baseline = played.plan.baseline
         kinds = set()
-        for spec, round_number in ((OUTSIDE, 9), (DEAR, 9), (baseline, 9), (UNetSpec.parse("b8-n1-m2.2.2.2-a0000"), 1)):
+        banned, other = UNetSpec.parse("b8-n1-m1.1.1.4-a0001"), UNetSpec.parse("b8-n1-m2.2.2.2-a0000")
+        with opened(played.db) as db:
+            number = add_directive(db, played.search, "ban", {"pattern": str(banned)}, "not that one")
+        for spec, round_number in ((OUTSIDE, 9), (DEAR, 9), (baseline, 9), (other, 1), (banned, 9)):
             objection = refusal(played.context(round_number), spec)
             assert objection is not None
             kinds.add(objection.kind)
-        assert kinds == {"outside_space", "over_budget", "repeated", "round_taken"}
+        with opened(played.db) as db:
+            undo_directive(db, played.search, number)
+        assert kinds == {"outside_space", "over_budget", "repeated", "round_taken", "directive"}
         assert len(GATES) == len(kinds)
 
 
