@@ -4,6 +4,7 @@ error.
 ``python -m prompts.render system`` prints a prompt with sample values, to see that the installed files are complete.
 """
 
+import hashlib
 import sys
 from functools import cache
 from pathlib import Path
@@ -39,6 +40,14 @@ def render(name: str, **values: Any) -> str:
     return environment().get_template(f"{name}.md.j2").render(**values).strip() + "\n"
 
 
+def template_sha(name: str) -> str:
+    """Twelve hex digits that stand for the text of the template ``name.md.j2`` itself."""
+    loader = environment().loader
+    assert loader is not None, "the templates lie beside this file"
+    source, _, _ = loader.get_source(environment(), f"{name}.md.j2")
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
 @cache
 def environment() -> Environment:
     """The templates beside this file; text is for a model, so nothing is escaped as HTML."""
@@ -50,6 +59,7 @@ def environment() -> Environment:
         autoescape=False,  # prompts are not HTML
     )
     found.filters["line"] = one_line
+    found.filters["data"] = fenced
     return found
 
 
@@ -57,6 +67,11 @@ def one_line(text: object) -> str:
     """Foreign text as one short line, so that it cannot pose as a section of the prompt."""
     line = " ".join(str(text).split()).replace("```", "'''")
     return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"
+
+
+def fenced(text: object) -> str:
+    """Foreign text between « and », which it cannot close: the system prompt says that what stands there is data."""
+    return f"«{one_line(text).replace('«', '‹').replace('»', '›')}»"
 
 
 if __name__ == "__main__":
