@@ -1,23 +1,29 @@
 """Which language model proposes: ``offline``, ``openai:…``, any OpenAI-compatible ``--base-url``, and what LangChain's
 `init_chat_model` knows when the provider's package is installed.
 
-A backend is checked before anything is spent: its package and its key must be there. Nothing is sent yet.
+A search may have several, in the order in which they are tried; chat may have another. A backend is checked before
+anything is spent: its package and its key must be there. Nothing is sent here; `agent.fallback_chain` tries one after
+the other, `agent.structured` speaks to those without tool calling.
 """
 
 import os
-import tomllib
+import re
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 
+from agent.config import RunConfig
 from agent.offline import OfflineModel
+from agent.pricing import price_table
 from diffusion.errors import UserError
+from memory.backends import Way, known_backend
+from memory.connection import opened
 
 OFFLINE = "offline"
+Purpose = Literal["propose", "chat"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,39 @@ PROVIDERS = {
     "anthropic": Provider("langchain_anthropic", "anthropic", "ANTHROPIC_API_KEY"),
     "ollama": Provider("langchain_ollama", "ollama", None),
 }
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a model is found: ``openai:gpt-4.1``, or ``openai:MODEL@http://HOST:PORT/v1`` for a server of one's own."""
+
+    llm: str
+    base_url: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """The address as it is written where several stand in one setting."""
+        found = re.search(r"@(?=https?://)", text)
+        return cls(text[: found.start()], text[found.end() :]) if found else cls(text)
+
+    def __str__(self) -> str:
+        return f"{self.llm}@{self.base_url}" if self.base_url else self.llm
+
+
+@dataclass(eq=False)
+class Backend:
+    """A model that can be asked, and what is known of it by now; `way` is how it is asked for tool calls."""
+
+    address: Address
+    model: BaseChatModel
+    way: Way = "tools"
+    has_called: bool = False  # a tool, in this process and in this way
+
+    @property
+    def llm(self) -> str:
+        """Its id, which is the proposer's name and the key of the price table."""
+        return self.address.llm
+
 
 NO_KEY_NEEDED = "no-key-needed"  # a server of one's own ignores it, and the client refuses to have none
 
@@ -71,6 +110,56 @@ def make_model(
     return chat
 
 
+def make_chain(config: RunConfig, purpose: Purpose = "propose", first: Address | None = None) -> list[Backend]:
+    """The backends of a purpose in the order in which they are tried; `first` stands in for the first of the settings.
+
+    Raises:
+        UserError: one of them cannot be used from here.
+    """
+    addresses = addresses_of(config, purpose, first)
+    return [
+        Backend(
+            address,
+            make_model(
+                address.llm,
+                base_url=address.base_url,
+                timeout_seconds=config.llm_timeout_seconds,
+                max_tokens=config.llm_max_tokens,
+                seed=config.seed,
+            ),
+            known_way(config.db, address),
+        )
+        for address in addresses
+    ]
+
+
+def addresses_of(config: RunConfig, purpose: Purpose = "propose", first: Address | None = None) -> list[Address]:
+    """Where the backends of a purpose are, without repetitions."""
+    if first is None:
+        chats = purpose == "chat" and config.llm_chat
+        first = Address.parse(config.llm_chat or "") if chats else Address(config.llm, config.base_url)
+    return list(dict.fromkeys([first, *map(Address.parse, config.llm_fallbacks or ())]))
+
+
+def check_backends(config: RunConfig) -> None:
+    """Whether all backends of the settings can be used from here.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    for address in addresses_of(config) + addresses_of(config, "chat"):
+        check_backend(address.llm, address.base_url)
+
+
+def known_way(db_path: Path, address: Address) -> Way:
+    """How a model answers by what the memory knows of it; natively, unless something else was found out."""
+    if address.llm == OFFLINE or not db_path.exists():
+        return "tools"
+    with opened(db_path, read_only=True) as db:
+        known = known_backend(db, address.llm, address.base_url)
+    return known.answers if known else "tools"
+
+
 def check_backend(llm: str, base_url: str | None) -> None:
     """Whether a backend can be used from here, without sending anything.
 
@@ -104,16 +193,6 @@ def _parsed(llm: str) -> tuple[str, str]:
     return provider, model
 
 
-def cost_usd(llm: str, base_url: str | None, input_tokens: int, output_tokens: int) -> float | None:
-    """What a call cost by the price table; None where the price is unknown."""
-    if llm == OFFLINE:
-        return 0.0
-    price = None if base_url else prices().get(llm)
-    return None if price is None else (input_tokens * price[0] + output_tokens * price[1]) / 1e6
-
-
-@cache
-def prices() -> dict[str, list[float]]:
-    """US dollars per million input and output tokens, by backend id."""
-    table: dict[str, list[float]] = tomllib.loads((Path(__file__).parent / "prices.toml").read_text())
-    return table
+def cost_usd(llm: str, base_url: str | None, input_tokens: int | None, output_tokens: int | None) -> float | None:
+    """What a call cost by the published prices; None where the price or the tokens are unknown."""
+    return price_table().cost_usd(llm, base_url, input_tokens, output_tokens)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from agent import cli_confirm, cli_memory, cli_parts, cli_strategy, cli_study
+from agent import cli_chat, cli_confirm, cli_doctor, cli_memory, cli_parts, cli_replay, cli_strategy, cli_study
 from agent.options import (
+    Approve,
     BatchSize,
     Config,
     DataDir,
@@ -23,13 +24,18 @@ from agent.options import (
     FeatureNetwork,
     FeatureWeights,
     Json,
+    LlmFallbacks,
     LogWith,
+    MaxCost,
+    MaxHours,
+    MaxTokens,
     Name,
     Nproc,
     NumImages,
     Out,
     Parallel,
     Preset,
+    Prices,
     Prune,
     ReferenceSplit,
     Resolution,
@@ -71,9 +77,12 @@ app = typer.Typer(
 
 app.add_typer(cli_memory.app, name="memory")
 cli_parts.register(app)
+cli_chat.register(app)
 cli_confirm.register(app)
+cli_doctor.register(app)
 cli_strategy.register(app)
 cli_study.register(app)
+cli_replay.register(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -111,6 +120,12 @@ def run(
     searcher: Annotated[str | None, option("NAME", "Who proposes: llm.")] = None,
     llm: Annotated[str | None, option("ID", "Backend: openai:MODEL, anthropic:MODEL, ollama:MODEL or offline.")] = None,
     base_url: Annotated[str | None, option("URL", "An OpenAI-compatible server, e.g. http://HOST:8000/v1.")] = None,
+    llm_fallbacks: LlmFallbacks = None,
+    max_cost: MaxCost = None,
+    max_hours: MaxHours = None,
+    max_tokens: MaxTokens = None,
+    prices: Prices = None,
+    approve: Approve = None,
     parallel: Parallel = None,
     nproc: Nproc = None,
     executor: ExecutorName = None,
@@ -132,7 +147,7 @@ def run(
     if dry_run:
         from agent.dry_run import estimate, print_estimate
 
-        found = estimate(settings)
+        found = estimate(settings, measured=True)
         show({**found, "notes": found["notes"] + notes}, as_json, print_estimate)
         return
     from agent.drive import drive
@@ -161,6 +176,12 @@ def resume(
     name: Name = None,
     llm: Annotated[str | None, typer.Option(metavar="ID", help="Go on with another backend.")] = None,
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="Go on with another server.")] = None,
+    llm_fallbacks: LlmFallbacks = None,
+    max_cost: MaxCost = None,
+    max_hours: MaxHours = None,
+    max_tokens: MaxTokens = None,
+    prices: Prices = None,
+    approve: Approve = None,
     rounds: Annotated[int | None, typer.Option(min=0, metavar="N", help="A new number of rounds.")] = None,
     parallel: Parallel = None,
     nproc: Nproc = None,
@@ -171,6 +192,7 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with an interrupted search, exactly once."""
+    from agent.allowance import keep_limits
     from agent.by_hand import BY_HAND, drive_training
     from agent.config import load_provider_keys
     from agent.confirm import CONFIRM, drive_confirm, specs_of
@@ -189,11 +211,15 @@ def resume(
     with opened(path, read_only=True) as memory:
         found = find_search(memory, name)
         protocol = find_protocol(memory, found.protocol)
-    overrides = {"llm": llm, "base_url": base_url, "rounds": rounds, "db": path}
-    overrides |= {"parallel": parallel, "nproc": nproc, "executor": executor, "prune": prune, "log_with": log_with}
+    overrides: dict[str, object] = {"llm": llm, "base_url": base_url, "llm_fallbacks": llm_fallbacks}
+    overrides |= {"rounds": rounds, "db": path, "prices": prices and prices.absolute()}
+    overrides |= {"max_cost": max_cost, "max_hours": max_hours, "max_tokens": max_tokens}
+    overrides |= {"approve": approve, "parallel": parallel, "nproc": nproc, "executor": executor}
+    overrides |= {"prune": prune, "log_with": log_with}
     if found.searcher == MEASURED:
         raise UserError(f"'{found.name}' measures a strategy; resume the search for strategies that proposed it")
     planned = reopened(found.config_json, protocol, overrides)
+    keep_limits(planned.config, found.id, overrides)
     if found.searcher == STUDY:
         raise typer.Exit(resume_arm(found.id, planned, as_json=as_json))
     if found.searcher == STRATEGY:

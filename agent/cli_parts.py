@@ -86,7 +86,7 @@ def train(
     if dry_run:
         from agent.dry_run import estimate, print_estimate
 
-        show(estimate(settings, parsed), as_json, print_estimate)
+        show(estimate(settings, parsed, measured=True), as_json, print_estimate)
         return
     raise typer.Exit(train_by_hand(settings.config, parsed, as_json=as_json))
 

@@ -34,20 +34,21 @@ CONFIG_FILE = "diffnas.toml"
 SEARCHERS = ("llm",)
 OWN_OPTION = {
     "preset", "budget", "count", "space", "baseline", "rounds", "searcher", "seed", "name", "llm", "base_url",
-    "dataset", "data_dir", "resolution", "family", "train_steps", "batch_size", "snapshot_steps", "feature_network",
-    "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images", "parallel",
+    "max_cost", "max_hours", "max_tokens", "prices", "approve",
+    "llm_fallbacks", "dataset", "data_dir", "resolution", "family", "train_steps", "batch_size", "snapshot_steps",
+    "feature_network", "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images", "parallel",
     "nproc", "executor", "prune", "log_with", "db", "out",
 }  # fmt: skip  # the others are set in diffnas.toml, the environment, or with --set
 
 Size = Annotated[int, BeforeValidator(parse_size)]
 
 
-def parse_steps(value: object) -> object:
-    """``250,500`` as a tuple of steps; anything but text is left to pydantic."""
+def parse_list(value: object) -> object:
+    """``250,500`` or ``a,b`` as a tuple of its parts; anything but text is left to pydantic."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-Steps = Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, NoDecode, BeforeValidator(parse_steps)]
+Steps = Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, NoDecode, BeforeValidator(parse_list)]
 
 
 def parse_parallel(value: object) -> object:
@@ -86,10 +87,19 @@ class RunConfig(BaseSettings):
     # who proposes
     llm: str = "offline"
     base_url: str | None = None
+    llm_fallbacks: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(parse_list)] = None
+    llm_chat: str | None = None
     llm_max_tokens: Annotated[int, Field(ge=1)] | None = None
     llm_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     llm_retries: Annotated[int, Field(ge=0)] = 5
     llm_retry_seconds: Annotated[float, Field(ge=0)] = 1.0
+
+    # what the search itself may use
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    max_hours: Annotated[float, Field(gt=0)] | None = None
+    max_tokens: Annotated[int, Field(gt=0)] | None = None
+    prices: Path | None = None
+    approve: bool = False
 
     # the data and the noise process
     dataset: str = "digits"

@@ -10,10 +10,13 @@ from sqlite_utils import Database
 from diffusion.spec import PARAMETERS
 from diffusion.units import format_size
 from memory import queries
+from memory.directives import Directive, active_directives
 from tools.context import SearchContext
+from tools.instructions import KINDS, instruction_of
 from tools.replicate import noise_of
 
-BEST_ROWS, RECENT_ROWS, FAILURE_ROWS = 5, 4, 5
+BEST_ROWS, RECENT_ROWS, FAILURE_ROWS, RUNNING_ROWS, DIRECTIVE_ROWS = 5, 4, 5, 8, 15
+SAID_CHARACTERS = 120  # of what a directive means; all of it stands in the memory
 VERSUS_BASELINE = {
     "better": " (better than the baseline)",
     "worse": " (worse than the baseline)",
@@ -57,7 +60,8 @@ def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
         "noise": noise and f"{noise.cv:.1%} ({noise.degrees_of_freedom} degrees of freedom)",
         "effects": effects(db, context.search),
         "failures": [_failure(row) for row in queries.failures(db, context.search, limit=FAILURE_ROWS)],
-        "running": [_running(row) for row in left["running"] if row["round"] != context.round_number],
+        "running": [_running(row) for row in left["running"] if row["round"] != context.round_number][-RUNNING_ROWS:],
+        "directives": told(active_directives(db, context.search)),
         "remaining": f"{left['rounds_left']} rounds; used so far {left['ledger']['device_seconds']:.0f} device-seconds",
     }
 
@@ -70,6 +74,14 @@ def effects(db: Database, search: int) -> dict[str, str]:
         if len(values) > 1 and max(row["count"] for row in values) >= FEWEST_FOR_EFFECT:
             found[parameter] = ", ".join(f"{row['value']}: {row['mean']:.4g} ({row['count']})" for row in values)
     return found
+
+
+def told(active: list[Directive]) -> list[str]:
+    """The limits and wishes that hold, latest first: the name of each, and what it means."""
+    lasting = [each for each in reversed(active) if not KINDS[each.kind].once]
+    lines = [f"{each.name} ({instruction_of(each).say()[:SAID_CHARACTERS]})" for each in lasting[:DIRECTIVE_ROWS]]
+    more = len(lasting) - len(lines)
+    return lines + ([f"and {more} older ones; query_memory with question=remaining lists all"] if more else [])
 
 
 def _row(context: SearchContext, row: dict[str, Any]) -> dict[str, Any]:

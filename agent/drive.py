@@ -16,13 +16,17 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from agent.backends import OFFLINE, make_model
+from agent.allowance import allowance_of, within
+from agent.backends import OFFLINE, Address
+from agent.chat_beside import approver_of, listening
 from agent.config import RunConfig
+from agent.console_lines import Inbox, TypedLine, restore_terminal
 from agent.loop import LIMITS, Loop
 from agent.middleware import BackendError
-from agent.proposer import LLMProposer
+from agent.proposer import make_proposer
 from agent.reporters import JsonLines, Lines, Report, both
 from agent.search import Plan, jobs_of
+from agent.steering import lift_pauses
 from agent.tables import how_scored, ledger_line, print_card, print_trials, say, score
 from diffusion.errors import UserError
 from diffusion.pruning import DEFAULT
@@ -32,7 +36,7 @@ from memory.connection import opened
 from memory.ledger import totals
 from memory.queries import best, proposer_shares, search_counts, show_trial
 from memory.searches import change_search, find_search, release_lease, renew_lease, set_state, take_lease
-from tools.context import Executor, SearchContext
+from tools.context import Approve, Executor, SearchContext
 from tools.executor import LocalExecutor
 from tools.machine import Share, this_machine
 
@@ -54,8 +58,8 @@ class Seat:
 
 
 @contextmanager
-def driving(search: int, planned: Plan, *, as_json: bool, backend: str) -> Iterator[Seat]:
-    """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C.
+def driving(search: int, planned: Plan, *, as_json: bool, backend: str, takes_lines: bool = False) -> Iterator[Seat]:
+    """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C; on a terminal with `takes_lines` talk, too.
 
     Raises:
         UserError: another process drives it.
@@ -71,10 +75,17 @@ def driving(search: int, planned: Plan, *, as_json: bool, backend: str) -> Itera
     go_on = f"diffnas-agent resume {name}{_db_option(config.db)}"
     try:
         with executor_of(config, stop) as (executor, jobs):
-            lines = Lines(console, several=jobs.parallel > 1)
-            report: Report = both(JsonLines(search), lines) if as_json else lines
-            make_context = context_maker(search, planned, executor, stop, report, jobs)
-            with interruptible(stop, executor, console, go_on), heartbeat(config.db, search, lease):
+            typed = TypedLine(Lines(console, several=jobs.parallel > 1))
+            inbox = Inbox(typed.say, stop)
+            report: Report = both(JsonLines(search), typed) if as_json else typed
+            make_context = context_maker(
+                search, planned, executor, stop, report, jobs, approve=approver_of(config, inbox)
+            )
+            with (
+                interruptible(stop, executor, console, go_on),
+                heartbeat(config.db, search, lease),
+                listening(config, make_context(0, "chat"), typed, inbox, takes_lines),
+            ):
                 yield Seat(lease, name, console, report, make_context, go_on, jobs)
     finally:
         with opened(config.db) as db:
@@ -84,30 +95,41 @@ def driving(search: int, planned: Plan, *, as_json: bool, backend: str) -> Itera
 def drive(search: int, planned: Plan, *, as_json: bool) -> int:
     """Play the rounds, print the summary; the exit code."""
     config = planned.config
-    with driving(search, planned, as_json=as_json, backend=config.llm) as seat:
+    with driving(search, planned, as_json=as_json, backend=config.llm, takes_lines=True) as seat:
         console, report, go_on = seat.console, seat.report, seat.go_on
         announce(console, seat.name, planned, seat.jobs)
+        with opened(config.db) as db:
+            for pause in lift_pauses(db, search):
+                say(console, f"Lifted: {pause.name}.")
         report("search.started", name=seat.name, settings=config.model_dump(mode="json"), proposer=config.llm)
+        loop = make_loop(search, seat.lease, planned, seat.make_context, report, seat.jobs)
         try:
-            reason = make_loop(search, seat.lease, planned, seat.make_context, report, seat.jobs).run()
+            reason = loop.run()
         except BackendError as error:
-            raise refused(search, config, error, go_on) from error
+            raise refused(search, config, loop.proposer_name, error, go_on) from error
     summary(console, config.db, search)
     if reason in ("interrupted", *LIMITS):
         why = {
             "failures": "stopped: too many trials failed in a row",
             "backend": "stopped: the backend does not answer",
+            "allowance": f"stopped by the allowance: {why_spent(seat)}",
         }
         say(console, f"{why.get(reason, 'interrupted')}; go on with: {go_on}", whole=True)
         return BY_LIMIT if reason in LIMITS else INTERRUPTED
     return 0
 
 
-def refused(search: int, config: RunConfig, error: BackendError, go_on: str) -> UserError:
+def why_spent(seat: Seat) -> str:
+    """Which limit of the allowance was met."""
+    allowance = seat.make_context(0, "").allowance
+    return (allowance and allowance.why) or "a limit was met"
+
+
+def refused(search: int, config: RunConfig, llm: str, error: BackendError, go_on: str) -> UserError:
     """What to tell the user of a backend that refuses every call; the search is interrupted by it."""
     with opened(config.db) as db:
         set_state(db, search, "interrupted", str(error))
-    return UserError(f"'{config.llm}' refuses every call ({error}); check the key and the model's name, then `{go_on}`")
+    return UserError(f"'{llm}' refuses every call ({error}); check the key and the model's name, then `{go_on}`")
 
 
 @contextmanager
@@ -128,11 +150,19 @@ def executor_of(config: RunConfig, stop: Event) -> Iterator[tuple[Executor, Shar
 
 
 def context_maker(
-    search: int, planned: Plan, executor: Executor, stop: Event, report: Report, jobs: Share | None = None
+    search: int,
+    planned: Plan,
+    executor: Executor,
+    stop: Event,
+    report: Report,
+    jobs: Share | None = None,
+    approve: Approve | None = None,
 ) -> Callable[[int, str], SearchContext]:
     """What makes the context of a round for a proposer; without `jobs` they share this machine."""
     config, finish_reasons = planned.config, list[str]()
     each = jobs or jobs_of(config, this_machine())
+    allowance = allowance_of(search, config)
+    executor = within(executor, allowance, stop)
 
     def make_context(round_number: int, proposer: str) -> SearchContext:
         return SearchContext(
@@ -158,6 +188,8 @@ def context_maker(
             precision=precision_of(config, each.device),
             compile=config.compile,
             log_with=config.log_with,
+            allowance=allowance,
+            approve=approve,
             is_alone=round_number == 0 or each.parallel == 1,
             finish_reasons=finish_reasons,
             stop=stop,
@@ -183,21 +215,13 @@ def make_loop(
 ) -> Loop:
     """The one place that wires a search: its backend, its proposer, its rounds; `jobs` as in `context_maker`."""
     config = planned.config
-    model = make_model(
-        config.llm,
-        base_url=config.base_url,
-        timeout_seconds=config.llm_timeout_seconds,
-        max_tokens=config.llm_max_tokens,
-        seed=config.seed,
-    )
     return Loop(
         search=search,
         lease=lease,
         rounds=config.rounds,
         baseline=planned.baseline,
-        proposer=LLMProposer(
-            model, config.llm, config.base_url, config.rounds, config.llm_retries, config.llm_retry_seconds
-        ),
+        proposer=make_proposer(config),
+        make_proposer=lambda llm, base_url: make_proposer(config, Address(llm, base_url)),
         proposer_name=config.llm,
         make_context=make_context,
         report=report,
@@ -298,6 +322,7 @@ def interruptible(stop: Event, executor: Executor, console: Console, go_on: str)
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             executor.kill()
+            restore_terminal()
             print(f"\ninterrupted; go on with: {go_on}", file=sys.stderr, flush=True)
             os._exit(INTERRUPTED)
         stop.set()

@@ -1,6 +1,6 @@
-"""``--dry-run``: the resolved settings with their sources and what the search would compute; nothing is written.
+"""``--dry-run``: the resolved settings with their sources and what the search would use; nothing is written.
 
-Seconds are not guessed: how fast a machine is has to be measured on it.
+Costs are the closed form's. Seconds are not guessed: two real steps measure how fast this machine is.
 """
 
 import tempfile
@@ -10,7 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
+from agent.calibration import BACKWARD_FACTOR, Calibration, calibrate
 from agent.config import Resolved
+from agent.forecast import forecast
 from agent.search import Plan, jobs_of, plan
 from agent.tables import print_settings, say
 from diffusion.cost import cost
@@ -22,20 +24,22 @@ from memory.connection import check_memory
 from tools.machine import Share, this_machine
 
 MIB = 2**20
-BACKWARD_FACTOR = 3  # forward plus twice as much for the backward pass
 
 
-def estimate(resolved: Resolved, spec: UNetSpec | None = None) -> dict[str, Any]:
-    """Settings, sources, baseline and MACs of the whole search; the data are checked in a folder thrown away.
+def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool = False) -> dict[str, Any]:
+    """Settings, sources, baseline, MACs and use of the whole search; the data are checked in a folder thrown away.
 
-    With a `spec`, of its training by hand alone.
+    With a `spec`, of its training by hand alone. Seconds are estimated where two steps may be `measured` here.
     """
-    config = resolved.config.model_copy(update={"rounds": 0, "parallel": 1} if spec else {})
+    alone = {"rounds": 0, "parallel": 1, "replicas": 1, "race_trainings": 0}
+    config = resolved.config.model_copy(update=alone if spec else {})
     check_memory(config.db)
     with tempfile.TemporaryDirectory() as folder:
         planned = plan(config.model_copy(update={"out": Path(folder)}), spec)
         jobs = jobs_of(config, this_machine()) if config.executor == "local" else None
         memory_bytes = memory_bytes_of(planned, jobs)
+        measures = measured and jobs is not None and config.train_steps > 1
+        calibration: Calibration | None = calibrate(job_of(planned, jobs)) if measures else None
     return {
         "settings": Resolved(config, resolved.sources).shown(),
         "baseline": str(planned.baseline),
@@ -46,22 +50,32 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None) -> dict[str, Any]
         "jobs": jobs and asdict(jobs),
         "memory_bytes": memory_bytes,
         "cost": costs_of(planned),
+        "allowance": {name: getattr(config, name) for name in ("max_cost", "max_hours", "max_tokens")},
+        "use": forecast(planned, calibration, jobs.parallel if jobs else 1),
     }
+
+
+def job_of(planned: Plan, jobs: Share | None) -> TrainJob:
+    """The baseline's training, in the output folder itself."""
+    protocol = planned.protocol
+    precision = planned.config.precision
+    return TrainJob(
+        spec=planned.baseline,
+        settings=protocol.settings,
+        strategy=protocol.strategy,
+        seed=planned.config.seed,
+        data_fingerprint=protocol.data_fingerprint,
+        data_folder=(planned.config.out / "data").absolute(),
+        run_folder=(planned.config.out / "training").absolute(),
+        processes=planned.config.nproc,
+        threads=jobs.threads if jobs else 1,
+        precision="fp32" if precision == "auto" else precision,
+    )
 
 
 def memory_bytes_of(planned: Plan, jobs: Share | None) -> int:
     """The most that each process of the baseline's training takes, by the closed form, beyond what it had before."""
-    settings, strategy = planned.protocol.settings, planned.protocol.strategy
-    job = TrainJob(
-        spec=planned.baseline,
-        settings=settings,
-        strategy=strategy,
-        seed=planned.config.seed,
-        data_fingerprint=planned.protocol.data_fingerprint,
-        data_folder=planned.config.out / "data",
-        run_folder=planned.config.out,
-        processes=planned.config.nproc,
-    )
+    job, settings = job_of(planned, jobs), planned.protocol.settings
     known = cost(job.spec, settings.family, settings.resolution, settings.channels)
     return peak_bytes(job, known, jobs.device if jobs else "cpu")
 
@@ -100,5 +114,22 @@ def print_estimate(console: Console, found: dict[str, Any]) -> None:
             f"{jobs['threads']} thread(s).",
         )
     say(console, f"Memory of the baseline's training: {found['memory_bytes'] / MIB:,.0f} MiB for each process.")
+    print_use(console, found["use"])
     for note in found["notes"]:
         say(console, f"Note: {note}.")
+
+
+def print_use(console: Console, use: dict[str, Any]) -> None:
+    """What the search may use, in a line for models and one for machines."""
+    dollars = "an unknown price" if use["cost_usd"] is None else f"${use['cost_usd']:.2f}"
+    read, written = format_size(use["input_tokens"]), format_size(use["output_tokens"])
+    say(console, f"Language model: about {read} tokens read and {written} written, {dollars}.")
+    if use["calibration"] is None:
+        say(console, "Time: not estimated, since no step was measured here.")
+        return
+    hours, wall = (use[name] / 3600 for name in ("device_seconds", "wall_seconds"))
+    say(
+        console,
+        f"Time: at most about {hours:.2g} device-hours, {wall:.2g} hours of wall-clock without the model's answers "
+        f"(two steps measured, {use['calibration']['seconds_a_step']:.3g} s each).",
+    )

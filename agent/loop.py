@@ -5,28 +5,31 @@ an unfinished trial is finished, a round without one is proposed again.
 
 Several rounds may be in flight, each in a thread of its own. They are proposed one after the other: a round begins when
 the one before it has its accepted trial or is over, so that no two of them ask for the same spec. The baseline is
-always alone.
+always alone. Before each round the directives of the user are looked at (`agent.helm`).
 """
 
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from agent.fallback import fallback_spec
+from agent.helm import Helm, MakeProposer, Proposer
 from agent.middleware import BackendError
 from agent.reporters import watched
+from agent.steering import Orders, end_search
 from diffusion.spec import UNetSpec
 from memory.connection import connect
+from memory.directives import Directive
 from memory.ledger import charge, totals
 from memory.queries import best, search_counts
-from memory.searches import renew_lease, set_state
+from memory.searches import renew_lease
 from memory.trials import rounds_done, rounds_over, trial_in_round
 from tools.context import SearchContext
-from tools.errors import Interrupted
+from tools.errors import AllowanceSpent, Interrupted, Refused
 from tools.evaluate_fid import score_trial
 from tools.race import run_race
 from tools.replicate import replicate
@@ -34,18 +37,15 @@ from tools.train_ract import continue_training, report_started, train_candidate
 
 FAILURES_IN_A_ROW = 3  # trials
 SILENT_ROUNDS_IN_A_ROW = 3  # rounds in which the backend gave no usable answer, retries included
+FALLBACKS_IN_A_ROUND = 10  # after as many refusals, by a person or a directive of this moment, nothing is left to try
 
-Reason = Literal["rounds", "finished_by_model", "failures", "backend", "space_exhausted", "interrupted"]
+Reason = Literal[
+    "rounds", "finished_by_model", "stopped_by_user", "failures", "backend", "allowance", "space_exhausted",
+    "interrupted",
+]  # fmt: skip
 RACED: tuple[Reason, ...] = ("rounds", "finished_by_model", "space_exhausted")  # the search itself is over
-LIMITS: tuple[Reason, ...] = ("failures", "backend")
+LIMITS: tuple[Reason, ...] = ("failures", "backend", "allowance")
 InFlight = dict[Future[None], int]  # the rounds that are being played, by their futures
-
-
-class Proposer(Protocol):
-    """Who plays a round; see `agent.proposer.LLMProposer`."""
-
-    def propose(self, context: SearchContext) -> None:
-        """Try to bring the round's trial about."""
 
 
 @dataclass
@@ -63,11 +63,16 @@ class Loop:
     parallel: int = 1  # rounds at once
     replicas: int = 1  # training seeds of the baseline, to know what is noise
     race_trainings: int = 0  # at the end, for the best and the baseline
+    make_proposer: MakeProposer | None = None  # for a backend that the user asks for
     is_noise_known: bool = False  # in this drive: the replicas were seen through
     silent_rounds: int = 0
     failed_trials: int = 0  # in a row, in this drive: a resume may try again
     charged_until: float = 0.0  # the wall-clock that is in the ledger already, by the monotonic clock
     lock: Lock = field(default_factory=Lock)  # of the three above
+    helm: Helm = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.helm = Helm(self.make_context(0, self.proposer_name), self.make_proposer)
 
     def run(self) -> Reason:
         """Play the rounds that are left; why it ended."""
@@ -79,8 +84,8 @@ class Loop:
                 if in_flight:
                     self.make_context(0, self.proposer_name).stop.set()  # what else is trained is saved
                 raise
-        if reason in RACED and self.race_trainings and not self._race():
-            reason = "interrupted"
+        if reason in RACED and self.race_trainings:
+            reason = _in_time(self._race) or reason
         self._finish(reason)
         return reason
 
@@ -90,21 +95,45 @@ class Loop:
         while True:
             number = None
             if not in_flight and not self.is_noise_known and self._is_baseline_over():
-                try:
-                    self._replicate()
-                except Interrupted:
-                    return "interrupted"
+                reason = max(reason, _in_time(self._replicate), key=_weight)
+            orders = Orders()
             if len(in_flight) < self.parallel:
-                ended = reason or self._ended()
+                orders = self._orders(in_flight)
+                ended = reason or self._ended(orders)
                 if ended and not in_flight:
                     return ended
-                number = None if ended else self._next(in_flight)
-            if number is None:
+                number = None if ended or orders.pause else self._next(in_flight)
+            if number is not None:
+                in_flight[self._begun(pool, number, orders.try_next)] = number
+            elif in_flight:
                 wait(in_flight, return_when=FIRST_COMPLETED)
-            else:
-                in_flight[self._begun(pool, number)] = number
+            elif orders.pause:
+                reason = self._paused(orders.pause)
             found = _collected(in_flight)
-            reason = "interrupted" if found == "interrupted" else reason or found
+            reason = max(reason, found, key=_weight)
+
+    def _orders(self, in_flight: InFlight) -> Orders:
+        """What the user wants before the next round; what changes the search itself is changed."""
+        number = self._next(in_flight)
+        orders, proposer = self.helm.look(self._following(in_flight) if number is None else number, number is not None)
+        if proposer is not None and orders.backend:
+            self.proposer, self.proposer_name = proposer, orders.backend.arguments["llm"]
+            self.proposer.rounds = self.rounds
+            self._heard(silent=False)
+        if orders.rounds is None:
+            return orders
+        self.rounds = self.proposer.rounds = orders.rounds
+        return self._orders(in_flight)
+
+    def _following(self, in_flight: InFlight) -> int:
+        """The round after all that were begun."""
+        with closing(connect(self.make_context(0, "").db_path)) as db:
+            return max(rounds_over(db, self.search) | set(in_flight.values()), default=-1) + 1
+
+    def _paused(self, pause: Directive) -> Reason | None:
+        """Wait until the user lifts a pause."""
+        goes_on = self.helm.wait(pause, self._next({}) or 0, lambda: self._orders({}))
+        return None if goes_on else "interrupted"
 
     def _is_baseline_over(self) -> bool:
         with closing(connect(self.make_context(0, "").db_path)) as db:
@@ -127,22 +156,21 @@ class Loop:
         finally:
             self._charge(context, started)
 
-    def _race(self) -> bool:
-        """Re-measure the best with more seeds before one is called best; whether the race was seen through."""
+    def _race(self) -> None:
+        """Re-measure the best with more seeds before one is called best."""
         context = self.make_context(0, "race")
         started = time.monotonic()
         try:
             run_race(context, replicas=self.replicas, allowance=self.race_trainings, parallel=self.parallel)
-        except Interrupted:
-            return False
         finally:
             self._charge(context, started)
-        return True
 
-    def _ended(self) -> Reason | None:
+    def _ended(self, orders: Orders) -> Reason | None:
         context = self.make_context(0, self.proposer_name)
         with closing(connect(context.db_path)) as db:
             renew_lease(db, self.search, self.lease)
+        if orders.stop:
+            return "stopped_by_user"
         if self.failed_trials >= FAILURES_IN_A_ROW:
             return "failures"
         if not self._left():
@@ -162,22 +190,22 @@ class Loop:
         waiting = [number for number in self._left() if number not in in_flight.values()]
         return None if not waiting or 0 in in_flight.values() else waiting[0]
 
-    def _begun(self, pool: ThreadPoolExecutor, number: int) -> Future[None]:
+    def _begun(self, pool: ThreadPoolExecutor, number: int, try_next: Directive | None) -> Future[None]:
         """A round that has its accepted trial, or is over already."""
         accepted = Event()
-        future = pool.submit(self._round, number, accepted)
+        future = pool.submit(self._round, number, accepted, try_next)
         future.add_done_callback(lambda _: accepted.set())
         accepted.wait()
         return future
 
-    def _round(self, number: int, accepted: Event) -> None:
+    def _round(self, number: int, accepted: Event, try_next: Directive | None) -> None:
         """One round, from wherever it stands."""
         context = self.make_context(number, self.proposer_name if number else "baseline")
         context = replace(context, report=watched(context.report, "trial.started", accepted.set))
         started = time.monotonic()
         self.report("round.started", round=number)
         try:
-            self._play(context)
+            self._play(context, try_next)
         finally:
             self._charge(context, started)
         if not context.finish_reasons or _trial(context) is not None:
@@ -191,12 +219,14 @@ class Loop:
         with closing(connect(context.db_path)) as db:
             charge(db, self.search, "wall", wall_seconds=seconds, note=f"round {context.round_number}")
 
-    def _play(self, context: SearchContext) -> None:
+    def _play(self, context: SearchContext, try_next: Directive | None) -> None:
         trial = _trial(context)
         if trial is not None:
             report_started(context, trial)  # an earlier process was stopped in the middle of it
         if trial is None and context.round_number == 0:
             trial = train_candidate(context, self.baseline, "The baseline: the data set's default spec.").trial
+        if trial is None and try_next is not None:
+            trial = self.helm.try_spec(context, try_next)
         if trial is None:
             trial = self._proposed(context)
         if trial is None:
@@ -227,20 +257,43 @@ class Loop:
             self.silent_rounds = self.silent_rounds + 1 if silent else 0
 
     def _fall_back(self, context: SearchContext, why: str) -> int:
-        found = fallback_spec(context)
-        if found is None:
-            raise SpaceExhausted
-        spec, reason = found
-        self.report("fallback", round=context.round_number, reason=why)
-        return train_candidate(replace(context, proposer="fallback"), spec, f"{reason} Because {why}.").trial
+        for number in range(FALLBACKS_IN_A_ROUND):
+            found = fallback_spec(context)
+            if found is None:
+                break
+            if not number:
+                self.report("fallback", round=context.round_number, reason=why)
+            spec, reason = found
+            with suppress(Refused):  # by a person, or by a directive of this moment; it is not chosen again
+                return train_candidate(replace(context, proposer="fallback"), spec, f"{reason} Because {why}.").trial
+        raise SpaceExhausted
 
     def _finish(self, reason: Reason) -> None:
         context = self.make_context(0, self.proposer_name)
         state: Literal["interrupted", "finished"] = "interrupted" if reason in ("interrupted", *LIMITS) else "finished"
         said = context.finish_reasons[0] if reason == "finished_by_model" else None
         with closing(connect(context.db_path)) as db:
-            set_state(db, self.search, state, f"{reason}: {said}" if said else reason)
+            round_number = max(rounds_done(db, self.search), 0)
+            stops = end_search(db, self.search, round_number, state, f"{reason}: {said}" if said else reason)
+        for stop in stops:
+            self.helm.obeyed(stop, round_number, "the search ended")
         self.report("search.finished", **closing_summary(context, reason))
+
+
+def _weight(reason: Reason | None) -> int:
+    """Of two reasons the weightier one is said: what the user did or set, before what the search came to."""
+    return ("allowance", "interrupted").index(reason) + 2 if reason in ("allowance", "interrupted") else bool(reason)
+
+
+def _in_time(work: Callable[[], None]) -> Reason | None:
+    """Do work that trains; why it was cut short, if it was."""
+    try:
+        work()
+    except Interrupted:
+        return "interrupted"
+    except AllowanceSpent:
+        return "allowance"
+    return None
 
 
 class SpaceExhausted(Exception):  # the end of a search, not an error
@@ -254,7 +307,9 @@ def _collected(in_flight: InFlight) -> Reason | None:
         del in_flight[future]
         error = future.exception()
         if isinstance(error, Interrupted):
-            reason = "interrupted"
+            reason = max(reason, "interrupted", key=_weight)
+        elif isinstance(error, AllowanceSpent):
+            reason = max(reason, "allowance", key=_weight)
         elif isinstance(error, SpaceExhausted):
             reason = reason or "space_exhausted"
         elif error is not None:

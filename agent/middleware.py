@@ -1,31 +1,39 @@
 """What keeps an agent's round going whatever the model does: every call recorded, every refusal a row, an end in sight.
 
-Order matters: `Recorder` is the innermost, so that each attempt of a retry is a row of its own.
+Order matters: `Recorder` is the innermost, so that each attempt of a retry and each backend of a chain is a row of its
+own.
 """
 
+import hashlib
 import json
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, cast
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
 from langchain.agents.middleware.types import ToolCallRequest
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage, messages_to_dict
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage, messages_to_dict
 from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.runtime import Runtime
 from langgraph.types import Command
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.backends import cost_usd
+from agent.backends import Backend, cost_usd
 from agent.offline import OfflineModel
+from agent.prompted import origin
 from memory.connection import connect
 from memory.redaction import redact
 from memory.transcript import record_call
 from memory.trials import OVER, refusals_in_round, trial_in_round
 from prompts.render import render
+from tools.allowance import estimated_tokens
 from tools.context import SearchContext
-from tools.errors import Interrupted
+from tools.errors import Interrupted, Refused
 from tools.train_ract import refuse
 
 REFUSALS_PER_ROUND = 10  # DESIGN.md, "round": after as many the fallback proposes
@@ -39,10 +47,14 @@ State = AgentState[Any]
 
 
 class BackendError(RuntimeError):
-    """The backend gave no usable answer. `transient`: trying again may help; `status`: the HTTP status, if any."""
+    """The backend gave no usable answer. `transient`: trying again may help; `status`: the HTTP status, if any;
+    `retry_after_seconds`: how long the server asks to be left alone; `may_be_billed`: an answer was given up.
+    """
 
     def __init__(self, error: Exception) -> None:
         self.status: int | None = getattr(error, "status_code", None)
+        self.retry_after_seconds = _retry_after(error)
+        self.may_be_billed = "timeout" in type(error).__name__.lower()  # it was asked, and may have answered
         said = redact(" ".join(str(error).split()))  # a server may send the key back
         super().__init__(f"{type(error).__name__}: {said[:300]}")
 
@@ -58,54 +70,94 @@ class BackendError(RuntimeError):
 
 
 class Recorder(AgentMiddleware[State, SearchContext, Any]):
-    """Writes every exchange with the model into memory and the ledger, failed ones too."""
+    """Writes every exchange with the model into memory and the ledger, failed ones too.
 
-    def __init__(self, llm: str, base_url: str | None) -> None:
+    The conversation is kept as the agent has it; what a model without tool calling was sent instead stands beside it.
+    """
+
+    def __init__(
+        self, backend_of: Callable[[BaseChatModel], Backend], tools: list[BaseTool], system: SystemMessage | None
+    ) -> None:
         super().__init__()
-        self.llm, self.base_url = llm, base_url
+        self.backend_of, self.system = backend_of, system
+        self.told = {tool.name: told_of(tool) for tool in tools}
+        self.offered = {name: tool_sha(told) for name, told in self.told.items()}
 
     def wrap_model_call(
         self, request: ModelRequest[SearchContext], handler: Callable[[ModelRequest[SearchContext]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
         """Call the model once; what a client raises becomes a `BackendError`, a bug of ours stays what it is."""
-        if request.runtime.context.stop.is_set():
+        context = request.runtime.context
+        if context.stop.is_set():
             raise Interrupted  # also between two attempts of a retry
-        started = time.monotonic()
+        ticket, started = self._reserve(request), time.monotonic()
         try:
             response = handler(request)
         except Exception as error:
             if isinstance(request.model, OfflineModel):
                 raise
             failure = BackendError(error)
-            self._record(request, None, str(failure), time.monotonic() - started)
+            self._record(request, None, failure, time.monotonic() - started)
             raise failure from error
-        message = next(m for m in response.result if isinstance(m, AIMessage))
-        self._record(request, message, None, time.monotonic() - started)
-        return response
+        else:
+            message = next(m for m in response.result if isinstance(m, AIMessage))
+            self._record(request, message, None, time.monotonic() - started)
+            return response
+        finally:
+            if context.allowance is not None:
+                context.allowance.settle(ticket)
+
+    def _reserve(self, request: ModelRequest[SearchContext]) -> int:
+        """Ask for what the call may take at most.
+
+        Raises:
+            AllowanceSpent: with it a limit of the search might be passed.
+        """
+        allowance, address = request.runtime.context.allowance, self.backend_of(request.model).address
+        if allowance is None:
+            return 0
+        sent: list[str] = [str(message.text) for message in _with_system(request.system_message, request.messages)]
+        sent += [json.dumps(message.tool_calls) for message in request.messages if isinstance(message, AIMessage)]
+        told = [self.told[tool.name] for tool in request.tools if isinstance(tool, BaseTool)]
+        return allowance.check_before_call(estimated_tokens(*sent, *told), llm=address.llm, base_url=address.base_url)
 
     def _record(
-        self, request: ModelRequest[SearchContext], message: AIMessage | None, error: str | None, seconds: float
+        self,
+        request: ModelRequest[SearchContext],
+        message: AIMessage | None,
+        failure: BackendError | None,
+        seconds: float,
     ) -> None:
-        context = request.runtime.context
+        context, backend = request.runtime.context, self.backend_of(request.model)
+        llm, base_url = backend.llm, backend.address.base_url
         usage: dict[str, Any] = dict(message.usage_metadata or {}) if message else {}
         tokens = {name: usage.get(name) for name in ("input_tokens", "output_tokens")}
-        cost = cost_usd(self.llm, self.base_url, tokens["input_tokens"] or 0, tokens["output_tokens"] or 0)
-        sent: list[AnyMessage] = [*([request.system_message] if request.system_message else []), *request.messages]
+        price_of = context.allowance.cost_usd if context.allowance else cost_usd
+        billed = (0, 0) if failure and not failure.may_be_billed else tuple(tokens.values())
+        cost, error = price_of(llm, base_url, *billed), str(failure) if failure else None
         with closing(connect(context.db_path)) as db:
             record_call(
                 db,
                 context.search,
                 context.round_number,
                 purpose="propose",
-                model=self.llm,
-                request={"messages": messages_to_dict(sent), "tools": sorted(_tool_name(t) for t in request.tools)},
+                model=llm,
+                request=self._request(request),
                 response=messages_to_dict([message])[0] if message else None,
                 error=error,
                 cost_usd=cost,
                 seconds=seconds,
+                extra={"base_url": base_url, "tools": self.offered, "billed": not failure or failure.may_be_billed},
                 **tokens,
             )
-        context.report("llm.call", model=self.llm, cost_usd=cost, error=error, **tokens)
+        context.report("llm.call", model=llm, cost_usd=cost, error=error, **tokens)
+
+    def _request(self, request: ModelRequest[SearchContext]) -> dict[str, Any]:
+        sent = _with_system(request.system_message, request.messages)
+        if request.tools:
+            return {"messages": messages_to_dict(sent), "tools": sorted(self.offered)}
+        own = _with_system(self.system, request.state["messages"])
+        return {"messages": messages_to_dict(own), "tools": sorted(self.offered), "sent": messages_to_dict(sent)}
 
 
 class KeepGoing(AgentMiddleware[State, SearchContext]):
@@ -123,15 +175,18 @@ class KeepGoing(AgentMiddleware[State, SearchContext]):
             return None
         problems = self._problems(message)
         for kind, sentence, raw_text in problems:
-            refuse(runtime.context, kind, sentence, raw_text=raw_text)
+            refuse(by_its_name(runtime.context, message), Refused(kind, sentence), raw_text=raw_text)
         usable = [call for call in message.tool_calls if call["name"] in self.by_name]
         clean = _clean(message, usable)
         if usable:
             return {"messages": [clean]}
-        if _repairs_in_a_row(state["messages"]) >= REPAIRS_IN_A_ROW:
+        if repairs_in_a_row(state["messages"]) >= REPAIRS_IN_A_ROW:
             return {"messages": [clean], "jump_to": "end"}
         problem = " ".join(sentence for _, sentence, _ in problems)
-        nudge = HumanMessage(render("repair", problem=problem, tools=list(self.by_name)), name="repair")
+        values = {"problem": problem, "tools": list(self.by_name)}
+        nudge = HumanMessage(
+            render("repair", **values), name="repair", additional_kwargs=origin("repair", values=values)
+        )
         return {"messages": [clean, nudge], "jump_to": "model"}
 
     def _problems(self, message: AIMessage) -> list[tuple[str, str, str]]:
@@ -155,17 +210,18 @@ class KeepGoing(AgentMiddleware[State, SearchContext]):
         handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
     ) -> ToolMessage | Command[Any]:
         """Arguments that do not fit the schema are a refusal with a row, in words that say what would be right."""
+        request = _by_its_proposer(request)
         call = request.tool_call
         tool = self.by_name[call["name"]]
         try:
-            _arguments(tool, call["args"])
+            check_arguments(tool, call["args"])
         except ValidationError as error:
-            sentence = f"{call['name']}: {_said(error)}"
-            refuse(_context(request), "arguments", sentence, raw_text=json.dumps(call["args"]))
+            sentence = f"{call['name']}: {what_is_wrong(error)}"
+            refuse(_context(request), Refused("arguments", sentence), raw_text=json.dumps(call["args"]))
             return ToolMessage(sentence, tool_call_id=call["id"], name=call["name"], status="error")
         answer = handler(request)
         if isinstance(answer, ToolMessage) and answer.status == "error" and call["name"] not in WRITE_THEIR_OWN:
-            refuse(_context(request), "tool_refused", answer.text, raw_text=json.dumps(call))
+            refuse(_context(request), Refused("tool_refused", answer.text), raw_text=json.dumps(call))
         return answer
 
 
@@ -205,7 +261,8 @@ def _clean(message: AIMessage, calls: list[Any]) -> AIMessage:
     )
 
 
-def _repairs_in_a_row(messages: list[AnyMessage]) -> int:
+def repairs_in_a_row(messages: Sequence[AnyMessage]) -> int:
+    """How often the model was asked again since the last tool call."""
     count = 0
     for message in reversed(messages):
         if isinstance(message, ToolMessage):
@@ -214,15 +271,19 @@ def _repairs_in_a_row(messages: list[AnyMessage]) -> int:
     return count
 
 
-def _arguments(tool: BaseTool, arguments: dict[str, Any]) -> None:
-    """Validate what the model gave; the injected runtime is not its concern, unknown names are."""
+def check_arguments(tool: BaseTool, arguments: dict[str, Any]) -> Any:
+    """Validate what the model gave; the injected runtime is not its concern, unknown names are.
+
+    Raises:
+        ValidationError: it does not fit the tool's schema.
+    """
     schema = tool.tool_call_schema  # without the runtime, and without the `extra="forbid"` of the arguments
     assert isinstance(schema, type) and issubclass(schema, BaseModel), "our tools have pydantic schemas"
     strict: type[BaseModel] = type(schema.__name__, (schema,), {"model_config": ConfigDict(extra="forbid")})
-    strict.model_validate(arguments)
+    return strict.model_validate(arguments)
 
 
-def _said(error: ValidationError) -> str:
+def what_is_wrong(error: ValidationError) -> str:
     """The errors in one line: where and what."""
     parts = [f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}" for item in error.errors()[:5]]
     return "; ".join(parts) + "."
@@ -233,5 +294,39 @@ def _context(request: ToolCallRequest) -> SearchContext:
     return context
 
 
-def _tool_name(tool: BaseTool | dict[str, Any]) -> str:
-    return tool.name if isinstance(tool, BaseTool) else str(tool.get("name"))
+def spoken_by(message: AnyMessage) -> str | None:
+    """The backend that gave an answer, as `agent.fallback_chain` signed it."""
+    return message.response_metadata.get("backend")
+
+
+def by_its_name(context: SearchContext, message: AnyMessage) -> SearchContext:
+    """The context in which what an answer asks for is the proposal of the backend that gave it."""
+    return replace(context, proposer=spoken_by(message) or context.proposer)
+
+
+def told_of(tool: BaseTool) -> str:
+    """What a model is told about a tool, as JSON text."""
+    return json.dumps(convert_to_openai_tool(tool), sort_keys=True, ensure_ascii=False)
+
+
+def tool_sha(told: str) -> str:
+    """Twelve hex digits that stand for what a model is told about a tool."""
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def _by_its_proposer(request: ToolCallRequest) -> ToolCallRequest:
+    """A tool call in the context of the backend that made it."""
+    message = next(m for m in reversed(request.state["messages"]) if isinstance(m, AIMessage))
+    context = by_its_name(_context(request), message)
+    return replace(request, runtime=replace(request.runtime, context=cast(Any, context)))
+
+
+def _with_system(system: SystemMessage | None, messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    return [*([system] if system else []), *messages]
+
+
+def _retry_after(error: Exception) -> float | None:
+    """The seconds of a ``Retry-After`` header; a date in it is passed over."""
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    text = str(headers.get("retry-after", ""))
+    return float(text) if re.fullmatch(r"\d{1,6}(\.\d+)?", text) else None

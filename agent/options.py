@@ -31,6 +31,19 @@ Setting = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings, their sources and the cost; do nothing.")]
 
+LlmFallbacks = Annotated[
+    str | None, option("ID,ID,…", "Backends that are asked, in order, when --llm gives no answer: ID or ID@URL.")
+]
+
+MaxCost = Annotated[float | None, option("USD", "Most dollars that language models may cost.")]
+MaxHours = Annotated[float | None, option("HOURS", "Most hours that the search may run, over all resumes.")]
+MaxTokens = Annotated[int | None, option("N", "Most tokens that language models may read and write.")]
+Prices = Annotated[Path | None, option("FILE", "Prices of models, in TOML, over those that come with the program.")]
+
+Approve = Annotated[
+    bool | None, typer.Option("--approve/--no-approve", help="Ask before each training: approve, change or reject it.")
+]
+
 Preset = Annotated[str | None, option("NAME", "digits, ddpm-cifar10 or iddpm-cifar10.")]
 Dataset = Annotated[str | None, option("DATA", "digits, cifar10, an .npz, a folder of images, or a Hugging Face id.")]
 DataDir = Annotated[Path | None, option("DIR", "Where data sets are looked for.")]

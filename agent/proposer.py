@@ -5,20 +5,26 @@ said as `BackendError`, never swallowed.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from langchain.agents import create_agent
-from langchain.agents.middleware import ModelRetryMiddleware
-from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from agent.backends import Address, Backend, make_chain
+from agent.config import RunConfig
 from agent.digest import round_values, system_values
+from agent.fallback_chain import Chain, FallbackChain
 from agent.middleware import BackendError, KeepGoing, Recorder, RoundEnd
+from agent.prompted import origin
+from agent.structured import Structured
 from memory.connection import checkpoint_connection, opened
+from memory.journal import snapshot
 from prompts.render import render
 from tools.context import SearchContext
 from tools.count_flops import count_flops
@@ -28,7 +34,6 @@ from tools.query_memory import query_memory
 from tools.train_ract import train_ract
 
 TOOLS: list[BaseTool] = [count_flops, train_ract, evaluate_fid, query_memory, finish_search]
-RETRY_CEILING_SECONDS = 60.0
 STEPS_PER_ROUND = 500  # far above what the middleware allows; a bug of ours should end, too
 
 
@@ -38,11 +43,8 @@ class LLMProposer:
     tools: ClassVar[list[BaseTool]] = TOOLS
     round_end: ClassVar[type[RoundEnd]] = RoundEnd
 
-    def __init__(
-        self, model: BaseChatModel, llm: str, base_url: str | None, rounds: int, retries: int, retry_seconds: float
-    ) -> None:
-        self.model, self.llm, self.base_url, self.rounds = model, llm, base_url, rounds
-        self.retries, self.retry_seconds = retries, retry_seconds
+    def __init__(self, backends: Sequence[Backend], rounds: int, retries: int, retry_seconds: float) -> None:
+        self.chain, self.rounds = Chain(backends, retries, retry_seconds), rounds
         os.environ["LANGSMITH_TRACING"] = "false"  # nothing leaves but what the chosen backend is sent
         os.environ["LANGCHAIN_TRACING_V2"] = "false"
 
@@ -73,33 +75,46 @@ class LLMProposer:
             "recursion_limit": STEPS_PER_ROUND,
         }
         pending = agent.get_state(config).next
-        start = None if pending else {"messages": [("user", self._round_prompt(context))]}
+        start = None if pending else {"messages": [self._round_prompt(context)]}
         for _ in agent.stream(start, config, context=context, stream_mode="updates", durability="sync"):
             pass
 
     def _agent(self, context: SearchContext, saver: SqliteSaver) -> Any:
-        retry = ModelRetryMiddleware(
-            max_retries=self.retries,
-            retry_on=lambda error: isinstance(error, BackendError) and error.transient,
-            on_failure="error",
-            initial_delay=self.retry_seconds,
-            max_delay=RETRY_CEILING_SECONDS,
-        )
+        system = self._system_prompt(context)
         return create_agent(
-            self.model,
+            self.chain.backends[0].model,
             self.tools,
-            system_prompt=self._system_prompt(context),
-            middleware=[self.round_end(), KeepGoing(self.tools), retry, Recorder(self.llm, self.base_url)],
+            system_prompt=system,
+            middleware=[
+                self.round_end(),
+                KeepGoing(self.tools),
+                FallbackChain(self.chain),
+                Structured(self.chain),
+                Recorder(self.chain.of, self.tools, system),
+            ],
             context_schema=SearchContext,
             checkpointer=saver,
         )
 
-    def _system_prompt(self, context: SearchContext) -> str | None:
-        return render("system", **system_values(context, self.rounds))
+    def _system_prompt(self, context: SearchContext) -> SystemMessage | None:
+        with opened(context.db_path, read_only=True) as db, snapshot(db) as moment:
+            text = render("system", **system_values(context, self.rounds))
+        return SystemMessage(text, additional_kwargs=origin("system", moment=moment))
 
-    def _round_prompt(self, context: SearchContext) -> str:
-        with opened(context.db_path, read_only=True) as db:
-            return render("round", **round_values(db, context))
+    def _round_prompt(self, context: SearchContext) -> HumanMessage:
+        with opened(context.db_path, read_only=True) as db, snapshot(db) as moment:
+            text = render("round", **round_values(db, context))
+        return HumanMessage(text, additional_kwargs=origin("round", moment=moment))
+
+
+def make_proposer(config: RunConfig, first: Address | None = None) -> LLMProposer:
+    """The proposer of a search with the backends of its settings; `first` stands in for the first of them.
+
+    Raises:
+        UserError: one of the backends cannot be used from here.
+    """
+    backends = make_chain(config, "propose", first)
+    return LLMProposer(backends, config.rounds, config.llm_retries, config.llm_retry_seconds)
 
 
 def checkpoint_path(db_path: Path) -> Path:

@@ -157,6 +157,18 @@ class Lines:
         if values.get("error"):
             self.line(f"  [yellow]{escape(values['model'])}[/yellow] {escape(values['error'])}")
 
+    def on_directive_added(self, values: dict[str, Any]) -> None:
+        """What the user told the search."""
+        self.line(f"  [cyan]directive {values['directive']}[/cyan] {escape(values['text'])}")
+
+    def on_directive_removed(self, values: dict[str, Any]) -> None:
+        """What the user took back."""
+        self.line(f"  [cyan]directive {values['directive']}[/cyan] taken back: {escape(values['text'])}")
+
+    def on_directive_obeyed(self, values: dict[str, Any]) -> None:
+        """What was carried out, and what came of it."""
+        self.line(f"  [cyan]directive {values['directive']}[/cyan] {escape(values['text'])}: {escape(values['what'])}")
+
     def on_search_finished(self, values: dict[str, Any]) -> None:
         """Leave the terminal tidy; the summary follows."""
         self._end_bars()

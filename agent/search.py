@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 from sqlite_utils import Database
 
-from agent.backends import check_backend
+from agent.allowance import check_allowance
+from agent.backends import addresses_of, check_backends
 from agent.config import RunConfig, mistake, strategy_of
 from diffusion.cost import cost, costs
 from diffusion.data import DataCard, prepare_images
@@ -44,7 +45,8 @@ def check(config: RunConfig) -> None:
     Raises:
         UserError: one sentence with the remedy.
     """
-    check_backend(config.llm, config.base_url)
+    check_backends(config)
+    check_prices(config)
     check_jobs(config)
     if config.name is not None:
         check_name(config.name)
@@ -54,6 +56,16 @@ def check(config: RunConfig) -> None:
         raise UserError(f"'{config.feature_weights}' does not exist; name the weights file with --feature-weights")
     if late := [step for step in config.snapshot_steps or () if step > config.train_steps]:
         raise UserError(f"--snapshot-steps {late[0]}: the training ends at step {config.train_steps}")
+
+
+def check_prices(config: RunConfig) -> None:
+    """Whether a limit in money can be kept with every backend of the settings.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    backends = addresses_of(config) + addresses_of(config, "chat")
+    check_allowance(config, [(backend.llm, backend.base_url) for backend in backends])
 
 
 def check_jobs(config: RunConfig) -> None:
@@ -232,8 +244,9 @@ def stored(planned: Plan) -> dict[str, Any]:
     """All that a resume needs, as JSON-ready values; paths are absolute, so that it works from any folder."""
     config = planned.config.model_dump(mode="json")
     config |= {name: str(getattr(planned.config, name).absolute()) for name in ("out", "data_dir", "db")}
-    if planned.config.feature_weights is not None:
-        config["feature_weights"] = str(planned.config.feature_weights.absolute())
+    for name in ("feature_weights", "prices"):
+        if (path := getattr(planned.config, name)) is not None:
+            config[name] = str(path.absolute())
     return {**config, "baseline": str(planned.baseline)}
 
 
@@ -248,6 +261,7 @@ def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) ->
         config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise mistake(error, values, {}) from None
-    check_backend(config.llm, config.base_url)
+    check_backends(config)
+    check_prices(config)
     check_jobs(config)
     return Plan(config, protocol, config.baseline, None, ())

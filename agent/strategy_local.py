@@ -14,7 +14,7 @@ from diffusion.settings import Strategy
 from memory.connection import opened
 from memory.strategies import StoredStrategy, strategies_of
 from tools.errors import Refused
-from tools.propose_strategy import StrategyContext, accuracy, allowed, propose, values_of
+from tools.propose_strategy import StrategyContext, accuracy, allowed, bounds_of, propose, values_of
 from tools.strategy_limits import WHOLE, Bound, shown
 
 HORIZON_STEP = 4.0  # of the averaged weights: a factor that is more than noise
@@ -54,7 +54,7 @@ class LocalSearch:
         raise StrategiesExhausted
 
     def _candidates(self, context: StrategyContext, known: list[StoredStrategy]) -> Iterator[Candidate]:
-        bounds = context.limits.bounds()
+        bounds = bounds_of(context)
         yield Candidate(
             clipped(papers_step(context.limits.standard), bounds),
             "The paper's step from its standard to its rapid strategy: twice the learning rate, a third of the "
@@ -63,13 +63,23 @@ class LocalSearch:
         for parent in sorted(known, key=merit):
             steps = min(parent.strategy.train_steps, context.limits.most_steps(parent.strategy.batch_size))
             around = [
-                self._moved(parent, name, clipped(values, bounds), steps) for name, values in moves(parent.strategy)
+                self._moved(parent, name, clipped(values, bounds), steps, bounds)
+                for name, values in moves(parent.strategy)
             ]
             yield from sorted(around, key=lambda candidate: digest(self.seed, parent.id, candidate.values))
 
-    def _moved(self, parent: StoredStrategy, name: str, moved: dict[str, float | int], steps: int) -> Candidate:
+    def _moved(
+        self,
+        parent: StoredStrategy,
+        name: str,
+        moved: dict[str, float | int],
+        steps: int,
+        bounds: dict[str, Bound],
+    ) -> Candidate:
         """A parent with one value changed; another batch size trains as long as the limit allows."""
-        kept = {field: value for field, value in values_of(parent.strategy).items() if field not in moved}
+        known = {field: value for field, value in values_of(parent.strategy).items() if field not in moved}
+        outside = {field: value for field, value in known.items() if not within(value, bounds[field])}
+        kept = known | clipped(outside, bounds)  # a directive of the user may be younger than the parent
         for filled in ("warmup_steps", *(("train_steps",) if name == "batch_size" else ())):
             kept.pop(filled, None)
         if "train_steps" in kept:
@@ -119,6 +129,11 @@ def clipped(values: dict[str, float | int], bounds: dict[str, Bound]) -> dict[st
     """Values moved into their bounds and rounded to what a person would write."""
     inside = {name: min(max(value, bounds[name].low), bounds[name].high) for name, value in values.items()}
     return {name: int(value) if name in WHOLE else float(f"{value:.6g}") for name, value in inside.items()}
+
+
+def within(value: float, bound: Bound) -> bool:
+    """Whether a value lies in its bounds."""
+    return bound.low <= value <= bound.high
 
 
 def merit(known: StoredStrategy) -> tuple[bool, float, bool, int]:

@@ -8,20 +8,22 @@ from contextlib import closing
 from typing import Any, ClassVar, Protocol
 
 from langchain.agents.middleware import hook_config
+from langchain_core.messages import HumanMessage
 from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 from sqlite_utils import Database
 
-from agent.backends import OFFLINE, make_model
+from agent.backends import OFFLINE, make_chain
 from agent.config import RunConfig
 from agent.middleware import RoundEnd, State, Update
+from agent.prompted import origin
 from agent.proposer import LLMProposer
 from agent.strategy_local import LocalSearch
 from memory.connection import connect, opened
 from memory.strategies import StoredStrategy, refused_strategies, strategies_of, strategy_in_round
 from prompts.render import render
 from tools.context import SearchContext
-from tools.propose_strategy import StrategyContext, accuracy, propose_strategy, values_of
+from tools.propose_strategy import StrategyContext, accuracy, bounds_of, propose_strategy, values_of
 from tools.strategy_limits import FIELDS, shown
 
 SHOWN_REFUSALS = 5
@@ -57,10 +59,11 @@ class StrategyProposer(LLMProposer):
     def _system_prompt(self, context: SearchContext) -> None:
         return None
 
-    def _round_prompt(self, context: SearchContext) -> str:
+    def _round_prompt(self, context: SearchContext) -> HumanMessage:
         assert isinstance(context, StrategyContext)
         with opened(context.db_path, read_only=True) as db:
-            return render("strategy", **prompt_values(db, context, self.rounds))
+            values = prompt_values(db, context, self.rounds)
+        return HumanMessage(render("strategy", **values), additional_kwargs=origin("strategy", values=values))
 
 
 def prompt_values(db: Database, context: StrategyContext, rounds: int) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def prompt_values(db: Database, context: StrategyContext, rounds: int) -> dict[s
         "allowed_images": limits.allowed_images,
         "bounds": [
             {"name": name, "low": shown(bound.low), "high": shown(bound.high)}
-            for name, bound in limits.bounds().items()
+            for name, bound in bounds_of(context).items()
             if name != "warmup_steps"
         ],
         "fields": FIELDS,
@@ -109,15 +112,7 @@ def make_proposer(config: RunConfig) -> Proposer:
     """Who proposes, by the backend of the settings."""
     if config.llm == OFFLINE:
         return LocalSearch(config.seed)
-    model = make_model(
-        config.llm,
-        base_url=config.base_url,
-        timeout_seconds=config.llm_timeout_seconds,
-        max_tokens=config.llm_max_tokens,
-        seed=config.seed,
-    )
-    rounds, retries, pause = config.rounds, config.llm_retries, config.llm_retry_seconds
-    return StrategyProposer(model, config.llm, config.base_url, rounds, retries, pause)
+    return StrategyProposer(make_chain(config), config.rounds, config.llm_retries, config.llm_retry_seconds)
 
 
 def in_round(context: SearchContext) -> StoredStrategy | None:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from agent.drive import BY_LIMIT, INTERRUPTED, Seat, driving, refused
+from agent.helm import Helm
 from agent.loop import SILENT_ROUNDS_IN_A_ROW
 from agent.middleware import BackendError
 from agent.reporters import both
 from agent.search import Plan
+from agent.steering import Orders, end_search
 from agent.strategy_local import LocalSearch, StrategiesExhausted
 from agent.strategy_plan import stored_limits, stored_measure, strategy_context
 from agent.strategy_proposer import Proposer, in_round, make_proposer
@@ -25,7 +27,7 @@ from agent.tables import print_card, say
 from diffusion.settings import Strategy
 from memory.connection import connect, opened
 from memory.ledger import charge
-from memory.searches import renew_lease, set_state
+from memory.searches import renew_lease
 from memory.strategies import (
     Measured,
     accept_strategy,
@@ -33,11 +35,12 @@ from memory.strategies import (
     measurement_failed,
     strategies_of,
 )
-from tools.errors import Interrupted, JobFailed
+from tools.errors import AllowanceSpent, Interrupted, JobFailed
 from tools.propose_strategy import StrategyContext
 
 Measure = Callable[[Strategy], Measured]
-Reason = Literal["rounds", "space_exhausted", "backend", "interrupted"]
+Reason = Literal["rounds", "space_exhausted", "stopped_by_user", "backend", "allowance", "interrupted"]
+RESUMABLE: tuple[Reason, ...] = ("backend", "allowance", "interrupted")
 
 
 def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measure | None = None) -> int:
@@ -73,7 +76,7 @@ def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measur
         try:
             reason = loop.run()
         except BackendError as error:
-            raise refused(search, config, error, seat.go_on) from error
+            raise refused(search, config, config.llm, error, seat.go_on) from error
         with opened(config.db, read_only=True) as db:
             found = strategy_summary(db, search, limits, reason)
         report("strategy.finished", **found)
@@ -83,11 +86,11 @@ def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measur
 
 def _ended(seat: Seat, reason: Reason) -> int:
     """The exit code, and how to go on."""
-    if reason in ("rounds", "space_exhausted"):
+    if reason not in RESUMABLE:
         return 0
-    why = "stopped: the backend does not answer" if reason == "backend" else "interrupted"
-    say(seat.console, f"{why}; go on with: {seat.go_on}", whole=True)
-    return BY_LIMIT if reason == "backend" else INTERRUPTED
+    why = {"backend": "stopped: the backend does not answer", "allowance": "stopped: the allowance is spent"}
+    say(seat.console, f"{why.get(reason, 'interrupted')}; go on with: {seat.go_on}", whole=True)
+    return INTERRUPTED if reason == "interrupted" else BY_LIMIT
 
 
 @dataclass
@@ -110,25 +113,44 @@ class StrategyLoop:
     def run(self) -> Reason:
         """Play the rounds that are left; why it ended."""
         reason = self._played()
-        state: Literal["interrupted", "finished"] = (
-            "interrupted" if reason in ("interrupted", "backend") else "finished"
-        )
         with closing(connect(self.make_context(0).db_path)) as db:
-            set_state(db, self.search, state, reason)
+            end_search(db, self.search, self.rounds, "interrupted" if reason in RESUMABLE else "finished", reason)
         return reason
 
     def _played(self) -> Reason:
         try:
             _keep_standard(self.make_context(0))
-            for number in range(1, self.rounds + 1):
+            helm, number = Helm(self.make_context(0), None), 1
+            while self._is_to_begin(helm, number):
                 self._round(number)
+                number += 1
                 if self.silent_rounds >= SILENT_ROUNDS_IN_A_ROW:
                     return "backend"
         except StrategiesExhausted:
             return "space_exhausted"
+        except AllowanceSpent:
+            return "allowance"
         except Interrupted:
             return "interrupted"
-        return "rounds"
+        return "stopped_by_user" if number <= self.rounds else "rounds"
+
+    def _is_to_begin(self, helm: Helm, number: int) -> bool:
+        """Whether a round is left that the directives let begin; a pause is waited out.
+
+        Raises:
+            Interrupted: the user stops the search while it is paused.
+        """
+        orders = self._orders(helm, number)
+        if orders.pause and not orders.stop and number <= self.rounds:
+            if not helm.wait(orders.pause, number, lambda: self._orders(helm, number)):
+                raise Interrupted
+            orders = self._orders(helm, number)
+        return number <= self.rounds and not orders.stop
+
+    def _orders(self, helm: Helm, number: int) -> Orders:
+        orders, _ = helm.look(number, number <= self.rounds)
+        self.rounds = self.rounds if orders.rounds is None else orders.rounds
+        return orders
 
     def _round(self, number: int) -> None:
         """One round, from wherever it stands."""

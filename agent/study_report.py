@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from agent.dry_run import BACKWARD_FACTOR
+from agent.calibration import BACKWARD_FACTOR
 from agent.strategies import strategy_presets
 from agent.study import Arm, Study
 from agent.study_cheaper import cheaper_scores, cheapest

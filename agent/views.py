@@ -11,12 +11,14 @@ from diffusion.cost import cost
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
+from memory.directives import Directive, active_directives
 from memory.ledger import totals
 from memory.queries import best, search_counts
 from memory.searches import SearchRow, find_search, list_searches
 from memory.trials import rounds_done
 
 SHOWN_CHARACTERS = 60
+DIRECTIVE_FIELDS = ("id", "kind", "arguments", "text", "author", "state", "created", "seen_round")
 
 
 def search_status(db: Database, name: str | None) -> dict[str, Any]:
@@ -48,9 +50,14 @@ def _status(db: Database, row: SearchRow) -> dict[str, Any]:
         "baseline": baseline,
         "trials": search_counts(db, row.id),
         "ledger": totals(db, row.id).model_dump(),
-        "directives": [],
+        "directives": [_directive(found) for found in active_directives(db, row.id)],
         "created": row.created,
     }
+
+
+def _directive(found: Directive) -> dict[str, Any]:
+    """A directive as scripts read it; what it says is in its kind and arguments."""
+    return {name: getattr(found, name) for name in DIRECTIVE_FIELDS}
 
 
 def print_status(console: Console, found: dict[str, Any]) -> None:
@@ -69,8 +76,11 @@ def print_status(console: Console, found: dict[str, Any]) -> None:
     say(console, f"protocol: {found['protocol']}")
     counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
     say(console, f"trials: {counts}\nused: {ledger_line(found['ledger'])}")
-    if found["state"] == "interrupted":
-        say(console, f"go on with: diffnas-agent resume {found['name']}", whole=True)
+    for directive in found["directives"]:
+        say(console, f"directive {directive['id']} ({directive['kind']}): {directive['text']}")
+    if found["state"] in ("interrupted", "paused"):
+        chat = "/resume in a chat, or " if found["state"] == "paused" else ""
+        say(console, f"go on with: {chat}diffnas-agent resume {found['name']}", whole=True)
 
 
 def print_searches(console: Console, found: list[dict[str, Any]]) -> None:

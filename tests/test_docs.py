@@ -327,7 +327,7 @@ class TestMemory:
 
     def test_the_kinds_of_refusals_are_those_of_the_code(self) -> None:
         documented = set(names(sections(page("docs/memory.md"))["Refusals"]))
-        gates, middleware = page("tools/gates.py"), page("agent/middleware.py")
+        gates, middleware = page("tools/gates.py") + page("tools/train_ract.py"), page("agent/middleware.py")
         assert set(re.findall(r'Refused\(\s*"(\w+)"', gates)) <= documented
         assert {kind for kind in documented if f'"{kind}"' in gates + middleware} == documented
 

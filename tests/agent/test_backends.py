@@ -3,9 +3,10 @@
 import pytest
 from langchain_core.messages import HumanMessage
 
-from agent.backends import check_backend, cost_usd, make_model, prices
+from agent.backends import check_backend, cost_usd, make_model
 from agent.middleware import BackendError
 from agent.offline import OfflineModel
+from agent.pricing import price_table
 from diffusion.errors import UserError
 
 
@@ -47,7 +48,7 @@ def test_offline_is_the_deterministic_model() -> None:
 
 
 def test_a_known_price_is_charged_per_million_tokens_and_an_unknown_one_is_null() -> None:
-    assert prices()["openai:gpt-4.1"] == [2.0, 8.0]
+    assert price_table().published["openai:gpt-4.1"] == (2.0, 8.0)
     assert cost_usd("openai:gpt-4.1", None, 1_000_000, 500_000) == 6.0
     assert cost_usd("openai:gpt-4.1", "http://127.0.0.1/v1", 1, 1) is None
     assert cost_usd("openai:unheard-of", None, 1, 1) is None

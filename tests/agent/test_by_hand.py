@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agent.calibration import Calibration
 from agent.cli import main
 from diffusion.settings import TrainJob
 from tools.errors import Interrupted, JobFailed
@@ -268,7 +269,10 @@ def test_a_failed_training_says_why_and_has_no_score(typed: Typed, monkeypatch: 
     assert typed("evaluate", "1")[2].startswith("'1' failed (the loss is nan at step 1)")
 
 
-def test_what_a_training_would_cost_is_said_and_nothing_is_written(typed: Typed) -> None:
+def test_what_a_training_would_cost_is_said_and_nothing_is_written(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.dry_run.calibrate", lambda job: Calibration(1.0, 2.0))
     plan = found(typed("train", SPEC, "--dry-run", "--json"))
     assert plan["baseline"] == SPEC
     assert plan["cost"]["search_macs_at_most"] == plan["cost"]["baseline_trial_macs"]

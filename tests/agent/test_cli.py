@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from searches import TINY, TinySearch
 
+from agent.calibration import Calibration
 from agent.cli import main
 
 Typed = Callable[..., tuple[int, str, str]]
@@ -152,7 +153,10 @@ def test_help_imports_nothing_heavy() -> None:
     assert not {name for name in imported if name.split(".")[0] in HEAVY}
 
 
-def test_dry_run_says_where_each_setting_comes_from_and_writes_nothing(typed: Typed) -> None:
+def test_dry_run_says_where_each_setting_comes_from_and_writes_nothing(
+    typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.dry_run.calibrate", lambda job: Calibration(1.0, 2.0))  # really in test_forecast.py
     Path("diffnas.toml").write_text("rounds = 7\n")
     code, out, _ = typed("run", "--dry-run", "--json", "--seed", "3")
     found = json.loads(out)

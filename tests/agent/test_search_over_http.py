@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_server import Answer, Brain, Broken, Call, ModelServer, Say, Stall, Status, serve, tool_answers
+from model_server import Answer, Brain, Broken, Call, ModelServer, Say, Stall, Status, serve, tool_answers, well_behaved
 from searches import TinySearch
 
 from diffusion.spec import DIGITS, UNetSpec
@@ -21,23 +21,6 @@ TOO_DEAR = "b32-n3-m4.4.4.4-a1111"
 def over(server: ModelServer, folder: Path, **options: Any) -> TinySearch:
     """A search whose model is the server."""
     return TinySearch(folder, {"llm": "openai:scripted", "base_url": server.url, **options})
-
-
-def well_behaved(specs: list[str]) -> Brain:
-    """Counts, trains, scores one spec after the other, as the prompts ask."""
-    left = iter(specs)
-    current = [""]
-
-    def brain(messages: list[dict[str, Any]]) -> Answer:
-        answers = tool_answers(messages)
-        if not answers:
-            current[0] = next(left)
-            return Call("count_flops", {"spec": current[0]})
-        if answers[-1][0] == "count_flops":
-            return Call("train_ract", {"spec": current[0], "reason": f"{current[0]} is next on the list."})
-        return Call("evaluate_fid", {"trial": json.loads(answers[-1][1])["trial"]})
-
-    return brain
 
 
 @pytest.fixture(scope="module")

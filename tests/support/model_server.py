@@ -1,16 +1,18 @@
 """An OpenAI-compatible server on loopback whose answers are scripted, faults included; it keeps every request.
 
 A brain is a function of the request's messages that gives the answer: `Call`, `Say`, `Broken`, `Status` or `Stall`.
+A server without tool calling writes its calls as text, as a model does that was told how.
 """
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 
@@ -55,6 +57,8 @@ class Stall:
 
 Answer = Call | Say | Broken | Status | Stall
 Brain = Callable[[list[dict[str, Any]]], Answer]
+Support = Literal["native", "ignored", "rejected"]
+RESULT_IN_WORDS = re.compile(r"^(\w+) (?:gave|was refused):\n```\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass
@@ -68,8 +72,11 @@ class ModelServer:
 
 
 @contextmanager
-def serve(brain: Brain) -> Iterator[ModelServer]:
-    """Answer on a free port of loopback until the block ends."""
+def serve(brain: Brain, tools: Support = "native", response_format: Support = "native") -> Iterator[ModelServer]:
+    """Answer on a free port of loopback until the block ends; `tools` and `response_format` say what the server does
+    with these parameters of a request.
+    """
+    support = {"tools": tools, "response_format": response_format}
     server = ModelServer("", [], [], [])
 
     class Handler(BaseHTTPRequestHandler):
@@ -82,14 +89,24 @@ def serve(brain: Brain) -> Iterator[ModelServer]:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             server.requests.append(body)
             server.headers.append({name.lower(): value for name, value in self.headers.items()})
-            answer = brain(body["messages"]) if self.path.endswith("/chat/completions") else Status(404)
+            rejected = [name for name, how in support.items() if how == "rejected" and name in body]
+            if not self.path.endswith("/chat/completions"):
+                answer: Answer = Status(404)
+            elif rejected:
+                answer = Status(400, f"this model does not support {rejected[0]}")
+            else:
+                answer = brain(body["messages"])
             server.answers.append(answer)
+            if isinstance(answer, Call) and (tools != "native" or "tools" not in body):
+                answer = in_words(answer, bare=response_format == "native" and "response_format" in body)
             if isinstance(answer, Status):
                 self._send(
                     answer.code, json.dumps({"error": {"message": answer.message, "type": "scripted", "code": None}})
                 )
             elif isinstance(answer, Stall):
                 self._stall(answer.seconds)
+            elif body.get("stream"):
+                self._send_events(chunks(completion(body["model"], answer, len(server.requests))))
             else:
                 self._send(200, json.dumps(completion(body["model"], answer, len(server.requests))))
 
@@ -97,6 +114,14 @@ def serve(brain: Brain) -> Iterator[ModelServer]:
             data = text.encode()
             self.send_response(code)
             self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _send_events(self, parts: list[dict[str, Any]]) -> None:
+            data = "".join(f"data: {text}\n\n" for text in [*map(json.dumps, parts), "[DONE]"]).encode()
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -144,7 +169,47 @@ def completion(model: str, answer: Answer, number: int) -> dict[str, Any]:
     }
 
 
+def chunks(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    """A chat completion as it is streamed: word by word, then its end, then its usage."""
+    common = {name: whole[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    message = whole["choices"][0]["message"]
+    calls = [{"index": index, **call} for index, call in enumerate(message.get("tool_calls", []))]
+    words = re.findall(r"\S+\s*", message["content"] or "")
+    deltas = [{"role": "assistant", "content": ""}, *({"content": word} for word in words)]
+    deltas += [{"tool_calls": calls}] if calls else []
+    parts = [{**common, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    end = {"index": 0, "delta": {}, "finish_reason": whole["choices"][0]["finish_reason"]}
+    return [*parts, {**common, "choices": [end]}, {**common, "choices": [], "usage": whole["usage"]}]
+
+
+def in_words(call: Call, bare: bool) -> Say:
+    """A call as text: the bare object, as a schema demands it, or in a fence with some talk around it."""
+    text = json.dumps({"tool": call.name, "arguments": call.arguments})
+    return Say(text if bare else f"I call a tool now.\n\n```json\n{text}\n```\nIt will surely answer soon.")
+
+
+def well_behaved(specs: list[str]) -> Brain:
+    """Counts, trains, scores one spec after the other, as the prompts ask."""
+    left = iter(specs)
+    current = [""]
+
+    def brain(messages: list[dict[str, Any]]) -> Answer:
+        answers = tool_answers(messages)
+        if not answers or not current[0]:  # also when it takes over from another
+            current[0] = next(left)
+        if not answers:
+            return Call("count_flops", {"spec": current[0]})
+        if answers[-1][0] == "count_flops":
+            return Call("train_ract", {"spec": current[0], "reason": f"{current[0]} is next on the list."})
+        return Call("evaluate_fid", {"trial": json.loads(answers[-1][1])["trial"]})
+
+    return brain
+
+
 def tool_answers(messages: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """(tool, answer) of every tool call that was answered, oldest first."""
+    """(tool, answer) of every tool call that was answered, natively or in words, oldest first."""
+    in_words = [found for m in messages if m["role"] == "user" for found in RESULT_IN_WORDS.findall(m["content"])]
+    if in_words:
+        return in_words
     names = {call["id"]: call["function"]["name"] for m in messages for call in m.get("tool_calls") or []}
     return [(names[m["tool_call_id"]], m["content"]) for m in messages if m["role"] == "tool"]

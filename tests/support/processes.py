@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ ARGUMENTS = [
     "--set", "replicas=1", "--set", "race_trainings=0",  # what they train has tests of its own
 ]  # fmt: skip
 COMMAND = [sys.executable, "-m", "agent"]
+PLANTED = [sys.executable, str(Path(__file__).with_name("planted_agent.py"))]  # the same without real trainings
 
 
-def start(folder: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+def start(
+    folder: Path, *arguments: str, command: Sequence[str] = COMMAND, **environment: str
+) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*command, *arguments],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,

@@ -1,0 +1,138 @@
+"""What a conversation about a stored search needs: its settings as a context for the read tools, and who answers.
+
+No process is started here, and the search is not touched; it may run, be interrupted, or be over.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from agent.chat import Chat, Voice
+from agent.config import RunConfig, mistake
+from diffusion.errors import UserError
+from diffusion.settings import ScoreJob, TrainJob
+from memory.connection import opened
+from memory.searches import find_protocol, find_search
+from tools.context import SearchContext
+
+if TYPE_CHECKING:
+    from agent.chat_model import Assistant
+
+OFFLINE = "offline"
+PROPOSER = "chat"
+
+
+class NoJobs:
+    """An executor for who only reads."""
+
+    def train(self, job: TrainJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Nothing is trained in a chat."""
+        raise AssertionError("a chat trains nothing")
+
+    def evaluate(self, job: ScoreJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Nothing is scored in a chat."""
+        raise AssertionError("a chat scores nothing")
+
+    def kill(self) -> None:
+        """Nothing runs."""
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A search that can be talked about."""
+
+    name: str
+    config: RunConfig
+    context: SearchContext
+
+
+def talk_about(db_path: Path, name: str | None) -> Talk:
+    """A stored search as the read tools need it.
+
+    Raises:
+        UserError: there is no such search, or its settings cannot be read.
+    """
+    with opened(db_path, read_only=True) as db:
+        row = find_search(db, name)
+        protocol = find_protocol(db, row.protocol)
+    values = json.loads(row.config_json) | {"db": db_path}
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise mistake(error, values, {}) from None
+    context = SearchContext(
+        db_path=db_path.absolute(),
+        search=row.id,
+        round_number=0,
+        proposer=PROPOSER,
+        space=config.search_space,
+        budget_macs=config.budget,
+        convention=config.count,
+        protocol=protocol,
+        seed=config.seed,
+        out=config.out,
+        executor=NoJobs(),
+        report=lambda event, **values: None,
+        processes=config.nproc,
+    )
+    return Talk(row.name, config, context)
+
+
+def assistant_of(
+    config: RunConfig, voice: Voice, llm: str | None = None, base_url: str | None = None
+) -> "Callable[[Chat], Assistant | None]":
+    """Who answers, made when the first answer is due: the backend that is named here, or that of the settings.
+
+    One of the settings that cannot be used from here is said, and the memory answers; one that is named is an error.
+
+    Raises:
+        UserError: the backend that is named cannot be used.
+    """
+    from agent.backends import Address, check_backend
+
+    if base_url and not llm:
+        raise UserError(f"'{base_url}' is a server; name its model, too: --llm openai:NAME")
+    first = Address.parse(llm) if llm else None
+    if first is not None and base_url:
+        first = Address(first.llm, base_url)
+    if first is not None:
+        check_backend(first.llm, first.base_url)
+
+    def make(chat: Chat) -> "Assistant | None":
+        from agent.backends import addresses_of, make_chain
+
+        if all(address.llm == OFFLINE for address in addresses_of(config, "chat", first)):
+            return None
+        from agent.chat_model import Assistant
+
+        try:
+            backends = make_chain(config, "chat", first)
+        except UserError as error:
+            if first is not None:
+                raise
+            voice.say(f"{error}.", "Until then the memory answers.")
+            return None
+        return Assistant(backends, chat.context, chat.hear)
+
+    return make
+
+
+def chat_about(talk: Talk, voice: Voice, llm: str | None, base_url: str | None) -> Chat:
+    """A conversation that can begin.
+
+    Raises:
+        UserError: the backend that is named cannot be used from here.
+    """
+    from agent.allowance import allowance_of
+
+    context = replace(talk.context, allowance=allowance_of(talk.context.search, without_hours(talk.config)))
+    return Chat(context, voice, assistant_of(talk.config, voice, llm, base_url))
+
+
+def without_hours(config: RunConfig) -> RunConfig:
+    """The settings without the limit in hours, which are those of the search and not of a talk about it."""
+    return config.model_copy(update={"max_hours": None})

@@ -1,0 +1,98 @@
+"""``/plot``: the best score so far over the rounds, drawn in characters, or with matplotlib into a PNG file."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from diffusion.errors import UserError
+
+HEIGHT = 10  # lines of the curve
+WIDEST, NARROWEST = 60, 10  # columns of the curve
+LABEL = 9  # columns of a score beside it
+TRIAL, BEST = "o", "_"
+
+
+def best_so_far(ranking: list[dict[str, Any]]) -> list[tuple[int, float, float]]:
+    """(round, score, best score up to it) of every scored trial, in the order of the rounds."""
+    found: list[tuple[int, float, float]] = []
+    for row in sorted(ranking, key=lambda row: int(row["round"])):
+        score = float(row["rfid"])
+        found.append((row["round"], score, min(score, found[-1][2]) if found else score))
+    return found
+
+
+def drawn(ranking: list[dict[str, Any]], columns: int) -> list[str]:
+    """The lines of the picture in a terminal so many columns wide."""
+    points = best_so_far(ranking)
+    if not points:
+        return ["No trial has a score yet."]
+    width = max(NARROWEST, min(WIDEST, columns - LABEL - 2))
+    first, last = points[0][0], points[-1][0]
+    low, high = (pick(score for _, score, _ in points) for pick in (min, max))
+    grid = [[" "] * width for _ in range(HEIGHT)]
+
+    def row_of(score: float) -> int:
+        return round((high - score) / (high - low) * (HEIGHT - 1)) if high > low else HEIGHT - 1
+
+    def column_of(number: int) -> int:
+        return round((number - first) / (last - first) * (width - 1)) if last > first else 0
+
+    for index, (number, _, best) in enumerate(points):
+        until = column_of(points[index + 1][0]) if index + 1 < len(points) else column_of(number) + 1
+        for column in range(column_of(number), until):
+            grid[row_of(best)][column] = BEST
+    for number, score, _ in points:
+        grid[row_of(score)][column_of(number)] = TRIAL
+    return [*_labelled(grid, low, high), *_feet(points, width)]
+
+
+def _labelled(grid: list[list[str]], low: float, high: float) -> list[str]:
+    labels = {0: f"{high:.4g}", HEIGHT - 1: f"{low:.4g}"}
+    return [f"{labels.get(number, ''):>{LABEL}} |{''.join(row)}".rstrip() for number, row in enumerate(grid)]
+
+
+def _feet(points: list[tuple[int, float, float]], width: int) -> list[str]:
+    start, end = f"{points[0][0]}", f"{points[-1][0]}"
+    axis = start + end.rjust(max(1, width - len(start))) if len(points) > 1 else start
+    return [" " * LABEL + " +" + "-" * width, " " * (LABEL + 2) + axis, f"round; {TRIAL} trial, {BEST} best so far"]
+
+
+def check_picture(path: Path) -> None:
+    """What can be wrong before anything is drawn.
+
+    Raises:
+        UserError: it is no PNG file, there is no matplotlib, or its folder does not exist.
+    """
+    if path.suffix.lower() != ".png":
+        raise UserError(f"'{path}' is not a PNG file; write /plot or /plot NAME.png")
+    if find_spec("matplotlib") is None:
+        raise UserError(f"'{path}' needs matplotlib; pip install matplotlib, or write /plot alone")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"'{path}' cannot be made: its folder does not exist; make it or name another file")
+
+
+def draw_png(ranking: list[dict[str, Any]], path: Path) -> None:
+    """The same picture as a file.
+
+    Raises:
+        UserError: as `check_picture`, or no trial has a score yet.
+    """
+    check_picture(path)
+    points = best_so_far(ranking)
+    if not points:
+        raise UserError(f"'{path}' would be empty: no trial has a score yet")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(6, 4), dpi=120)
+    rounds = [number for number, _, _ in points]
+    axis.plot(rounds, [score for _, score, _ in points], "o", markersize=4, label="trial")
+    axis.step(rounds, [best for _, _, best in points], where="post", label="best so far")
+    axis.set_xlabel("round")
+    axis.set_ylabel(f"{ranking[0]['metric']} (lower is better)")
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
