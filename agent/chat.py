@@ -21,14 +21,15 @@ from agent.slash import Command, complete, parse_slash
 from agent.tables import say
 from diffusion.errors import UserError
 from memory.connection import opened, transaction
-from memory.directives import active_directives, add_directive
+from memory.directives import Directive, active_directives, add_directive
 from memory.queries import best
 from memory.searches import SearchRow, find_search
 from memory.transcript import add_message, recent_messages
 from tools.context import SearchContext
 from tools.directives import Instruction, allowed_rows, arguments_of, contradictions, facts_of
 from tools.errors import AllowanceSpent
-from tools.instructions import Limit
+from tools.facts import Facts
+from tools.instructions import Cap, Limit
 
 if TYPE_CHECKING:
     from agent.chat_model import Assistant
@@ -198,9 +199,7 @@ class Chat:
         against = contradictions(instruction, active, facts, text)
         lines = [f"Directive: {instruction.say()}."]
         if isinstance(instruction, Limit):
-            before = allowed_rows(facts, active)
-            after = before & instruction.mask(facts.rows, facts)
-            lines.append(f"It leaves {int(after.sum()):,} of {int(before.sum()):,} specs that are allowed now.")
+            lines.append(_effect(instruction, facts, active))
         self._end_words()
         self.voice.say(*lines, *(f"But {sentence}." for sentence in against))
         if (always_ask or against) and not self._agreed("Give it? (y/n) "):
@@ -221,6 +220,15 @@ class Chat:
     def _end_words(self) -> None:
         if self.words is not None:
             self.words.end()
+
+
+def _effect(limit: Limit, facts: Facts, active: Sequence[Directive]) -> str:
+    """How many specs a limit leaves, where that can be counted."""
+    before = allowed_rows(facts, active)
+    if isinstance(limit, Cap) and limit.what == "latency_ms":
+        return f"Which of the {int(before.sum()):,} allowed specs are too slow is measured as each is proposed."
+    after = before & limit.mask(facts.rows, facts)
+    return f"It leaves {int(after.sum()):,} of {int(before.sum()):,} specs that are allowed now."
 
 
 def _when(row: SearchRow) -> str:

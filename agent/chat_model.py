@@ -31,12 +31,14 @@ from sqlite_utils import Database
 from agent.backends import OFFLINE, Backend
 from agent.middleware import BackendError, check_arguments, told_of, what_is_wrong
 from agent.pricing import price_table
+from agent.prompted import origin
 from agent.structured import in_words, read, rejects, spoken
 from diffusion.errors import UserError
 from diffusion.units import format_size
 from memory import queries
 from memory.connection import opened
 from memory.directives import active_directives
+from memory.journal import snapshot
 from memory.searches import find_search
 from memory.transcript import record_call
 from prompts.render import render
@@ -130,9 +132,10 @@ class Assistant:
         raise failure or next(iter(self.refused.values()))
 
     def _opening(self, text: str, earlier: Sequence[dict[str, Any]]) -> list[AnyMessage]:
-        with opened(self.context.db_path, read_only=True) as db:
+        with opened(self.context.db_path, read_only=True) as db, snapshot(db) as moment:
             system = render("chat", **chat_values(db, self.context))
-        return [SystemMessage(system), *map(_said_before, earlier), HumanMessage(text)]
+        opening = SystemMessage(system, additional_kwargs=origin("chat", moment=moment))
+        return [opening, *map(_said_before, earlier), HumanMessage(text)]
 
     def _conversed(self, backend: Backend, messages: list[AnyMessage], give: Give) -> str:
         """Ask and run tools until the model answers in words."""
@@ -148,7 +151,10 @@ class Assistant:
             if not calls:
                 bad = message.invalid_tool_calls[0]
                 problem = f"Your call of {bad['name']} had arguments that are not valid JSON."
-                messages.append(HumanMessage(render("repair", problem=problem, tools=[tool.name for tool in TOOLS])))
+                values = {"problem": problem, "tools": [tool.name for tool in TOOLS]}
+                messages.append(
+                    HumanMessage(render("repair", **values), additional_kwargs=origin("repair", values=values))
+                )
         return "\n".join(words) or "(no answer)"
 
     def _asked(self, backend: Backend, messages: list[AnyMessage]) -> AIMessage:

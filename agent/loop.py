@@ -86,8 +86,14 @@ class Loop:
                 raise
         if reason in RACED and self.race_trainings:
             reason = _in_time(self._race) or reason
+        if reason == "interrupted" and self._is_spent():
+            reason = "allowance"  # it stopped the rounds beside the one that met the limit
         self._finish(reason)
         return reason
+
+    def _is_spent(self) -> bool:
+        allowance = self.make_context(0, self.proposer_name).allowance
+        return allowance is not None and allowance.why is not None
 
     def _play_all(self, pool: ThreadPoolExecutor, in_flight: InFlight) -> Reason:
         """Begin rounds until there is a reason to end, and see those through that are in flight then."""

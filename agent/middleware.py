@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, cast
@@ -173,7 +173,7 @@ class KeepGoing(AgentMiddleware[State, SearchContext]):
         message = state["messages"][-1]
         if not isinstance(message, AIMessage):
             return None
-        problems = self._problems(message)
+        problems = problems_of(message, self.by_name)
         for kind, sentence, raw_text in problems:
             refuse(by_its_name(runtime.context, message), Refused(kind, sentence), raw_text=raw_text)
         usable = [call for call in message.tool_calls if call["name"] in self.by_name]
@@ -189,21 +189,6 @@ class KeepGoing(AgentMiddleware[State, SearchContext]):
         )
         return {"messages": [clean, nudge], "jump_to": "model"}
 
-    def _problems(self, message: AIMessage) -> list[tuple[str, str, str]]:
-        """(kind, sentence, raw text) of everything in an answer that cannot be obeyed."""
-        found = [
-            ("malformed", f"Your call of {bad['name']} had arguments that are not valid JSON.", str(bad["args"]))
-            for bad in message.invalid_tool_calls
-        ]
-        for call in message.tool_calls:
-            if call["name"] not in self.by_name:
-                found.append(("unknown_tool", f"There is no tool {call['name']!r}.", json.dumps(call["args"])))
-        if not found and not message.tool_calls:
-            said = message.text.strip()
-            kind, sentence = ("no_tool_call", "held no tool call") if said else ("empty_answer", "was empty")
-            found.append((kind, f"Your answer {sentence}.", said))
-        return found
-
     def wrap_tool_call(
         self,
         request: ToolCallRequest,
@@ -213,10 +198,7 @@ class KeepGoing(AgentMiddleware[State, SearchContext]):
         request = _by_its_proposer(request)
         call = request.tool_call
         tool = self.by_name[call["name"]]
-        try:
-            check_arguments(tool, call["args"])
-        except ValidationError as error:
-            sentence = f"{call['name']}: {what_is_wrong(error)}"
+        if sentence := wrong_arguments(tool, call["args"]):
             refuse(_context(request), Refused("arguments", sentence), raw_text=json.dumps(call["args"]))
             return ToolMessage(sentence, tool_call_id=call["id"], name=call["name"], status="error")
         answer = handler(request)
@@ -259,6 +241,31 @@ def _clean(message: AIMessage, calls: list[Any]) -> AIMessage:
         response_metadata=message.response_metadata,
         usage_metadata=message.usage_metadata,
     )
+
+
+def problems_of(message: AIMessage, tools: Collection[str]) -> list[tuple[str, str, str]]:
+    """(kind, sentence, raw text) of everything in an answer that cannot be obeyed, whatever its arguments mean."""
+    found = [
+        ("malformed", f"Your call of {bad['name']} had arguments that are not valid JSON.", str(bad["args"]))
+        for bad in message.invalid_tool_calls
+    ]
+    for call in message.tool_calls:
+        if call["name"] not in tools:
+            found.append(("unknown_tool", f"There is no tool {call['name']!r}.", json.dumps(call["args"])))
+    if not found and not message.tool_calls:
+        said = message.text.strip()
+        kind, sentence = ("no_tool_call", "held no tool call") if said else ("empty_answer", "was empty")
+        found.append((kind, f"Your answer {sentence}.", said))
+    return found
+
+
+def wrong_arguments(tool: BaseTool, arguments: dict[str, Any]) -> str | None:
+    """What is wrong with the arguments of a call, in a sentence; None: nothing."""
+    try:
+        check_arguments(tool, arguments)
+    except ValidationError as error:
+        return f"{tool.name}: {what_is_wrong(error)}"
+    return None
 
 
 def repairs_in_a_row(messages: Sequence[AnyMessage]) -> int:

@@ -1,4 +1,4 @@
-"""``replay``: every prompt made again, every gate asked again, every call priced again, offline, beside the record.
+"""``replay``: every prompt made again, every answer read and gated again, every call priced again, offline.
 
 A copy of the memory goes back to the moment at which each prompt was made and to the one before each proposal was
 written down, and today's templates, gates and tool schemas see it there. Differences that have one cause are one.
@@ -16,6 +16,7 @@ from jinja2 import TemplateError
 from langchain_core.messages import AnyMessage, messages_from_dict
 from rich.console import Console
 
+from agent.chat_model import chat_values
 from agent.config import RunConfig
 from agent.digest import round_values, system_values
 from agent.forking import check_searched
@@ -23,6 +24,7 @@ from agent.middleware import told_of, tool_sha
 from agent.pricing import price_table
 from agent.prompted import origin_of
 from agent.proposer import TOOLS
+from agent.replay_answers import UNREADABLE, changed, objections, taken_by_round
 from agent.structured import in_words, spoken
 from agent.tables import say
 from diffusion.settings import Protocol
@@ -36,7 +38,7 @@ from prompts.render import render, template_sha
 from tools.context import SearchContext
 from tools.gates import refusal
 
-Kind = Literal["prompt", "gate", "price", "tool"]
+Kind = Literal["prompt", "answer", "gate", "price", "tool"]
 BY_A_PERSON = ("rejected",)  # refusals that came after the gates
 SHOWN_CHARACTERS = 160
 
@@ -83,7 +85,7 @@ class Replay:
     def __init__(self, recorded: Recorded) -> None:
         self.recorded = recorded
         self.found: dict[tuple[str, str], Difference] = {}
-        self.checked: dict[str, int] = dict.fromkeys(("prompts", "gates", "prices", "tools"), 0)
+        self.checked: dict[str, int] = dict.fromkeys(("prompts", "answers", "gates", "prices", "tools"), 0)
         self.unchecked = {"prompts": 0, "gates": 0}
 
     def differs(self, kind: Kind, name: str, why: str, **first: Any) -> None:
@@ -96,6 +98,7 @@ class Replay:
         self.prices()
         self.tools()
         self.words()
+        self.answers()
         prompts = list(prompts_of(self.recorded.calls))
         steps: list[tuple[int, Prompt | dict[str, Any]]] = [(p.moment, p) for p in prompts if p.moment is not None]
         for prompt in prompts:
@@ -103,6 +106,8 @@ class Replay:
                 self.prompt(past, prompt)
             self.unchecked["prompts"] += prompt.moment is None and prompt.values is None
         for proposal in self.recorded.proposals:
+            if proposal["spec"] is None:
+                continue
             at = self.recorded.proposed_at.get(proposal["id"])
             if at is not None:
                 steps.append((at - 1, proposal))
@@ -131,6 +136,8 @@ class Replay:
         if prompt.values is not None:
             return prompt.values
         context = self.context(past, prompt.round or 0, self.recorded.search.backend)
+        if prompt.template == "chat":
+            return chat_values(past.db, context)
         if prompt.template == "system":
             return system_values(context, find_search(past.db, str(context.search)).rounds)
         return round_values(past.db, context)
@@ -198,6 +205,23 @@ class Replay:
                     place = {"recorded": before.get(name), "now": now.get(name)}
                     self.differs("tool", name, why, round=call["round"], call=call["id"], **place)
 
+    def answers(self) -> None:
+        """Read every answer again that the search went on with."""
+        tools = {tool.name: tool for tool in TOOLS}
+        for number, calls in taken_by_round(self.recorded.calls, is_over=self.recorded.search.state == "finished"):
+            self.checked["answers"] += len(calls)
+            before = [
+                (row["refusal_kind"], row["refusal"])
+                for row in self.recorded.proposals
+                if row["round"] == number and row["refusal_kind"] in UNREADABLE
+            ]
+            now = [objection for call in calls for objection in objections(call, tools)]
+            for old, new in changed(before, now):
+                name = (old or new or ("",))[0]
+                why = "it is taken now" if new is None else "it was taken" if old is None else "it is refused otherwise"
+                place = {"recorded": old and old[1], "now": new and new[1]}
+                self.differs("answer", name, why, round=number, **place)
+
     def words(self) -> None:
         """Put every conversation into words again that went to a model without tool calling."""
         for call in self.recorded.calls:
@@ -249,7 +273,7 @@ def replay(path: Path, name: str | None = None) -> dict[str, Any]:
             for row in db.conn.execute("SELECT * FROM model_calls WHERE search = ? ORDER BY id", [search.id])
         ]
         proposals = db.conn.execute(
-            "SELECT * FROM proposals WHERE search = ? AND spec IS NOT NULL AND round >= ? ORDER BY id",
+            "SELECT * FROM proposals WHERE search = ? AND round >= ? ORDER BY id",
             [search.id, first],
         )
         recorded = Recorded(
@@ -273,7 +297,12 @@ def replay(path: Path, name: str | None = None) -> dict[str, Any]:
 
 
 def _call(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "extra": json.loads(row["extra_json"] or "{}"), "request": json.loads(row["request_json"])}
+    return {
+        **row,
+        "extra": json.loads(row["extra_json"] or "{}"),
+        "request": json.loads(row["request_json"]),
+        "response": None if row["response_json"] is None else json.loads(row["response_json"]),
+    }
 
 
 def prompts_of(calls: Iterable[dict[str, Any]]) -> Iterator[Prompt]:

@@ -194,10 +194,13 @@ def take_lease(db: Database, search: int) -> str:
     with transaction(db) as conn:
         row = conn.execute("SELECT * FROM searches WHERE id = ?", [search]).fetchone()
         if _lease_lives(row) and not _is_this_process(row):
-            host = row["lease_host"].split()[0]
+            name, by = row["name"], f"process {row['lease_pid']} on {row['lease_host'].split()[0]}"
+            if row["state"] == "paused":
+                raise UserError(
+                    f"'{name}' is paused and held by {by}; let it go on with /resume in `diffnas-agent chat {name}`"
+                )
             raise UserError(
-                f"'{row['name']}' is being driven by process {row['lease_pid']} on {host}; "
-                f"wait for it, or look at it with `diffnas-agent status {row['name']}`"
+                f"'{name}' is being driven by {by}; wait for it, or look at it with `diffnas-agent status {name}`"
             )
         token = secrets.token_hex(8)
         pid = os.getpid()

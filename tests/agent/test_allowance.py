@@ -109,6 +109,14 @@ class TestEnd:
         assert search.run() == "allowance"
         assert search.executor.trained == []
 
+    def test_rounds_that_a_limit_stopped_are_not_the_users_wish(self, tmp_path: Path) -> None:
+        search = TinySearch(tmp_path, {"rounds": 3, "max_hours": 1.0}, executor=PretendedExecutor())
+        limits = search.make_context(0, "").allowance
+        assert limits is not None
+        limits.why = "1.01 of 1 hours are used"  # met by the round beside this one
+        search.stop.set()
+        assert search.run() == "allowance"
+
 
 def again(search: TinySearch, **changes: Any) -> Any:
     """What a resume in a new process would make."""

@@ -12,10 +12,12 @@ from model_server import RESULT_IN_WORDS, Answer, Brain, Broken, Call, ModelServ
 from rich.console import Console
 
 from agent.chat import Chat, Voice
+from agent.chat_model import chat_values
 from agent.chat_open import assistant_of, chat_about, talk_about
 from agent.chat_plot import best_so_far, draw_png, drawn
 from agent.chat_words import Words
 from agent.config import RunConfig
+from agent.replay import replay
 from diffusion.errors import UserError
 from memory.connection import opened
 from memory.directives import active_directives
@@ -101,6 +103,10 @@ class TestSlashForms:
         assert "1 (active): /freeze attn_0=0" in talker.said("/directives")
         assert 'Taken back: directive 1: "/freeze attn_0=0".' in talker.said("/undo")
         assert rows(memory, "SELECT state FROM directives") == [("undone",)]
+
+    def test_what_a_cap_on_latency_leaves_is_not_claimed(self, memory: Path) -> None:
+        said = Talker(memory).said("/cap latency 5")
+        assert "Which of the 1,765 allowed specs are too slow is measured as each is proposed." in said
 
     def test_a_contradiction_is_shown_with_both_texts_and_asked_about(self, memory: Path) -> None:
         talker = Talker(memory, answers=("n", "y"))
@@ -266,6 +272,18 @@ class TestWithAModel:
         assert after.input_tokens - before.input_tokens == 22
         assert after.output_tokens - before.output_tokens == 14
         assert rows(memory, "SELECT count(*) FROM model_calls WHERE purpose = 'chat' AND round IS NULL") == [(2,)]
+
+    def test_what_the_model_was_told_replays_exactly(
+        self, memory: Path, serving: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server = serving(assistant())
+        talker = Talker(memory, answers=("y",), llm="openai:scripted", url=server.url)
+        talker.said(WISH)
+        talker.said("which one is best?")
+        found = replay(memory, "first")
+        assert (found["differences"], found["checked"]["prompts"]) == ([], 2)
+        monkeypatch.setattr("agent.replay.chat_values", lambda db, context: {**chat_values(db, context), "rounds": 99})
+        assert [each["name"] for each in replay(memory, "first")["differences"]] == ["chat"]
 
     def test_the_conversation_goes_on_on_another_day(self, memory: Path, serving: Any) -> None:
         server = serving(assistant())

@@ -12,6 +12,7 @@ from pretended import PretendedExecutor
 from searches import TinySearch
 
 from agent import replay as module
+from agent import replay_answers
 from agent.cli_replay import DIFFERS
 from agent.forking import fork
 from agent.replay import replay
@@ -67,6 +68,7 @@ class TestReplay:
         assert found["differences"] == []
         assert found["checked"] == {
             "prompts": 9,
+            "answers": len(server.requests),
             "gates": 6,
             "prices": len(server.requests),
             "tools": len(server.requests),
@@ -122,6 +124,38 @@ class TestReplay:
         monkeypatch.setattr(gates, "GATES", (*gates.GATES, lambda context, spec: Refused("moody", "Not today.")))
         found = replay(played[0].db)["differences"]
         assert [(each["kind"], each["name"], each["count"]) for each in found] == [("gate", "moody", 5)]
+
+    def test_a_reader_that_takes_what_was_refused_is_one_difference(
+        self, played: tuple[TinySearch, ModelServer], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(replay_answers, "problems_of", lambda message, tools: [])
+        assert differences(played[0]) == [("answer", "unknown_tool", "it is taken now")]
+
+    def test_a_stricter_reader_is_one_difference(
+        self, played: tuple[TinySearch, ModelServer], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def strict(tool: Any, arguments: dict[str, Any]) -> str | None:
+            return "Too short a reason." if arguments.get("reason") == "Why not?" else None
+
+        monkeypatch.setattr(replay_answers, "wrong_arguments", strict)
+        assert differences(played[0]) == [("answer", "arguments", "it was taken")]
+
+    def test_an_answer_that_a_killed_process_lost_is_no_difference(
+        self, played: tuple[TinySearch, ModelServer], tmp_path: Path
+    ) -> None:
+        copy = tmp_path / "diffnas.db"
+        with opened(played[0].db, read_only=True) as source, opened(copy) as db:
+            source.conn.backup(db.conn)
+        with opened(copy) as db:
+            lost = {"type": "ai", "data": {"content": "Hm.", "type": "ai", "id": "lost"}}
+            db.conn.execute(
+                "INSERT INTO model_calls"
+                " (id, search, round, purpose, model, request_json, response_json, seconds, created)"
+                " SELECT -1, search, 1, purpose, model, request_json, ?, seconds, created"
+                " FROM model_calls WHERE id = 1",
+                [json.dumps(lost)],
+            )
+        assert [each for each in replay(copy)["differences"] if each["kind"] == "answer"] == []
 
     def test_a_changed_tool_schema_is_one_difference(
         self, played: tuple[TinySearch, ModelServer], monkeypatch: pytest.MonkeyPatch

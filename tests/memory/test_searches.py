@@ -117,6 +117,14 @@ def test_a_live_lease_is_refused_and_a_dead_one_taken_over(db: Database, search:
     assert take_lease(db, search) != theirs
 
 
+def test_a_paused_search_that_is_held_says_how_it_goes_on(db: Database, search: int, child: Any) -> None:
+    process = child(DRIVE)
+    process.stdout.readline()
+    set_state(db, search, "paused")
+    with pytest.raises(UserError, match=rf"^'digits-1' is paused and held by process {process.pid} .*/resume in `diff"):
+        take_lease(db, search)
+
+
 def test_a_killed_process_that_nobody_has_waited_for_is_dead(db: Database, search: int, child: Any) -> None:
     process = child(DRIVE)
     process.stdout.readline()
