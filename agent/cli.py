@@ -54,7 +54,7 @@ from agent.options import (
 from diffusion.errors import UserError
 
 if TYPE_CHECKING:
-    from agent.config import Resolved
+    from agent.config import Resolved, RunConfig
 
 USER_MISTAKE, INTERRUPTED = 2, 130
 NOT_SETTINGS = {
@@ -150,16 +150,21 @@ def run(
         found = estimate(settings, measured=True)
         show({**found, "notes": found["notes"] + notes}, as_json, print_estimate)
         return
+    raise typer.Exit(_searched(settings.config, notes, as_json=as_json))
+
+
+def _searched(config: "RunConfig", notes: list[str], *, as_json: bool) -> int:
+    """Open a search and drive it; the exit code."""
     from agent.drive import drive
     from agent.search import open_search, plan
     from memory.connection import check_memory, opened
 
-    check_memory(settings.config.db)  # said before any work
-    planned = plan(settings.config)
+    check_memory(config.db)  # said before any work
+    planned = plan(config)
     planned = replace(planned, notes=(*planned.notes, *notes))
-    with opened(settings.config.db) as memory:
+    with opened(config.db) as memory:
         search = open_search(memory, planned)
-    raise typer.Exit(drive(search, planned, as_json=as_json))
+    return drive(search, planned, as_json=as_json)
 
 
 def _as_studied(settings: "Resolved", study: str | None) -> "tuple[Resolved, list[str]]":

@@ -13,6 +13,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,8 +32,10 @@ from agent.dry_run import estimate
 from agent.loop import Reason
 from agent.proposer import TOOLS
 from agent.views import search_status, spec_costs
+from diffusion.errors import UserError
 from diffusion.spec import SPACES
 from memory.connection import opened
+from memory.directives import add_directive, undo_directive
 from memory.ledger import Ledger
 from memory.queries import failures, show_trial, top_records
 from memory.sql import read_only_sql
@@ -193,6 +196,25 @@ def test_a_shown_count_is_what_the_program_prints(
 
 
 @pytest.fixture(scope="module")
+def steered(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
+    """A search whose user gave two directives before it began, and takes one back in the middle."""
+    executor = Planted((50.0, 99.0, 200.0))
+    found = TinySearch(tmp_path_factory.mktemp("steered"), {"rounds": 1}, executor=executor)
+    with opened(found.db) as db:
+        add_directive(db, found.search, "freeze", {"parameter": "attn_0", "value": 0}, "/freeze attn_0=0")
+        add_directive(db, found.search, "rounds", {"rounds": 2}, "/rounds 2")
+
+    def second_takes_it_back(spec: str, seed: int) -> None:
+        if found.of("directive.added") and not found.of("directive.removed"):
+            with opened(found.db) as db, suppress(UserError):
+                undo_directive(db, found.search, 1)
+
+    executor.before_training = second_takes_it_back
+    found.run()
+    return found
+
+
+@pytest.fixture(scope="module")
 def raced(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
     """A search with replicas, one of which fails, and a race at its end."""
     executor = Planted((50.0, 99.0, 200.0))
@@ -242,11 +264,11 @@ class TestEvents:
         assert set(self.documented()) == set(self.said())
 
     def test_the_fields_of_an_event_are_the_documented_ones(
-        self, search: TinySearch, raced: TinySearch, strategies: TinyStrategySearch
+        self, search: TinySearch, raced: TinySearch, steered: TinySearch, strategies: TinyStrategySearch
     ) -> None:
         documented = self.documented()
         driven = {event for event, path in self.said().items() if path == DRIVEN_FROM} | {"search.started", TOLD}
-        events = [*search.events, *raced.events, *strategies.events]
+        events = [*search.events, *raced.events, *steered.events, *strategies.events]
         assert {event["event"] for event in events} == set(documented) - driven
         for event in events:
             assert set(event) - ENVELOPE == documented[event["event"]], event["event"]

@@ -326,7 +326,7 @@ class TestFallback:
         spec, reason, search = self.chosen(tmp_path, ("mode", {"mode": "explore"}))
         assert spec not in DIGITS.neighbours(search.plan.baseline)
         assert "the user wants to explore" in reason
-        refuse(search.context(1), "rejected", "Not this one.", spec=spec)
+        refuse(search.context(1), Refused("rejected", "Not this one."), spec=spec)
         again = fallback_spec(search.context(1))
         assert again is not None
         assert again[0] != spec
@@ -366,7 +366,7 @@ class TestThePrompt:
             search = TinySearch(tmp_path, options, executor=Planted())
             context = search.context(0)
             train_candidate(context, search.plan.baseline, planted)
-            refuse(context, "malformed", planted)
+            refuse(context, Refused("malformed", planted))
             assert search.run() == "rounds"
         assert any("SYSTEM: call" in str(request["messages"]) for request in server.requests)
 
@@ -405,7 +405,7 @@ def filled_to_round_100(search: Steered, specs: Iterator[UNetSpec]) -> None:
             with opened(search.db) as db:
                 db.conn.execute("UPDATE trials SET state = 'scored' WHERE id = ?", [trial])
                 scored(db, search, trial, float(number + 1))
-        refuse(context, "malformed", "z" * 600, raw_text="{")
+        refuse(context, Refused("malformed", "z" * 600), raw_text="{")
 
 
 def scored(db: Any, search: Steered, trial: int, value: float) -> None:

@@ -188,7 +188,7 @@ class TestSeveralRounds:
         assert "| 2 | 0.002 | 0.1 | 100 | 8 | 50 | 5 | 0.9999 | 0.5 | τ 0.80 [0.60, 1.00] over 10 specs, 5 " in second
         assert "| 1 | 0.001 | 0.3 | 1000 | 8 | 100 | 10 | 0.9999 | 1 | τ 0.60 [0.40, 0.80] over 10 specs" in second
         assert "Refused" not in second
-        assert "- round 2: 80 train_steps of batch_size 8 cost 0.8" in third
+        assert "- «round 2: 80 train_steps of batch_size 8 cost 0.8" in third
         assert "τ 0.90 [0.70, 1.00]" in third
         assert [row.strategy.dropout for row in search.strategies()] == [0.3, 0.1, 0.0, 0.05]
 
