@@ -1,19 +1,22 @@
 """The slash commands that a chat carries out itself: looks into the memory, and taking directives back."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from agent import chat_answers
-from agent.chat import QUIT, Chat
+from agent.chat import QUIT, STEERED, Chat
 from agent.chat_plot import draw_png, drawn
+from agent.chat_start import start
 from agent.slash import SLASH_HELP, Command
 from agent.views import print_rows, print_status, search_status
 from diffusion.errors import UserError
 from memory.connection import opened, transaction
 from memory.directives import active_directives, undo_directive
-from memory.queries import best
+from memory.queries import best, remaining
+from memory.searches import is_driven
 from memory.sql import SqlRefused, read_only_sql
 from memory.transcript import add_message
 
@@ -76,12 +79,28 @@ def _resume(chat: Chat, command: Command, line: str, key: str) -> None:
     row = chat.row
     with chat.reading() as db:
         pauses = [each for each in active_directives(db, row.id) if each.kind == "pause"]
+        held = is_driven(db, row.id)
+    if not pauses and held:
+        raise UserError(f"'{line}': {row.name} is {row.state}, not paused")
     for number, pause in enumerate(pauses):
         _take_back(chat, pause.id, line, f"{key}-{number}")
-    if row.state in ("interrupted", "finished", "failed"):
-        chat.voice.say(f"No process drives the search; go on with: diffnas-agent resume {row.name}")
-    elif not pauses:
-        raise UserError(f"'{line}': {row.name} is {row.state}, not paused")
+    if not held:
+        _go_on(chat, row.name, line)
+
+
+def _go_on(chat: Chat, name: str, line: str) -> None:
+    """Have a process go on with a search that none drives."""
+    settings = json.loads(chat.row.config_json)
+    with chat.reading() as db:
+        left = remaining(db, chat.context.search)[0]["rounds_left"]
+        more = any(each.kind == "rounds" for each in active_directives(db, chat.context.search))
+    if not left and not more:
+        raise UserError(f"'{line}': all rounds of {name} are played; give it more first, such as /rounds 20")
+    if settings.get("approve") or chat.row.searcher not in STEERED:
+        why = "asks before each training" if settings.get("approve") else "is no search with proposals"
+        raise UserError(f"'{line}': {name} {why}; go on with it on a terminal: diffnas-agent resume {name}")
+    chat.voice.say("No process drives the search; one is started.")
+    chat.voice.say(start(["resume", name], chat.context.db_path).sentence())
 
 
 def _help(chat: Chat, command: Command, line: str, key: str) -> None:

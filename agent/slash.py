@@ -27,7 +27,7 @@ SLASH_HELP: dict[str, str] = {
     "/exploit": "stay close to the best",
     "/rounds N": "another number of rounds",
     "/pause": "pause after the trials under way",
-    "/resume": "lift the pause",
+    "/resume": "lift the pause, or go on with a search that no process drives",
     "/stop": "end the search after the trials under way",
     "/bounds FIELD LOW HIGH": "bound a value of the training strategies, in a search for a strategy",
     "/backend ID [URL]": "another language model from the next round on",

@@ -238,6 +238,18 @@ def release_lease(db: Database, search: int, token: str) -> None:
         )
 
 
+def is_driven(db: Database, search: int) -> bool:
+    """Whether a living process holds a search, be it paused."""
+    row = db.conn.execute("SELECT * FROM searches WHERE id = ?", [search]).fetchone()
+    return _lease_lives(row)
+
+
+def driven_by(db: Database, pid: int) -> str | None:
+    """The search that a process of this machine drives."""
+    rows = db.conn.execute("SELECT * FROM searches WHERE lease_pid = ? AND lease_host = ?", [pid, this_host()])
+    return next((str(row["name"]) for row in rows if _lease_lives(row)), None)
+
+
 @cache
 def this_host() -> str:
     """Where a process number means one process: host name, boot and process namespace (containers share host names)."""

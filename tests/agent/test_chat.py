@@ -142,12 +142,12 @@ class TestSlashForms:
         assert rows(memory, "SELECT count(*) FROM messages") == [(1,)]
         assert rows(memory, "SELECT count(*) FROM directives") == [(1,)]
 
-    def test_resume_lifts_a_pause_and_says_what_is_missing(self, memory: Path) -> None:
+    def test_resume_of_a_search_that_has_played_its_rounds_says_what_it_lacks(self, memory: Path) -> None:
         talker = Talker(memory)
         talker.said("/pause")
         said = talker.said("/resume")
         assert 'Taken back: directive 1: "/pause".' in said
-        assert "No process drives the search; go on with: diffnas-agent resume first" in said
+        assert "'/resume': all rounds of first are played; give it more first, such as /rounds 20." in said
 
     @pytest.mark.parametrize(
         ("line", "answer"),
