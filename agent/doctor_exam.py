@@ -24,6 +24,7 @@ from memory.backends import Way
 
 PASS_MARK = 12  # of 20 cases; below it most rounds end with the fallback's proposal
 PROBES = 2  # easy questions by which a way of asking is chosen
+CALLED, RIGHT = 1, 2 * PROBES  # marks: any number of wrong calls is less than one right one
 ATTEMPTS, RETRY_SECONDS = 2, 1.0  # a doctor has less patience than a search
 SILENT_CASES = 3  # in a row without any answer, after which the others are not asked
 SHOWN_CHARACTERS = 120
@@ -145,18 +146,19 @@ class Exam:
         self.silent_cases = 0
 
     def how_it_answers(self) -> Way:
-        """The first way in which easy questions are answered rightly, or the best of a bad lot.
+        """The first way in which easy questions are answered rightly, or the best of a bad lot: a wrong call is more than
+        none.
 
         Raises:
             UserError: it gives no answer in any way.
         """
-        right: dict[Way, int] = {}
+        marks: dict[Way, int] = {}
         failure: BackendError | None = None
         way: Way | None = "tools"
         while way is not None:
             try:
-                right[way] = sum(self._is_right(way) for _ in range(PROBES))
-                if right[way] == PROBES:
+                marks[way] = sum(self._mark(way) for _ in range(PROBES))
+                if marks[way] == PROBES * RIGHT:
                     return way
             except BackendError as error:
                 failure = error
@@ -165,15 +167,17 @@ class Exam:
                 if error.transient and not rejects(way, error):
                     break
             way = NEXT_WAY.get(way)
-        if not right:
+        if not marks:
             assert failure is not None
             raise self._unusable(failure) from failure
-        return max(right, key=lambda found: right[found])
+        return max(marks, key=lambda found: marks[found])
 
-    def _is_right(self, way: Way) -> bool:
+    def _mark(self, way: Way) -> int:
         wish = f"Count {NEW} with count_flops, and do nothing else."
         call = self.search.called(self._asked(way, [self.search.prompt(wish)]))
-        return call is not None and call.tool == "count_flops" and call.spec == UNetSpec.parse(NEW)
+        if call is None:
+            return 0
+        return RIGHT if call.tool == "count_flops" and call.spec == UNetSpec.parse(NEW) else CALLED
 
     def _unusable(self, error: BackendError) -> UserError:
         place = f" at {self.backend.address.base_url}" if self.backend.address.base_url else ""

@@ -158,7 +158,7 @@ class TestCommandLine:
             words = shlex.split(line, comments=True)[1:]
             name = " ".join(words[:2]) if words[0] == "memory" and len(words) > 1 else words[0]
             if not name.startswith("-"):
-                typed = {word.partition("=")[0] for word in words if word.startswith("--")}
+                typed = {word.partition("=")[0] for word in words if re.fullmatch(r"--\S+", word)}
                 assert typed <= self.parameters(commands[name]) | {"--help"}, line
 
 

@@ -177,6 +177,14 @@ class TestExam:
             report = examined(server)
         assert (report.answers, report.passed) == ("json_schema", 20)
 
+    def test_of_ways_that_are_all_wrong_the_one_with_calls_is_taken(self) -> None:
+        def brain(messages: list[dict[str, Any]]) -> Answer:
+            return count(NEAR) if "How to call a tool" in messages[0]["content"] else Say("Wider.")
+
+        with serve(brain) as server:
+            report = examined(server)
+        assert report.answers == "json_schema"
+
     def test_three_silent_cases_end_the_asking_but_not_the_report(self) -> None:
         answers = iter([count(NEW), count(NEW), RIGHT[0]])
         with serve(lambda messages: next(answers, Status(503))) as server:
