@@ -146,8 +146,8 @@ class Exam:
         self.silent_cases = 0
 
     def how_it_answers(self) -> Way:
-        """The first way in which easy questions are answered rightly, or the best of a bad lot: a wrong call is more than
-        none.
+        """The first way in which easy questions are answered rightly, or the best of a bad lot (a wrong call is better
+        than none).
 
         Raises:
             UserError: it gives no answer in any way.
