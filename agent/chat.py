@@ -105,12 +105,13 @@ class Chat:
         return True
 
     def completions(self, line: str) -> list[str]:
-        """What the last word of a line may become, for the Tab key."""
+        """What the last word of a line may become, for the Tab key; with a space behind it where there is no choice."""
         with self.reading() as db:
             specs = [row["spec"] for row in best(db, self.context.search)]
             directives = [each.id for each in active_directives(db, self.context.search)]
         found = [QUIT] if line.startswith("/") and QUIT.startswith(line) else []
-        return [*complete(line, self.context.space, specs, directives), *found]
+        found = [*complete(line, self.context.space, specs, directives), *found]
+        return [f"{found[0]} "] if len(found) == 1 and not found[0].endswith("=") else found
 
     def greet(self) -> None:
         """Where the search stands, who answers, and what was left unanswered."""

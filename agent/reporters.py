@@ -159,7 +159,7 @@ class Lines:
 
     def on_directive_added(self, values: dict[str, Any]) -> None:
         """What the user told the search."""
-        self.line(f"  [cyan]directive {values['directive']}[/cyan] {escape(values['text'])}")
+        self.line(f"  heard [cyan]directive {values['directive']}[/cyan]: {escape(values['text'])}")
 
     def on_directive_removed(self, values: dict[str, Any]) -> None:
         """What the user took back."""
@@ -167,7 +167,7 @@ class Lines:
 
     def on_directive_obeyed(self, values: dict[str, Any]) -> None:
         """What was carried out, and what came of it."""
-        self.line(f"  [cyan]directive {values['directive']}[/cyan] {escape(values['text'])}: {escape(values['what'])}")
+        self.line(f"  [cyan]directive {values['directive']}[/cyan], {escape(values['text'])}: {escape(values['what'])}")
 
     def on_search_finished(self, values: dict[str, Any]) -> None:
         """Leave the terminal tidy; the summary follows."""

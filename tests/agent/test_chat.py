@@ -181,11 +181,11 @@ class TestSlashForms:
     def test_the_tab_key_knows_commands_parameters_specs_and_directives(self, memory: Path) -> None:
         talker = Talker(memory)
         talker.said("/pause")
-        assert talker.chat.completions("/fr") == ["/freeze"]
-        assert talker.chat.completions("/q") == ["/quit"]
+        assert talker.chat.completions("/fr") == ["/freeze "]
+        assert talker.chat.completions("/q") == ["/quit "]
         assert talker.chat.completions("/freeze attn_0") == ["attn_0="]
         assert "b8-n1-m1.1.1.1-a0000" in talker.chat.completions("/try b8-")
-        assert talker.chat.completions("/undo ") == ["1"]
+        assert talker.chat.completions("/undo ") == ["1 "]
 
     def test_a_training_by_hand_takes_no_directives(self, memory: Path) -> None:
         with opened(memory) as db:
