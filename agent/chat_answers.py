@@ -49,7 +49,9 @@ def how_far(db: Database, search: int) -> Lines:
     row, left = find_search(db, search), queries.remaining(db, search)[0]
     counts = left["trials"]
     lines = [
-        f"{row.name} is {row.state}" + (f" ({row.reason})" if row.reason else "") + f", {left['rounds_done']} of "
+        f"{row.name} is {row.state}"
+        + (f" ({row.reason})" if row.reason not in (None, row.state) else "")
+        + f", {left['rounds_done']} of "
         f"{row.rounds} rounds done.",
         f"Trials: {counts['scored']} scored, {counts['failed']} failed, {counts['pruned']} stopped early; "
         f"{counts['refused']} proposals refused.",

@@ -155,7 +155,9 @@ def schema_settings(backend: Backend, tools: Sequence[BaseTool]) -> dict[str, An
     schema = calls_schema(tools)
     if backend.llm.startswith("ollama:"):
         return {"format": schema}
-    return {"response_format": {"type": "json_schema", "json_schema": {"name": "tool_call", "schema": schema}}}
+    asked = {"type": "json_schema", "json_schema": {"name": "tool_call", "schema": schema}}
+    # Given as a parameter of its own, the client parses the answer and raises where it was cut off; ours mends it.
+    return {"extra_body": {"response_format": asked}}
 
 
 def calls_schema(tools: Sequence[BaseTool]) -> dict[str, Any]:

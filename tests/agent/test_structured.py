@@ -14,7 +14,7 @@ from agent.json_calls import call_in, closed, parsed
 from agent.middleware import BackendError, check_arguments
 from agent.proposer import TOOLS
 from agent.structured import ask, calls_schema, in_words, read, rejects, spoken
-from memory.backends import known_backend
+from memory.backends import Way, known_backend
 from memory.connection import opened
 
 A = "b8-n1-m1.1.1.2-a0000"
@@ -155,6 +155,13 @@ class TestOverHttp:
             "system", "user", "assistant", "user", "assistant", "user"
         ]  # fmt: skip
         assert [name for name, _ in tool_answers(sent["fenced_json"]["messages"])] == ["count_flops", "train_ract"]
+
+    @pytest.mark.parametrize("way", ["json_schema", "fenced_json"])
+    def test_an_object_that_the_limit_of_tokens_cut_off_is_mended(self, way: Way) -> None:
+        cut = json.dumps({"tool": "count_flops", "arguments": COUNT}).removesuffix("}}")
+        with serve(lambda messages: Say(cut, finish_reason="length")) as server:
+            answer = ask(backend(server.url), way, self.SYSTEM, CONVERSATION, TOOLS)
+        assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("count_flops", COUNT)]
 
     def test_a_server_says_which_way_it_does_not_have(self) -> None:
         with serve(lambda messages: Say(""), tools="rejected", response_format="rejected") as server:

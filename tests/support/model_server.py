@@ -27,9 +27,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Say:
-    """An answer in words, without a tool call."""
+    """An answer in words, without a tool call; one with `finish_reason` "length" was cut off."""
 
     text: str
+    finish_reason: str = "stop"
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,11 @@ def completion(model: str, answer: Answer, number: int) -> dict[str, Any]:
         "created": 1,
         "model": model,
         "choices": [
-            {"index": 0, "message": message, "finish_reason": "stop" if isinstance(answer, Say) else "tool_calls"}
+            {
+                "index": 0,
+                "message": message,
+                "finish_reason": answer.finish_reason if isinstance(answer, Say) else "tool_calls",
+            }
         ],
         "usage": USAGE,
     }
