@@ -41,7 +41,12 @@ MaxTokens = Annotated[int | None, option("N", "Most tokens that language models 
 Prices = Annotated[Path | None, option("FILE", "Prices of models, in TOML, over those that come with the program.")]
 
 Approve = Annotated[
-    bool | None, typer.Option("--approve/--no-approve", help="Ask before each training: approve, change or reject it.")
+    bool | None,
+    typer.Option(
+        "--approve/--no-approve",
+        " /--yes",
+        help="Ask before each training: approve, change or reject it. --yes: ask nothing.",
+    ),
 ]
 
 Preset = Annotated[str | None, option("NAME", "digits, ddpm-cifar10 or iddpm-cifar10.")]

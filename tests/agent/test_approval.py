@@ -10,6 +10,7 @@ from planted import STEPS, Planted
 from searches import TinySearch
 
 from agent.approval import Approver
+from agent.cli import main
 from agent.drive import context_maker
 from diffusion.spec import UNetSpec
 from memory.approvals import decision_on
@@ -159,3 +160,15 @@ def test_a_resume_does_not_ask_twice(tmp_path: Path) -> None:
     approver = Approver(Person())
     decided = approver(context, UNetSpec.parse(BASELINE), "The baseline.")
     assert str(decided.spec) == B
+
+
+@pytest.mark.parametrize(("given", "approve"), [([], False), (["--approve"], True), (["--approve", "--yes"], False)])
+def test_the_last_word_on_asking_counts(
+    given: list[str], approve: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["diffnas-agent", "run", "--dry-run", "--json", "--set", "train_steps=1", *given]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit):
+        main()
+    assert json.loads(capsys.readouterr().out)["settings"]["approve"]["value"] is approve
