@@ -42,6 +42,11 @@ from tools.machine import Share, this_machine
 
 HEARTBEAT_SECONDS = 20.0
 INTERRUPTED, BY_LIMIT = 130, 3
+ENDED_EARLY = {
+    "finished_by_model": "the model ended it",
+    "stopped_by_user": "the user ended it",
+    "space_exhausted": "every spec that the limits leave was tried",
+}
 
 
 @dataclass(frozen=True)
@@ -271,6 +276,7 @@ def summary(console: Console, db_path: Path, search: int) -> None:
         ranking = best(db, search, limit=None)
         counts, shares, ledger = search_counts(db, search), proposer_shares(db, search), totals(db, search)
         grid = _grid(show_trial(db, ranking[0]["trial"])) if ranking else None
+        reason, _, told = (find_search(db, search).reason or "").partition(": ")
     console.line()
     if ranking:
         print_trials(console, ranking)
@@ -278,6 +284,8 @@ def summary(console: Console, db_path: Path, search: int) -> None:
         _print_best(console, ranking)
     else:
         say(console, "No trial has a score yet.")
+    if reason in ENDED_EARLY:
+        say(console, f"Ended early: {ENDED_EARLY[reason]}{': ' + told if told else ''}.")
     proposed = ", ".join(f"{proposer} {count}" for proposer, count in shares.items())
     say(
         console,

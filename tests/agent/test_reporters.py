@@ -1,11 +1,17 @@
 """What people read while a search runs: plain lines when piped, a bar for each trial on a terminal."""
 
 import io
+from pathlib import Path
 from typing import Any
 
+import pytest
+from ended_search import ended_search
 from rich.console import Console
 
+from agent.drive import summary
 from agent.reporters import Lines, watched
+from memory.connection import opened
+from memory.searches import set_state
 
 STARTED = {"spec": "b8-n1-m1.1.1.1-a0000", "macs": {"paper": 490560}, "params": 31641, "proposer": "offline"}
 UNMEASURED = {"baseline": "unmeasured", "incumbent": "unmeasured"}
@@ -80,3 +86,19 @@ def test_a_watched_report_tells_of_one_event_after_it_was_said() -> None:
     report("round.started", round=1)
     report("trial.started", trial=7)
     assert order == [("round.started", {"round": 1}), ("trial.started", {"trial": 7}), "!"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        ("finished_by_model: nothing helps", "Ended early: the model ended it: nothing helps."),
+        ("stopped_by_user", "Ended early: the user ended it."),
+        ("rounds", None),
+    ],
+)
+def test_the_summary_says_who_ended_a_search_before_its_rounds(reason: str, line: str | None, tmp_path: Path) -> None:
+    db, stream = ended_search(tmp_path), io.StringIO()
+    with opened(db) as found:
+        set_state(found, 1, "finished", reason)
+    summary(Console(file=stream, width=200), db, 1)
+    assert [text for text in stream.getvalue().splitlines() if "Ended early" in text] == ([line] if line else [])

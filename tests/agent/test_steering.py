@@ -482,6 +482,7 @@ def exactly_once(search: Steered) -> None:
     ends = [(directive, what) for directive, _, what in search.cited() if directive in (1, 2, 3, 4, 6)]
     about = [directive for directive, what in ends if not what.startswith("named in")]
     assert sorted(about) == [1, 2, 3, 4, 6]
+    assert {what for _, what in ends} >= {"1 → 3 rounds", "offline → openai:other"}
     with closing(sqlite3.connect(search.db)) as conn:
         assert conn.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
@@ -504,7 +505,7 @@ def died_and_resumed(folder: Path, fuse: Fuse, commits: int) -> bool:
 
 
 def test_a_kill_between_transactions_neither_loses_nor_doubles_an_order(tmp_path: Path, fuse: Fuse) -> None:
-    for commits in (0, 2, 4, 5, 6, 7, 9, 12, 16):
+    for commits in (0, 2, 5, 7, 12, 15, 16):
         died_and_resumed(tmp_path / str(commits), fuse, commits)
 
 
