@@ -17,12 +17,11 @@ from langchain_core.language_models import BaseChatModel
 
 from agent.config import RunConfig
 from agent.offline import OfflineModel
-from agent.pricing import price_table
+from agent.pricing import OFFLINE, price_table
 from diffusion.errors import UserError
 from memory.backends import Way, known_backend
 from memory.connection import opened
 
-OFFLINE = "offline"
 Purpose = Literal["propose", "chat"]
 
 

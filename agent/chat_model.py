@@ -28,9 +28,9 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlite_utils import Database
 
-from agent.backends import OFFLINE, Backend
+from agent.backends import Backend
 from agent.middleware import BackendError, check_arguments, told_of, what_is_wrong
-from agent.pricing import price_table
+from agent.pricing import OFFLINE, price_table
 from agent.prompted import origin
 from agent.structured import in_words, read, rejects, spoken
 from diffusion.errors import UserError

@@ -3,18 +3,16 @@
 No process is started here, and the search is not touched; it may run, be interrupted, or be over.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from agent.chat import Chat, Voice
-from agent.config import RunConfig, mistake
+from agent.config import RunConfig
+from agent.pricing import OFFLINE
+from agent.reading import reading_context, stored_config
 from diffusion.errors import UserError
-from diffusion.settings import ScoreJob, TrainJob
 from memory.connection import opened
 from memory.searches import find_protocol, find_search
 from tools.context import SearchContext
@@ -22,23 +20,7 @@ from tools.context import SearchContext
 if TYPE_CHECKING:
     from agent.chat_model import Assistant
 
-OFFLINE = "offline"
 PROPOSER = "chat"
-
-
-class NoJobs:
-    """An executor for who only reads."""
-
-    def train(self, job: TrainJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Nothing is trained in a chat."""
-        raise AssertionError("a chat trains nothing")
-
-    def evaluate(self, job: ScoreJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Nothing is scored in a chat."""
-        raise AssertionError("a chat scores nothing")
-
-    def kill(self) -> None:
-        """Nothing runs."""
 
 
 @dataclass(frozen=True)
@@ -59,26 +41,8 @@ def talk_about(db_path: Path, name: str | None) -> Talk:
     with opened(db_path, read_only=True) as db:
         row = find_search(db, name)
         protocol = find_protocol(db, row.protocol)
-    values = json.loads(row.config_json) | {"db": db_path}
-    try:
-        config = RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise mistake(error, values, {}) from None
-    context = SearchContext(
-        db_path=db_path.absolute(),
-        search=row.id,
-        round_number=0,
-        proposer=PROPOSER,
-        space=config.search_space,
-        budget_macs=config.budget,
-        convention=config.count,
-        protocol=protocol,
-        seed=config.seed,
-        out=config.out,
-        executor=NoJobs(),
-        report=lambda event, **values: None,
-        processes=config.nproc,
-    )
+    config = stored_config(row.config_json, {"db": db_path})
+    context = reading_context(db_path, row, config, protocol, round_number=0, proposer=PROPOSER)
     return Talk(row.name, config, context)
 
 

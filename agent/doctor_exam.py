@@ -12,11 +12,12 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
-from agent.backends import OFFLINE, Backend, cost_usd
+from agent.backends import Backend, cost_usd
 from agent.doctor_cases import CASES, NEW, PASSED, SKILLS, Case
 from agent.doctor_scene import READING, Called, Scene, scene
 from agent.fallback_chain import with_retries
 from agent.middleware import BackendError
+from agent.pricing import OFFLINE
 from agent.structured import NEXT_WAY, ask, rejects
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec

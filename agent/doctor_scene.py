@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from agent.digest import round_values, system_values
 from agent.middleware import check_arguments, what_is_wrong
 from agent.proposer import TOOLS
+from agent.reading import NoJobs
 from diffusion.networks import score_network
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
 from diffusion.spec import DIGITS, UNetSpec
@@ -154,24 +155,9 @@ def _context(folder: Path) -> SearchContext:
         protocol=protocol,
         seed=0,
         out=folder,
-        executor=NobodyTrains(),
+        executor=NoJobs(),
         report=lambda event, **values: None,
     )
-
-
-class NobodyTrains:
-    """The exam's executor: there is nothing to run."""
-
-    def train(self, job: Any, on_progress: Any) -> dict[str, Any]:
-        """Never asked."""
-        raise AssertionError("the exam trains nothing")
-
-    def evaluate(self, job: Any, on_progress: Any) -> dict[str, Any]:
-        """Never asked."""
-        raise AssertionError("the exam scores nothing")
-
-    def kill(self) -> None:
-        """Nothing runs."""
 
 
 def _protocol() -> Protocol:

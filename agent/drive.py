@@ -17,12 +17,13 @@ from typing import Any, Literal
 from rich.console import Console
 
 from agent.allowance import allowance_of, within
-from agent.backends import OFFLINE, Address
+from agent.backends import Address
 from agent.chat_beside import approver_of, listening
 from agent.config import RunConfig
 from agent.console_lines import Inbox, TypedLine, restore_terminal
 from agent.loop import LIMITS, Loop
 from agent.middleware import BackendError
+from agent.pricing import OFFLINE
 from agent.proposer import make_proposer
 from agent.reporters import JsonLines, Lines, Report, both
 from agent.search import Plan, jobs_of

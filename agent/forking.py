@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from agent.backends import check_backends
-from agent.config import RunConfig, mistake
+from agent.reading import stored_config
 from agent.search import check_prices
 from agent.tables import say
 from diffusion.errors import UserError
@@ -53,14 +52,10 @@ def check_searched(found: SearchRow) -> None:
 
 
 def _config(parent: SearchRow, changes: dict[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(parent.config_json) | changes
-    try:
-        config = RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise mistake(error, values, {}) from None
+    config = stored_config(parent.config_json, changes)
     check_backends(config)
     check_prices(config)
-    return values
+    return {**json.loads(parent.config_json), **changes}
 
 
 def print_fork(console: Console, found: dict[str, Any]) -> None:

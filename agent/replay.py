@@ -24,6 +24,7 @@ from agent.middleware import told_of, tool_sha
 from agent.pricing import price_table
 from agent.prompted import origin_of
 from agent.proposer import TOOLS
+from agent.reading import reading_context, stored_config
 from agent.replay_answers import UNREADABLE, changed, objections, taken_by_round
 from agent.structured import in_words, spoken
 from agent.tables import say
@@ -158,20 +159,9 @@ class Replay:
 
     def context(self, past: Past, round_number: int, proposer: str) -> SearchContext:
         """A round of the search, in the past; it cannot compute anything."""
-        search, config = self.recorded.search, self.recorded.config
-        return SearchContext(
-            db_path=past.path,
-            search=search.id,
-            round_number=round_number,
-            proposer=proposer,
-            space=config.search_space,
-            budget_macs=search.budget_macs,
-            convention=search.count_convention,
-            protocol=self.recorded.protocol,
-            seed=search.seed,
-            out=config.out,
-            executor=Nobody(),
-            report=lambda event, **values: None,
+        known = self.recorded
+        return reading_context(
+            past.path, known.search, known.config, known.protocol, round_number=round_number, proposer=proposer
         )
 
     def prices(self) -> None:
@@ -241,21 +231,6 @@ class Replay:
                 self.differs("prompt", "tools", why, round=call["round"], call=call["id"], **place)
 
 
-class Nobody:
-    """The executor of the past: everything has been computed."""
-
-    def train(self, job: Any, on_progress: Any) -> dict[str, Any]:
-        """Raises: RuntimeError."""
-        raise RuntimeError("a replay trains nothing")
-
-    def evaluate(self, job: Any, on_progress: Any) -> dict[str, Any]:
-        """Raises: RuntimeError."""
-        raise RuntimeError("a replay measures nothing")
-
-    def kill(self) -> None:
-        """There is nothing to end."""
-
-
 def replay(path: Path, name: str | None = None) -> dict[str, Any]:
     """Replay a search; what `replay --json` prints.
 
@@ -267,7 +242,7 @@ def replay(path: Path, name: str | None = None) -> dict[str, Any]:
         check_searched(search)
         fork = fork_of(db, search.id)
         first = fork.round + 1 if fork else 0  # the rounds before were played, and are replayed, elsewhere
-        config = RunConfig.model_validate(json.loads(search.config_json))
+        config = stored_config(search.config_json)
         calls = [
             _call(dict(row))
             for row in db.conn.execute("SELECT * FROM model_calls WHERE search = ? ORDER BY id", [search.id])

@@ -3,7 +3,6 @@
 Nothing is trained in this module, and no model is called.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from pydantic import ValidationError
 from sqlite_utils import Database
 
 from agent.allowance import check_allowance
 from agent.backends import addresses_of, check_backends
-from agent.config import RunConfig, mistake, strategy_of
+from agent.config import RunConfig, strategy_of
+from agent.reading import stored_config
 from diffusion.cost import cost, costs
 from diffusion.data import DataCard, prepare_images
 from diffusion.errors import UserError
@@ -256,11 +255,7 @@ def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) ->
     Raises:
         UserError: one sentence with the remedy.
     """
-    values = json.loads(config_json) | {name: value for name, value in overrides.items() if value is not None}
-    try:
-        config = RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise mistake(error, values, {}) from None
+    config = stored_config(config_json, {name: value for name, value in overrides.items() if value is not None})
     check_backends(config)
     check_prices(config)
     check_jobs(config)

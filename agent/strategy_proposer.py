@@ -13,9 +13,10 @@ from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 from sqlite_utils import Database
 
-from agent.backends import OFFLINE, make_chain
+from agent.backends import make_chain
 from agent.config import RunConfig
 from agent.middleware import RoundEnd, State, Update
+from agent.pricing import OFFLINE
 from agent.prompted import origin
 from agent.proposer import LLMProposer
 from agent.strategy_local import LocalSearch

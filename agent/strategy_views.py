@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from sqlite_utils import Database
 
-from agent.backends import OFFLINE
+from agent.pricing import OFFLINE
 from agent.search import Plan
 from agent.tables import ledger_line, print_settings, print_table, say
 from diffusion.settings import Strategy
