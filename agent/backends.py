@@ -94,7 +94,7 @@ def make_model(
     check_backend(llm, base_url)
     if llm == OFFLINE:
         return OfflineModel(seed=seed)
-    provider, model = _parsed(llm)
+    provider, model = split_backend(llm)
     from langchain.chat_models import init_chat_model
 
     extra: dict[str, Any] = {"base_url": base_url} if base_url else {}
@@ -169,7 +169,7 @@ def check_backend(llm: str, base_url: str | None) -> None:
         if base_url:
             raise UserError(f"'{base_url}' is a server, but --llm is offline; name its model: --llm openai:NAME")
         return
-    name, _ = _parsed(llm)
+    name, _ = split_backend(llm)
     provider = PROVIDERS[name]
     if find_spec(provider.package) is None:
         raise UserError(f"'{llm}' needs the package {provider.package}; pip install 'diffnas-agent[{provider.extra}]'")
@@ -182,7 +182,12 @@ def check_backend(llm: str, base_url: str | None) -> None:
         )
 
 
-def _parsed(llm: str) -> tuple[str, str]:
+def split_backend(llm: str) -> tuple[str, str]:
+    """Provider and model of a backend that is a language model.
+
+    Raises:
+        UserError: it is none.
+    """
     provider, _, model = llm.partition(":")
     if provider not in PROVIDERS or not model:
         known = ", ".join([OFFLINE, *(f"{name}:MODEL" for name in PROVIDERS)])

@@ -29,7 +29,7 @@ from tools.context import SearchContext
 from tools.directives import Instruction, allowed_rows, arguments_of, contradictions, facts_of
 from tools.errors import AllowanceSpent
 from tools.facts import Facts
-from tools.instructions import Cap, Limit
+from tools.instructions import Backend, Cap, Limit
 
 if TYPE_CHECKING:
     from agent.chat_model import Assistant
@@ -197,7 +197,7 @@ class Chat:
         with self.reading() as db:
             active = active_directives(db, row.id)
         facts = facts_of(self.context)
-        against = contradictions(instruction, active, facts, text)
+        against = contradictions(instruction, active, facts, text) + _unusable(instruction)
         lines = [f"Directive: {instruction.say()}."]
         if isinstance(instruction, Limit):
             lines.append(_effect(instruction, facts, active))
@@ -230,6 +230,26 @@ def _effect(limit: Limit, facts: Facts, active: Sequence[Directive]) -> str:
         return f"Which of the {int(before.sum()):,} allowed specs are too slow is measured as each is proposed."
     after = before & limit.mask(facts.rows, facts)
     return f"It leaves {int(after.sum()):,} of {int(before.sum()):,} specs that are allowed now."
+
+
+def _unusable(instruction: Instruction) -> list[str]:
+    """Why a backend cannot be used from here; the process that drives the search may have what is missing.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not isinstance(instruction, Backend):
+        return []
+    from agent.backends import check_backend, split_backend
+    from agent.pricing import OFFLINE
+
+    if instruction.llm != OFFLINE:
+        split_backend(instruction.llm)
+    try:
+        check_backend(instruction.llm, instruction.base_url)
+    except UserError as error:
+        return [f"seen from here, {error}"]
+    return []
 
 
 def _when(row: SearchRow) -> str:

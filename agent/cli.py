@@ -275,7 +275,7 @@ def flops(
 def main() -> NoReturn:
     """Run the command line; the one place where errors become exit codes."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="diffnas-agent")
     except UserError as error:
         code = _mistake(str(error))
     except KeyboardInterrupt:

@@ -34,12 +34,12 @@ def chat(
     from agent.chat_open import chat_about, talk_about
     from agent.chat_terminal import converse, history_beside, input_of
     from agent.config import load_provider_keys
-    from memory.connection import check_memory
+    from memory.connection import check_existing_memory
 
     load_provider_keys()
     path = memory_path(db)
-    if path.exists():
-        check_memory(path)  # brings an older one up to date: a chat writes
+    if begin is None:
+        check_existing_memory(path)  # an older one is brought up to date: a chat writes
     console = Console(highlight=False)
     talk = talk_about(path, name if begin is None else _begun(console, path, name, begin))
     lines = input_of(console, history_beside(path))
@@ -59,7 +59,9 @@ def _begun(console: "Console", db: Path, name: str | None, options: str) -> str:
     from agent.tables import say
 
     if name is not None:
-        raise UserError(f"'{name}' is there or not; name a new search inside --begin: --begin \"--name {name} …\"")
+        raise UserError(
+            f"'{name}' names a search that is there, and --begin a new one; write --begin \"--name {name} …\""
+        )
     try:
         words = shlex.split(options)
     except ValueError as error:

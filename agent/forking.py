@@ -11,7 +11,7 @@ from agent.reading import stored_config
 from agent.search import check_prices
 from agent.tables import say
 from diffusion.errors import UserError
-from memory.connection import opened
+from memory.connection import check_existing_memory, opened
 from memory.forks import fork_search, free_fork_name
 from memory.searches import SearchRow, find_search
 
@@ -26,6 +26,7 @@ def fork(
     Raises:
         UserError: no such search or backend, a round that is not over, a name that is taken.
     """
+    check_existing_memory(path)
     with opened(path) as db:
         parent = find_search(db, name)
         check_searched(parent)

@@ -93,7 +93,8 @@ def parse_slash(line: str, space: SearchSpace) -> "Instruction | Command":
     try:
         return PARSERS[name](rest, space)
     except UserError as error:
-        raise UserError(f"'{line.strip()}': {error}") from None
+        why = str(error).rpartition(" cannot be obeyed: ")[2]
+        raise UserError(f"'{line.strip()}': {why}") from None
 
 
 def complete(line: str, space: SearchSpace, specs: Sequence[str] = (), directives: Sequence[int] = ()) -> list[str]:
@@ -264,6 +265,7 @@ def _command(name: str, number: str | None = None, needs_number: bool = False) -
             raise UserError("this command takes nothing more")
         if number is None or not (rest or needs_number):
             return Command(name)
+        rest = _given(rest, f"/{name} {number}")
         return Command(name, number=_whole(rest, "a directive" if name == "undo" else "a trial", f"/{name} {number}"))
 
     return parse

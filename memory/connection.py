@@ -59,6 +59,17 @@ def check_memory(path: Path) -> None:
         _check_place(path, read_only=False)
 
 
+def check_existing_memory(path: Path) -> None:
+    """Bring a memory that is there up to date; none is made.
+
+    Raises:
+        UserError: there is none, or as `connect`.
+    """
+    if not path.exists():
+        raise _no_memory(path)
+    connect(path).close()
+
+
 @contextmanager
 def opened(path: Path, read_only: bool = False) -> Iterator[Database]:
     """`connect`, closed at the end of the block."""

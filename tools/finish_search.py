@@ -14,6 +14,8 @@ from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.errors import Refused
 
+REASON_CHARACTERS = 300
+
 
 class FinishArguments(Arguments):
     """What `finish_search` takes."""
@@ -35,7 +37,7 @@ def finish(context: SearchContext, reason: str) -> str:
         if wanted := _wanted(db, context.search):
             cite(db, wanted.id, context.round_number, "refused to end the search")
             raise Refused("directive", f"{wanted.name} is not carried out yet; go on with the next round.", wanted.id)
-    context.finish_reasons.append(redact(reason))
+    context.finish_reasons.append(redact(" ".join(reason.split()))[:REASON_CHARACTERS])
     return "The search ends here."
 
 

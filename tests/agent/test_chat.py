@@ -108,6 +108,11 @@ class TestSlashForms:
         said = Talker(memory).said("/cap latency 5")
         assert "Which of the 1,765 allowed specs are too slow is measured as each is proposed." in said
 
+    def test_a_backend_whose_key_is_not_here_is_asked_about(self, memory: Path) -> None:
+        talker = Talker(memory, answers=("y",))
+        assert "But seen from here, 'openai:gpt-4.1' needs OPENAI_API_KEY" in talker.said("/backend openai:gpt-4.1")
+        assert talker.questions == ["Give it? (y/n) "]
+
     def test_a_contradiction_is_shown_with_both_texts_and_asked_about(self, memory: Path) -> None:
         talker = Talker(memory, answers=("n", "y"))
         talker.said("/freeze attn_0=0")
@@ -155,6 +160,9 @@ class TestSlashForms:
             ("/frieze attn_0=0", "'/frieze' is not a command; did you mean /freeze?"),
             ("/freeze attn_9=0", "'/freeze attn_9=0': attn_9 is not one of the ten numbers"),
             ("/undo", "'undo': no directive is active"),
+            ("/try b9", "'/try b9': spec: 'b9' is not a spec; write it like b128-n2-m1.2.2.2-a0100."),
+            ("/why", "'/why': something is missing; write /why 12."),
+            ("/backend foo", "'foo' is not a backend; there are offline, openai:MODEL"),
             ("/budget 4G", "'/budget 4G': the budget of a search is fixed"),
             ("/sql DROP TABLE trials", "'/sql DROP TABLE trials': "),
             ("/plot curve.txt", "'curve.txt' is not a PNG file; write /plot or /plot NAME.png."),

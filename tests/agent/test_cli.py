@@ -39,6 +39,9 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 MISTAKES = [
+    (["fork", "--at", "1", "--llm", "offline"], "'diffnas.db' holds no memory yet; start one with `diffnas-agent run"),
+    (["chat"], "'diffnas.db' holds no memory yet; start one with `diffnas-agent run"),
+    (["chat", "first", "--begin", "--seed 1"], "'first' names a search that is there, and --begin a new one; write"),
     (["run", "--budget", "6.06X"], "--budget: '6.06X' is not a number of MACs; write 6.06G, 20M or 20000000"),
     (
         ["run", "--budget", "100K"],

@@ -61,16 +61,16 @@ WRONG = {
     "/cap params many": "'/cap params many': 'many' is not a number of params; write 6.06G, 20M or 20000000",
     "/cap speed 3": "'/cap speed 3': write what and how much, such as /cap params 40M; there are params, macs, "
     "macs_total, macs_paper, memory, latency",
-    "/cap latency nan": "'/cap latency nan': 'cap nan' cannot be obeyed: at_most: Input should be a finite number",
+    "/cap latency nan": "'/cap latency nan': at_most: Input should be a finite number",
     "/try": "'/try': something is missing; write /try b128-n2-m1.2.2.2-a0100",
-    "/try b8": "'/try b8': 'try b8' cannot be obeyed: spec: 'b8' is not a spec; write it like b128-n2-m1.2.2.2-a0100",
+    "/try b8": "'/try b8': spec: 'b8' is not a spec; write it like b128-n2-m1.2.2.2-a0100",
     "/rounds -1": "'/rounds -1': '-1' is not a number of rounds; write /rounds 12",
     "/pause now": "'/pause now': this command takes nothing more",
-    "/why": "'/why': '' is not a number of a trial; write /why 12",
+    "/why": "'/why': something is missing; write /why 12",
     "/undo last": "'/undo last': 'last' is not a number of a directive; write /undo 3",
     "/allowance max_gpus=1": "'/allowance max_gpus=1': max_gpus is no allowance; there are max_cost, max_hours, "
     "max_tokens",
-    "/bounds dropout 1 0": "'/bounds dropout 1 0': 'strategy_bounds' cannot be obeyed: low 1 is above high 0",
+    "/bounds dropout 1 0": "'/bounds dropout 1 0': low 1 is above high 0",
     "/budget 4G": "'/budget 4G': the budget of a search is fixed, since all its trials are compared under it; start "
     "another search with `diffnas-agent run --budget 4G`, or lower what this one may try with /cap macs 4G",
 }

@@ -221,5 +221,5 @@ def test_finish_search_is_refused_before_a_first_try_and_then_noted(search: Tiny
     with pytest.raises(Refused, match="Only the baseline has been tried"):
         finish(search.context(), "Bored.")
     assert search.context().finish_reasons == []
-    finish(played.context(), "Nothing helps.")
-    assert played.context().finish_reasons == ["Nothing helps."]
+    finish(played.context(), "Nothing\nhelps. " + "x" * 1000)
+    assert played.context().finish_reasons == [f"Nothing helps. {'x' * 285}"]
