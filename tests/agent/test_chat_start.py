@@ -143,4 +143,4 @@ def test_a_chat_instead_of_run_begins_a_search_that_outlives_it(tmp_path: Path) 
         [*COMMAND, "chat", "--begin", "--budget 12x"], cwd=tmp_path, input="", capture_output=True, text=True
     )
     assert again.returncode == 2
-    assert again.stderr.startswith("'12x' ")
+    assert again.stderr.startswith("--budget: '12x' is not a number of MACs")
