@@ -4,7 +4,6 @@
 WithinAllowance` around the executor. Nothing here stops a search; `tools.allowance` says when.
 """
 
-from threading import Event
 from typing import Any
 
 from agent.config import RunConfig
@@ -13,10 +12,7 @@ from diffusion.errors import UserError
 from memory.connection import opened
 from memory.ledger import spent
 from memory.searches import change_config
-from tools.allowance import Allowance, Limits, WithinAllowance
-from tools.context import Executor
-
-LIMITS = ("max_cost", "max_hours", "max_tokens")
+from tools.allowance import LIMITS, Allowance, Limits
 
 
 def limits_of(config: RunConfig) -> Limits:
@@ -68,11 +64,6 @@ def allowance_of(search: int, config: RunConfig) -> Allowance:
         answer_tokens=config.llm_max_tokens,
         processes=config.nproc,
     )
-
-
-def within(executor: Executor, allowance: Allowance, stop: Event) -> Executor:
-    """The executor that keeps the hours."""
-    return WithinAllowance(executor, allowance, stop)
 
 
 def keep_limits(config: RunConfig, search: int, given: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from diffusion.errors import UserError
 from memory.connection import opened, transaction
 from memory.directives import active_directives, undo_directive
 from memory.queries import best, remaining
-from memory.searches import is_driven
+from memory.searches import SearchRow, is_driven
 from memory.sql import SqlRefused, read_only_sql
 from memory.transcript import add_message
 
@@ -85,22 +85,22 @@ def _resume(chat: Chat, command: Command, line: str, key: str) -> None:
     for number, pause in enumerate(pauses):
         _take_back(chat, pause.id, line, f"{key}-{number}")
     if not held:
-        _go_on(chat, row.name, line)
+        _go_on(chat, row, line)
 
 
-def _go_on(chat: Chat, name: str, line: str) -> None:
+def _go_on(chat: Chat, row: SearchRow, line: str) -> None:
     """Have a process go on with a search that none drives."""
-    settings = json.loads(chat.row.config_json)
     with chat.reading() as db:
-        left = remaining(db, chat.context.search)[0]["rounds_left"]
-        more = any(each.kind == "rounds" for each in active_directives(db, chat.context.search))
+        left = remaining(db, row.id)[0]["rounds_left"]
+        more = any(each.kind == "rounds" for each in active_directives(db, row.id))
     if not left and not more:
-        raise UserError(f"'{line}': all rounds of {name} are played; give it more first, such as /rounds 20")
-    if settings.get("approve") or chat.row.searcher not in STEERED:
-        why = "asks before each training" if settings.get("approve") else "is no search with proposals"
-        raise UserError(f"'{line}': {name} {why}; go on with it on a terminal: diffnas-agent resume {name}")
+        raise UserError(f"'{line}': all rounds of {row.name} are played; give it more first, such as /rounds 20")
+    approves = json.loads(row.config_json).get("approve")
+    if approves or row.searcher not in STEERED:
+        why = "asks before each training" if approves else "is no search with proposals"
+        raise UserError(f"'{line}': {row.name} {why}; go on with it on a terminal: diffnas-agent resume {row.name}")
     chat.voice.say("No process drives the search; one is started.")
-    chat.voice.say(start(["resume", name], chat.context.db_path).sentence())
+    chat.voice.say(start(["resume", row.name], chat.context.db_path).sentence())
 
 
 def _help(chat: Chat, command: Command, line: str, key: str) -> None:

@@ -29,8 +29,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlite_utils import Database
 
 from agent.backends import Backend
-from agent.middleware import BackendError, check_arguments, told_of, what_is_wrong
-from agent.pricing import OFFLINE, price_table
+from agent.middleware import BackendError, check_arguments, record_exchange, told_of, what_is_wrong
+from agent.pricing import OFFLINE
 from agent.prompted import origin
 from agent.structured import in_words, read, rejects, spoken
 from diffusion.errors import UserError
@@ -40,7 +40,6 @@ from memory.connection import opened
 from memory.directives import active_directives
 from memory.journal import snapshot
 from memory.searches import find_search
-from memory.transcript import record_call
 from prompts.render import render
 from tools.allowance import estimated_tokens
 from tools.context import SearchContext
@@ -234,28 +233,17 @@ class Assistant:
         failure: BackendError | None,
         seconds: float,
     ) -> None:
-        address = backend.address
-        usage: dict[str, Any] = dict(message.usage_metadata or {}) if message else {}
-        tokens = {name: usage.get(name) for name in ("input_tokens", "output_tokens")}
-        price_of = self.context.allowance.cost_usd if self.context.allowance else price_table().cost_usd
-        is_billed = failure is None or failure.may_be_billed
-        cost = price_of(address.llm, address.base_url, *(tokens.values() if is_billed else (0, 0)))
-        broken_off = None if message else "broken off by the user"
-        with opened(self.context.db_path) as db:
-            record_call(
-                db,
-                self.context.search,
-                None,
-                purpose="chat",
-                model=address.llm,
-                request={"messages": messages_to_dict(messages), "tools": sorted(tool.name for tool in TOOLS)},
-                response=messages_to_dict([message])[0] if message else None,
-                error=str(failure) if failure else broken_off,
-                cost_usd=cost,
-                seconds=seconds,
-                extra={"base_url": address.base_url, "billed": is_billed},
-                **tokens,
-            )
+        record_exchange(
+            self.context,
+            backend.address,
+            None,
+            "chat",
+            {"messages": messages_to_dict(messages), "tools": sorted(tool.name for tool in TOOLS)},
+            message,
+            failure,
+            seconds,
+            error=str(failure) if failure else None if message else "broken off by the user",
+        )
 
     def _done(self, call: dict[str, Any], give: Give) -> ToolMessage:
         """What a tool answers; what is wrong with a call is said so that the model can mend it."""

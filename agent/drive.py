@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from agent.allowance import allowance_of, within
+from agent.allowance import allowance_of
 from agent.backends import Address
 from agent.chat_beside import approver_of, listening
 from agent.config import RunConfig
@@ -37,6 +37,7 @@ from memory.connection import opened
 from memory.ledger import totals
 from memory.queries import best, proposer_shares, search_counts, show_trial
 from memory.searches import change_search, find_search, release_lease, renew_lease, set_state, take_lease
+from tools.allowance import WithinAllowance
 from tools.context import Approve, Executor, SearchContext
 from tools.executor import LocalExecutor
 from tools.machine import Share, this_machine
@@ -168,7 +169,7 @@ def context_maker(
     config, finish_reasons = planned.config, list[str]()
     each = jobs or jobs_of(config, this_machine())
     allowance = allowance_of(search, config)
-    executor = within(executor, allowance, stop)
+    executor = WithinAllowance(executor, allowance, stop)
 
     def make_context(round_number: int, proposer: str) -> SearchContext:
         return SearchContext(

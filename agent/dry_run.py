@@ -21,6 +21,7 @@ from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.connection import check_memory
+from tools.allowance import LIMITS
 from tools.machine import Share, this_machine
 
 MIB = 2**20
@@ -50,7 +51,7 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
         "jobs": jobs and asdict(jobs),
         "memory_bytes": memory_bytes,
         "cost": costs_of(planned),
-        "allowance": {name: getattr(config, name) for name in ("max_cost", "max_hours", "max_tokens")},
+        "allowance": {name: getattr(config, name) for name in LIMITS},
         "use": forecast(planned, calibration, jobs.parallel if jobs else 1),
     }
 

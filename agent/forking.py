@@ -9,6 +9,7 @@ from rich.console import Console
 from agent.backends import check_backends
 from agent.reading import stored_config
 from agent.search import check_prices
+from agent.steering import LASTING
 from agent.tables import say
 from diffusion.errors import UserError
 from memory.connection import check_existing_memory, opened
@@ -32,7 +33,7 @@ def fork(
         check_searched(parent)
         chosen = new_name or free_fork_name(db, parent.name, at)
         config = _config(parent, {"llm": llm, "base_url": base_url, "name": chosen})
-        search = fork_search(db, parent, at, name=chosen, backend=llm, config=config)
+        search = fork_search(db, parent, at, name=chosen, backend=llm, config=config, lasting=LASTING)
     return {
         "search": search,
         "name": chosen,

@@ -23,7 +23,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.backends import Backend, cost_usd
+from agent.backends import Address, Backend, cost_usd
 from agent.offline import OfflineModel
 from agent.prompted import origin
 from memory.connection import connect
@@ -128,29 +128,21 @@ class Recorder(AgentMiddleware[State, SearchContext, Any]):
         failure: BackendError | None,
         seconds: float,
     ) -> None:
-        context, backend = request.runtime.context, self.backend_of(request.model)
-        llm, base_url = backend.llm, backend.address.base_url
-        usage: dict[str, Any] = dict(message.usage_metadata or {}) if message else {}
-        tokens = {name: usage.get(name) for name in ("input_tokens", "output_tokens")}
-        price_of = context.allowance.cost_usd if context.allowance else cost_usd
-        billed = (0, 0) if failure and not failure.may_be_billed else tuple(tokens.values())
-        cost, error = price_of(llm, base_url, *billed), str(failure) if failure else None
-        with closing(connect(context.db_path)) as db:
-            record_call(
-                db,
-                context.search,
-                context.round_number,
-                purpose="propose",
-                model=llm,
-                request=self._request(request),
-                response=messages_to_dict([message])[0] if message else None,
-                error=error,
-                cost_usd=cost,
-                seconds=seconds,
-                extra={"base_url": base_url, "tools": self.offered, "billed": not failure or failure.may_be_billed},
-                **tokens,
-            )
-        context.report("llm.call", model=llm, cost_usd=cost, error=error, **tokens)
+        context, address = request.runtime.context, self.backend_of(request.model).address
+        error = str(failure) if failure else None
+        tokens, cost = record_exchange(
+            context,
+            address,
+            context.round_number,
+            "propose",
+            self._request(request),
+            message,
+            failure,
+            seconds,
+            error=error,
+            tools=self.offered,
+        )
+        context.report("llm.call", model=address.llm, cost_usd=cost, error=error, **tokens)
 
     def _request(self, request: ModelRequest[SearchContext]) -> dict[str, Any]:
         sent = _with_system(request.system_message, request.messages)
@@ -228,6 +220,43 @@ class RoundEnd(AgentMiddleware[State, SearchContext]):
         if over or context.finish_reasons or refusals >= REFUSALS_PER_ROUND or calls >= CALLS_PER_ROUND:
             return {"jump_to": "end"}
         return None
+
+
+def record_exchange(
+    context: SearchContext,
+    address: Address,
+    round_number: int | None,
+    purpose: str,
+    request: dict[str, Any],
+    message: AIMessage | None,
+    failure: BackendError | None,
+    seconds: float,
+    *,
+    error: str | None,
+    **extra: Any,
+) -> tuple[dict[str, int | None], float | None]:
+    """Write one exchange into memory and the ledger; its tokens and its price, None where they are unknown."""
+    usage: dict[str, Any] = dict(message.usage_metadata or {}) if message else {}
+    tokens = {name: usage.get(name) for name in ("input_tokens", "output_tokens")}
+    price_of = context.allowance.cost_usd if context.allowance else cost_usd
+    is_billed = failure is None or failure.may_be_billed
+    cost = price_of(address.llm, address.base_url, *(tokens.values() if is_billed else (0, 0)))
+    with closing(connect(context.db_path)) as db:
+        record_call(
+            db,
+            context.search,
+            round_number,
+            purpose=purpose,
+            model=address.llm,
+            request=request,
+            response=messages_to_dict([message])[0] if message else None,
+            error=error,
+            cost_usd=cost,
+            seconds=seconds,
+            extra={"base_url": address.base_url, **extra, "billed": is_billed},
+            **tokens,
+        )
+    return tokens, cost
 
 
 def _clean(message: AIMessage, calls: list[Any]) -> AIMessage:

@@ -13,6 +13,7 @@ from typing import Any
 from diffusion.errors import UserError
 from diffusion.spec import PARAMETERS, SearchSpace
 from diffusion.units import parse_size
+from tools.allowance import LIMITS
 from tools.directives import Instruction, parse_instruction
 from tools.instructions import STRATEGY_FIELDS
 
@@ -58,7 +59,6 @@ COMPARE: dict[str, Callable[[int, int], bool]] = {
     "<": lambda one, other: one < other,
     ">": lambda one, other: one > other,
 }
-ALLOWANCES = ("max_cost", "max_hours", "max_tokens")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def complete(line: str, space: SearchSpace, specs: Sequence[str] = (), directive
         "/ban": specs,
         "/near": specs,
         "/bounds": STRATEGY_FIELDS,
-        "/allowance": tuple(f"{name}=" for name in ALLOWANCES),
+        "/allowance": tuple(f"{name}=" for name in LIMITS),
         "/undo": numbers,
     }
     if len(words) > 2 and words[0] != "/allowance":
@@ -213,8 +213,8 @@ def _allowance(rest: str, space: SearchSpace) -> Instruction:
     found: dict[str, float] = {}
     for word in _given(rest, "/allowance max_cost=2").split():
         name, _, value = word.partition("=")
-        if name not in ALLOWANCES:
-            raise UserError(f"{name} is no allowance; there are {', '.join(ALLOWANCES)}")
+        if name not in LIMITS:
+            raise UserError(f"{name} is no allowance; there are {', '.join(LIMITS)}")
         found[name] = parse_size(value, "tokens") if name == "max_tokens" else _number(value, name)
     return parse_instruction("allowance", found)
 

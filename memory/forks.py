@@ -5,6 +5,7 @@ trained or measured again. What the first rounds cost stays in the first search'
 """
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,6 @@ from memory.clock import utc_now
 from memory.connection import insert, transaction
 from memory.searches import SearchRow, create_search, find_protocol, set_state
 from memory.trials import rounds_over
-
-LASTING = ("freeze", "restrict", "cap", "ban", "near", "mode", "strategy_bounds")
-"""Directives that hold until they are undone; the others were said to one search, once."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,19 @@ def fork_of(db: Database, search: int) -> Fork | None:
     return None if row is None else Fork(**dict(row))
 
 
-def fork_search(db: Database, parent: SearchRow, at: int, *, name: str, backend: str, config: dict[str, Any]) -> int:
+def fork_search(
+    db: Database,
+    parent: SearchRow,
+    at: int,
+    *,
+    name: str,
+    backend: str,
+    config: dict[str, Any],
+    lasting: Collection[str],
+) -> int:
     """A new search, interrupted after round `at`; gives its number.
+
+    Directives of the `lasting` kinds are taken along; the others were said to one search, once.
 
     Raises:
         UserError: a round up to `at` is not over, or the name is taken.
@@ -57,7 +66,7 @@ def fork_search(db: Database, parent: SearchRow, at: int, *, name: str, backend:
         )
         insert(conn, "forks", search=search, parent=parent.id, round=at, created=utc_now())
         trials = _copy_trials(conn, parent.id, search, at)
-        _copy_what_was_known(conn, parent.id, search, trials)
+        _copy_what_was_known(conn, parent.id, search, trials, lasting)
         set_state(db, search, "interrupted", f"a fork of {parent.name} after round {at}")
         return search
 
@@ -92,7 +101,9 @@ def _copy_trials(conn: sqlite3.Connection, parent: int, search: int, at: int) ->
     }
 
 
-def _copy_what_was_known(conn: sqlite3.Connection, parent: int, search: int, trials: dict[int, int]) -> None:
+def _copy_what_was_known(
+    conn: sqlite3.Connection, parent: int, search: int, trials: dict[int, int], lasting: Collection[str]
+) -> None:
     """Verdicts, replicas and lasting directives, as they stood when the last of the rounds was over."""
     marks = ", ".join("?" * len(trials))
     until = conn.execute(f"SELECT max(finished) FROM trials WHERE id IN ({marks})", list(trials)).fetchone()[0]
@@ -105,9 +116,9 @@ def _copy_what_was_known(conn: sqlite3.Connection, parent: int, search: int, tri
         if row["trial"] in trials:
             _copied(conn, "replicas", row, search=search, trial=trials[row["trial"]])
     directives = conn.execute(
-        f"SELECT * FROM directives WHERE search = ? AND kind IN ({', '.join('?' * len(LASTING))})"
+        f"SELECT * FROM directives WHERE search = ? AND kind IN ({', '.join('?' * len(lasting))})"
         " AND created <= ? AND (ended IS NULL OR ended > ?) ORDER BY id",
-        [parent, *LASTING, until, until],
+        [parent, *lasting, until, until],
     )
     for row in directives.fetchall():
         _copied(conn, "directives", row, search=search, state="active", ended=None, key=None)

@@ -8,7 +8,7 @@ until they are written down. What is left of a limit in hours ends a job in the 
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
 from threading import Event, Lock
@@ -38,6 +38,9 @@ class Limits:
     max_cost: float | None = None  # US dollars
     max_hours: float | None = None  # of wall-clock
     max_tokens: int | None = None  # of input and output together
+
+
+LIMITS = tuple(limit.name for limit in fields(Limits))
 
 
 @dataclass(frozen=True)

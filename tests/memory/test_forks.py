@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from agent.steering import LASTING
 from diffusion.errors import UserError
 from memory.directives import active_directives, add_directive
 from memory.forks import Fork, fork_of, fork_search, free_fork_name
@@ -26,7 +27,9 @@ def parent(fill: Any) -> int:
 
 def forked(fill: Any, parent: int, at: int, name: str = "second") -> int:
     found = find_search(fill.db, parent)
-    return fork_search(fill.db, found, at, name=name, backend="openai:other", config={"llm": "openai:other"})
+    return fork_search(
+        fill.db, found, at, name=name, backend="openai:other", config={"llm": "openai:other"}, lasting=LASTING
+    )
 
 
 def test_a_fork_shares_the_first_rounds_and_nothing_after(fill: Any, parent: int) -> None:
