@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import NamedTuple
 
-from diffusion.cost import cost, costs
+from diffusion.cost.closed_form import cost, costs
 from diffusion.spec import IMAGES_32
 
 LEAST_ONE_BY_ONE, LEAST_IN_BULK = 5_000, 20_000  # specs a second

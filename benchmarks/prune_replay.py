@@ -20,14 +20,14 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from agent.config import resolve
-from agent.search import Plan, plan
-from diffusion.cost import cost
-from diffusion.peak import device_name
-from diffusion.pruning import DEFAULT, Curve, Replay, Rule, replay, rung_protocol
+from agent.config.sources import resolve
+from agent.search.plan import Plan, plan
+from diffusion.cost.closed_form import cost
+from diffusion.cost.throughput import device_name
 from diffusion.settings import Protocol, ScoreJob, TrainJob, training_key
 from diffusion.spec import UNetSpec
-from tools.executor import LocalExecutor
+from diffusion.statistics.pruning import DEFAULT, Curve, Replay, Rule, replay, rung_protocol
+from tools.executors.local import LocalExecutor
 
 CURVES = Path(__file__).parent / "digits_curves.json"
 TRAIN_STEPS = 1200  # twice the preset's: a search that stops early is one of long trainings

@@ -32,13 +32,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffusion.data import DataCard, prepare_images
-from diffusion.peak import device_name
+from diffusion.cost.throughput import device_name
+from diffusion.data.images import DataCard, prepare_images
 from diffusion.settings import Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
-from tools.context import Executor
-from tools.executor import LocalExecutor
-from tools.machine import this_machine
+from tools.executors.base import Executor
+from tools.executors.local import LocalExecutor
+from tools.executors.machine import this_machine
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def ways(asked: Sequence[str], make: Callable[..., TrainJob], stack: ExitStack) 
     if "local" in asked:
         found["local, side by side"] = lambda folder: at_once(local, pair(folder, 1))
     if "ray" in asked:
-        from tools.executor_ray import RayExecutor, ray_cluster
-        from tools.machine import share
+        from tools.executors.machine import share
+        from tools.executors.ray_cluster import RayExecutor, ray_cluster
 
         cluster = stack.enter_context(ray_cluster(None))
         remote = RayExecutor(Event(), cluster, share(cluster, AT_ONCE, 1, 0))

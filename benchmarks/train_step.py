@@ -11,7 +11,7 @@ Otherwise in the recipe, and written out plainly here: images are PNG in a `data
 by one in a `DataLoader` of the main process; AdamW, clipping and averaging as they are by default; the loss is read
 after every step for the progress bar. Its trackers, checkpoints and sample images are left out, in its favour.
 Otherwise in ours: uint8 pixels at hand, fused AdamW, `foreach` averaging, random numbers that are functions of the
-step, and the loss read every 20 steps, as `diffusion.train` does.
+step, and the loss read every 20 steps, as `diffusion.training.job` does.
 """
 
 import argparse
@@ -42,11 +42,11 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from diffusion.cost import cost
-from diffusion.peak import Speed, device_name, measure_matmul
+from diffusion.cost.closed_form import cost
+from diffusion.cost.throughput import Speed, device_name, measure_matmul
 from diffusion.settings import Precision, Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
-from diffusion.trainer import Trainer
+from diffusion.training.trainer import Trainer
 from diffusion.unet import unet_arguments
 
 LOG_STEPS = 20  # the product's default

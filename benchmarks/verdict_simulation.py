@@ -1,9 +1,10 @@
 """How often verdicts are wrong, over simulated searches with known truth and noise.
 
 ``python benchmarks/verdict_simulation.py`` simulates 5,000 searches for every row of its tables. Every search is judged
-by the code that judges real ones (`diffusion.noise`, `diffusion.racing`), from scores that are log-normal around a
-known truth. The first table is of the conclusions of races, repeated looks and the choice of the best of many included;
-the second of the verdicts that trials get as they come in; the third of how often a true gap of 5 % is found.
+by the code that judges real ones (`diffusion.statistics.noise`, `diffusion.statistics.racing`), from scores that are
+log-normal around a known truth. The first table is of the conclusions of races, repeated looks and the choice of the
+best of many included; the second of the verdicts that trials get as they come in; the third of how often a true gap of
+5 % is found.
 
 Fails when, in any scenario, the upper 95 % bound (Clopper-Pearson, one-sided) of the share of searches with a wrong
 claim is above 6 %, or when fewer than half of the searches at 2 % of noise find the gap. What stands under "beyond the
@@ -25,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from diffusion.noise import Scores, Verdicts, log_scores, pooled_noise, trial_verdicts
-from diffusion.peak import device_name
-from diffusion.racing import DEFAULT, Conclusion, Race, Rule, conclusion, plan_race, standing
+from diffusion.cost.throughput import device_name
+from diffusion.statistics.noise import Scores, Verdicts, log_scores, pooled_noise, trial_verdicts
+from diffusion.statistics.racing import DEFAULT, Conclusion, Race, Rule, conclusion, plan_race, standing
 
 SEARCHES = 5_000
 MOST_WRONG = 0.06  # upper bound of the share of searches

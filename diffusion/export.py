@@ -24,13 +24,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from diffusion.checkpoint import Checkpoint, ema_model, write_json
+from diffusion.data.pictures import LARGEST_SIDE
 from diffusion.errors import UserError
-from diffusion.pictures import LARGEST_SIDE
 from diffusion.process import betas
 from diffusion.samplers import scheduler_for
 from diffusion.settings import Frozen, Settings, choose_sampling
 from diffusion.spec import SpecField, UNetSpec
+from diffusion.training.checkpoint import Checkpoint, ema_model, write_json
 from diffusion.unet import build_unet, unet_arguments
 
 INDEX = "model_index.json"

@@ -1,8 +1,8 @@
 """A UNet as ten numbers, and the space those numbers are searched in (DiffNAS, arXiv 2310.04750, Section III).
 
 ``b128-n2-m1.2.2.2-a0100`` reads: 128 base channels, 2 residual blocks per stage, channel multipliers 1, 2, 2, 2, and
-attention at the second stage; stage 0 is the full resolution. What a spec costs stands in `diffusion.cost`, what it
-becomes in `diffusion.unet`. This module imports no torch.
+attention at the second stage; stage 0 is the full resolution. What a spec costs stands in `diffusion.cost.closed_form`,
+what it becomes in `diffusion.unet`. This module imports no torch.
 """
 
 import itertools

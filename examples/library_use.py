@@ -1,15 +1,15 @@
 """`diffusion` on its own: the cost of a spec, the network that it becomes, and images from that network.
 
 The network is untrained, so its images are noise: the point is which functions there are and what they take. Where
-training and scoring begin stands in `diffusion.train` and `diffusion.evaluate`.
+training and scoring begin stands in `diffusion.training.job` and `diffusion.scores.job`.
 """
 
 import tempfile
 from pathlib import Path
 
-from diffusion.cost import cost
-from diffusion.grids import save_grid
+from diffusion.cost.closed_form import cost
 from diffusion.samplers import sample_images
+from diffusion.scores.grids import save_grid
 from diffusion.settings import Sampling, Settings
 from diffusion.spec import SPACES, UNetSpec
 from diffusion.unet import build_unet

@@ -1,8 +1,8 @@
 """Directives: what people told a search to do or to leave, kept until it is done or taken back, and what they changed.
 
 Each write is one transaction, and may be repeated: a message that is delivered twice adds one directive, a decision
-that is cited twice is cited once. What a kind means, and who obeys, is not known here (`tools.directives`,
-`agent.steering`).
+that is cited twice is cited once. What a kind means, and who obeys, is not known here (`tools.gates.directives`,
+`agent.search.directives`).
 """
 
 import json

@@ -2,7 +2,8 @@
 
 A replica belongs to one search and to one of its trials, uses the stored training of its key like a trial does, and is
 made once. Its score stands in `scores` like any other. The verdict of a trial is written once, when it is scored: taken
-anew with more replicas it would be another look, which what is promised of it (`diffusion.noise`) does not cover.
+anew with more replicas it would be another look, which what is promised of it (`diffusion.statistics.noise`) does not
+cover.
 """
 
 from dataclasses import dataclass

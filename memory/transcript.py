@@ -35,7 +35,7 @@ def record_call(
 
     - `extra` = ``{"base_url": …, "tools": {name: sha of its schema}, "billed": bool, …}``; further keys are kept as
       they are. A call that the server turned away is not billed; one that timed out may be.
-    - each message of ``request["messages"]`` that a template made carries its own origin, as `agent.prompted` writes
+    - each message of ``request["messages"]`` that a template made carries its own origin, as `prompts.origin` writes
       it: the template, its sha, and either the moment (`memory.journal.moment`) at which the memory was read for it, in
       the same `memory.journal.snapshot`, or the values themselves.
     - `cost_usd` is None where it is unknown: no price, or an answer that never came and may be billed all the same.

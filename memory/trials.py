@@ -2,7 +2,7 @@
 
 Accepting a proposal is one transaction, and every step after it may be repeated: a process killed at any instant and
 run again writes the same rows once. States only move forwards; a move backwards is our bug and raises. Nothing here
-decides whether a proposal is allowed (`tools.gates` does) or ranks anything (`memory.ranking` does).
+decides whether a proposal is allowed (`tools.gates.specs` does) or ranks anything (`memory.ranking` does).
 """
 
 import sqlite3

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess, to_model
-from diffusion.pruning import DEFAULT
+from diffusion.statistics.pruning import DEFAULT
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 

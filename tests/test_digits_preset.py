@@ -12,11 +12,11 @@ from searches import TinySearch
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 
-from diffusion.checkpoint import ema_model, newest_checkpoint
-from diffusion.data import open_images
-from diffusion.digits_cnn import labelled_digits
-from diffusion.fid import extract_features, feature_statistics, frechet_distance
+from diffusion.data.images import open_images
 from diffusion.samplers import sample_images
+from diffusion.scores.digits_cnn import labelled_digits
+from diffusion.scores.fid import extract_features, feature_statistics, frechet_distance
+from diffusion.training.checkpoint import ema_model, newest_checkpoint
 
 SMALLEST = "b8-n1-m1.1.1.1-a0000"  # of the preset's space: the worst model that a search can come upon
 PRESET = {
@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Pixels:
     """The training digits.  (1437, 1, 8, 8)"""
-    from diffusion.data import prepare_images
+    from diffusion.data.images import prepare_images
 
     folder = tmp_path_factory.mktemp("data")
     return np.array(open_images(folder, prepare_images("digits", folder).fingerprint).train)

@@ -24,14 +24,16 @@ from planted import STEPS, Planted
 from searches import TinySearch
 from strategy_searches import TinyStrategySearch, tau_of
 
-from agent.backends import PROVIDERS
-from agent.cli import app, main
-from agent.config import PREFIX, RunConfig, resolve
-from agent.drive import BY_LIMIT, INTERRUPTED
-from agent.dry_run import estimate
-from agent.loop import Reason
-from agent.proposer import TOOLS
-from agent.views import search_status, spec_costs
+from agent.backends.registry import PROVIDERS
+from agent.cli.main import app, main
+from agent.config.settings import PREFIX, RunConfig
+from agent.config.sources import resolve
+from agent.estimate.dry_run import estimate
+from agent.report.costs import spec_costs
+from agent.report.status import search_status
+from agent.search.ending import Reason
+from agent.search.session import BY_LIMIT, INTERRUPTED
+from agent.searchers.llm import TOOLS
 from diffusion.errors import UserError
 from diffusion.spec import SPACES
 from memory.connection import opened
@@ -41,15 +43,15 @@ from memory.queries import failures, show_trial, top_records
 from memory.sql import read_only_sql
 from tools.count_flops import CountResult
 from tools.errors import JobFailed, Refused
-from tools.evaluate_fid import ScoreResult
+from tools.jobs.scoring import ScoreResult
+from tools.jobs.training import TrainResult
 from tools.propose_strategy import propose
 from tools.query_memory import Question
-from tools.train_ract import TrainResult
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
 CODE = sorted(path for package in ("agent", "memory", "tools") for path in (ROOT / package).glob("*.py"))
-DRIVEN_FROM = "agent/drive.py"  # `search.started` is said there, before the loop begins
+DRIVEN_FROM = "agent/search/drive.py"  # `search.started` is said there, before the loop begins
 TOLD = "strategy.finished"  # is said when the loop is over
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -349,7 +351,10 @@ class TestMemory:
 
     def test_the_kinds_of_refusals_are_those_of_the_code(self) -> None:
         documented = set(names(sections(page("docs/memory.md"))["Refusals"]))
-        gates, middleware = page("tools/gates.py") + page("tools/train_ract.py"), page("agent/middleware.py")
+        gates, middleware = (
+            page("tools/gates/specs.py") + page("tools/train_ract.py"),
+            page("agent/searchers/middleware.py"),
+        )
         assert set(re.findall(r'Refused\(\s*"(\w+)"', gates)) <= documented
         assert {kind for kind in documented if f'"{kind}"' in gates + middleware} == documented
 

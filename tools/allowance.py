@@ -11,23 +11,20 @@ from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
-from threading import Event, Lock
-from typing import TYPE_CHECKING, Any, Literal
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
-from diffusion.cost import cost
-from diffusion.settings import ScoreJob, TrainJob
 from memory.connection import connect
-from memory.ledger import Spent, seconds_per_mac, spent, totals
-from tools.errors import AllowanceSpent, Interrupted
+from memory.ledger import Spent, spent, totals
+from tools.errors import AllowanceSpent
 
 if TYPE_CHECKING:
-    from tools.context import Executor
+    pass
 
 CHARACTERS_PER_TOKEN = 3  # specs and JSON have shorter tokens than prose
 ANSWER_TOKENS = 1000  # what an answer may take where nothing limits it and none was longer yet
 SECONDS_PER_HOUR = 3600.0
 
-Job = Literal["train", "score"]
 PriceOf = Callable[[str, str | None, int | None, int | None], float | None]  # (llm, base_url, input, output) → dollars
 
 
@@ -183,53 +180,3 @@ class Allowance:
 def estimated_tokens(*texts: str) -> int:
     """About how many tokens texts have, rather too many."""
     return sum(map(len, texts)) // CHARACTERS_PER_TOKEN + 1
-
-
-class WithinAllowance:
-    """An executor that begins no job which would not end within the hours, and ends those that run over them."""
-
-    def __init__(self, executor: "Executor", allowance: Allowance, stop: Event) -> None:
-        self.executor, self.allowance, self.stop = executor, allowance, stop
-
-    def train(self, job: TrainJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """See `tools.context.Executor`; raises `AllowanceSpent` besides."""
-        macs = _macs(job.spec, job.settings) * job.strategy.batch_size * job.last_step
-        return self._watched(self.executor.train, job, on_progress, "train", macs)
-
-    def evaluate(self, job: ScoreJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """See `tools.context.Executor`; raises `AllowanceSpent` besides."""
-        score = job.protocol.score
-        macs = _macs(job.spec, job.protocol.settings) * score.num_images * score.sampling_steps
-        return self._watched(self.executor.evaluate, job, on_progress, "score", macs)
-
-    def kill(self) -> None:
-        """See `tools.context.Executor`."""
-        self.executor.kill()
-
-    def _watched(
-        self, run: Callable[..., dict[str, Any]], job: Any, on_progress: Callable[..., None], kind: Job, macs: int
-    ) -> dict[str, Any]:
-        allowance = self.allowance
-        if allowance.limits.max_hours is None:
-            return run(job, on_progress)
-        with closing(connect(allowance.db_path)) as db:
-            pace = seconds_per_mac(db, allowance.search, kind)
-        allowance.check_before_training(pace * macs)
-
-        def tell(event: dict[str, Any]) -> None:
-            on_progress(event)
-            try:
-                allowance.check_before_training(0.0)
-            except AllowanceSpent:
-                self.stop.set()  # the job saves and ends; so do the others
-
-        try:
-            return run(job, tell)
-        except Interrupted:
-            if allowance.why:
-                raise AllowanceSpent(allowance.why) from None
-            raise
-
-
-def _macs(spec: Any, settings: Any) -> int:
-    return cost(spec, settings.family, settings.resolution, settings.channels).macs.total

@@ -4,36 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, RLock
-from typing import Any, Literal, Protocol
+from typing import Literal
 
-from diffusion.compilation import Compile, is_compiled
-from diffusion.cost import Convention, Cost, cost
-from diffusion.peak import PASSES, WORTH_MEASURING_MACS
-from diffusion.pruning import Rule
+from diffusion.cost.closed_form import Convention, Cost, cost
+from diffusion.cost.throughput import PASSES, WORTH_MEASURING_MACS
 from diffusion.settings import Precision, ScoreJob, Tracker, TrainJob, training_key
 from diffusion.settings import Protocol as ScoringProtocol
 from diffusion.spec import SearchSpace, UNetSpec
+from diffusion.statistics.pruning import Rule
+from diffusion.training.compilation import Compile, is_compiled
 from tools.allowance import Allowance
+from tools.executors.base import Executor
 
 Report = Callable[..., None]  # report(event, **values)
-
-
-class Executor(Protocol):
-    """Who runs the jobs: this machine, or a cluster. Several threads may ask for jobs at once."""
-
-    def train(self, job: TrainJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Train to the end; the ``done`` line of `diffusion.train`.
-
-        Raises:
-            JobFailed: the job ended without a result.
-            Interrupted: the user stopped it.
-        """
-
-    def evaluate(self, job: ScoreJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Score a finished training; the ``done`` line of `diffusion.evaluate`. Raises as `train` does."""
-
-    def kill(self) -> None:
-        """End every job at once; what their last checkpoints hold is kept."""
 
 
 @dataclass(frozen=True)

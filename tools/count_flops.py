@@ -2,12 +2,12 @@
 
 from pydantic import BaseModel
 
-from diffusion.cost import Macs
+from diffusion.cost.closed_form import Macs
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
-from tools.directives import objection
+from tools.gates.directives import objection
 
 
 class CountResult(BaseModel):

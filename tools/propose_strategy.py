@@ -18,9 +18,9 @@ from memory.strategies import AlreadyProposed, StoredStrategy, accept_strategy, 
 from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.errors import Refused
-from tools.instructions import StrategyBounds, instruction_of
-from tools.strategy_limits import FIELDS, Bound, StrategyLimits, Values, shown
-from tools.train_ract import REASON_CHARACTERS, write_refusal
+from tools.gates.directive_kinds import StrategyBounds, instruction_of
+from tools.gates.strategies import FIELDS, Bound, StrategyLimits, Values, shown
+from tools.refusals import REASON_CHARACTERS, write_refusal
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from diffusion import export as module
-from diffusion.checkpoint import Checkpoint, ema_model
 from diffusion.errors import UserError
 from diffusion.export import OURS, SCHEDULER_CONFIG, UNET_CONFIG, WEIGHTS, export_pipeline, load_pipeline_folder
 from diffusion.samplers import sample_tensors
 from diffusion.settings import Family, Sampling, Settings, Strategy, TrainJob, Variance
 from diffusion.spec import UNetSpec
 from diffusion.streams import stream_seed
+from diffusion.training.checkpoint import Checkpoint, ema_model
 from diffusion.unet import build_unet
 
 SPEC = UNetSpec.parse("b8-n1-m1.1.2.2-a0100")

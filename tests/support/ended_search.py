@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from agent.config import RunConfig
-from diffusion.cost import cost
+from agent.config.settings import RunConfig
+from diffusion.cost.closed_form import cost
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
 from memory.connection import opened

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from diffusion.data import Images, open_images, prepare_images
+from diffusion.data.images import Images, open_images, prepare_images
 from diffusion.errors import UserError
 
 RNG = np.random.default_rng(0)

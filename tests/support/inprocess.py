@@ -1,4 +1,4 @@
-"""Real jobs without a process of their own: the same `diffusion.train` and `diffusion.evaluate`, called here.
+"""Real jobs without a process of their own: the same `diffusion.training.job` and `diffusion.scores.job`, called here.
 
 Tests of the agent train real (tiny) networks this way without paying seconds of imports for each job.
 """
@@ -8,11 +8,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from diffusion.child import Lines
 from diffusion.errors import TrainingFailed
-from diffusion.evaluate import evaluate
+from diffusion.scores.job import evaluate
 from diffusion.settings import ScoreJob, TrainJob
-from diffusion.train import train
+from diffusion.training.child import Lines
+from diffusion.training.job import train
 from tools.errors import JobFailed
 
 OnProgress = Callable[[dict[str, Any]], None]

@@ -9,8 +9,8 @@ from typing import Any
 
 from planted import Planted
 
-from agent import drive
-from agent.cli import main
+from agent.cli.main import main
+from agent.search import drive
 
 SECONDS = 0.5  # of a training, so that there is time to say something meanwhile
 

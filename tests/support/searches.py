@@ -7,10 +7,11 @@ from typing import Any
 
 import inprocess
 
-from agent.config import resolve
-from agent.drive import context_maker, make_loop
-from agent.loop import Reason
-from agent.search import Plan, open_search, plan
+from agent.config.sources import resolve
+from agent.search.drive import make_loop
+from agent.search.ending import Reason
+from agent.search.plan import Plan, open_search, plan
+from agent.search.wiring import context_maker
 from memory.connection import opened
 from memory.searches import release_lease, take_lease
 from tools.context import SearchContext

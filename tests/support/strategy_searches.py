@@ -8,12 +8,12 @@ from typing import Any
 
 from strategy_rows import make_tables
 
-from agent.config import resolve
-from agent.drive import context_maker
-from agent.search import Plan
-from agent.strategy_plan import planned_strategy_search, stored_limits, strategy_context
-from agent.strategy_proposer import make_proposer
-from agent.strategy_search import Measure, Reason, StrategyLoop
+from agent.config.sources import resolve
+from agent.search.plan import Plan
+from agent.search.wiring import context_maker
+from agent.strategy.loop import Measure, Reason, StrategyLoop
+from agent.strategy.plan import planned_strategy_search, stored_limits, strategy_context
+from agent.strategy.proposer import make_proposer
 from diffusion.settings import Strategy
 from memory.connection import opened
 from memory.searches import release_lease, take_lease

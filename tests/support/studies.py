@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from agent.config import resolve
-from agent.study import Asked, Study, open_study, plan_study
-from agent.study_run import run_study
-from diffusion.cost import cost
+from agent.config.sources import resolve
+from agent.study.arms import Asked, Study
+from agent.study.plan import plan_study
+from agent.study.run import run_study
+from agent.study.store import open_study
+from diffusion.cost.closed_form import cost
 from diffusion.settings import ScoreJob, ScoreProtocol, Strategy, TrainJob
 from diffusion.spec import UNetSpec
 from memory.connection import opened
@@ -126,7 +128,7 @@ class PlantedStudy:
     def run(self, also: tuple[ScoreProtocol, ...] = (), also_on: str = "rapid", *, as_json: bool = False) -> int:
         """Begin the study, or go on with it, by the same call."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("agent.drive.LocalExecutor", self.executor)
+            patch.setattr("agent.search.drive.LocalExecutor", self.executor)
             return run_study(self.opened(), as_json=as_json, also=also, also_on=also_on)
 
     def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:

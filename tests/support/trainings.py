@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.checkpoint import Checkpoint, newest_checkpoint
-from diffusion.data import prepare_images
+from diffusion.data.images import prepare_images
 from diffusion.settings import Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
-from tools.launch import launch_command, launch_environment
+from diffusion.training.checkpoint import Checkpoint, newest_checkpoint
+from tools.executors.launch import launch_command, launch_environment
 
 ROOT = Path(__file__).parents[2]
 SPEC = UNetSpec.parse("b64-n1-m1.1.1.1-a0010")  # two channels a group: with one, biases have no gradient but noise
@@ -43,7 +43,7 @@ def prepared_job(folder: Path, *, resolution: int = 8, spec: UNetSpec = SPEC, **
 class Process:
     """A job as the executor starts it; `lines` are all that it said after `wait`."""
 
-    def __init__(self, job: TrainJob, module: str = "diffusion.train", **environment: str) -> None:
+    def __init__(self, job: TrainJob, module: str = "diffusion.training.job", **environment: str) -> None:
         job.run_folder.mkdir(parents=True, exist_ok=True)
         path = job.run_folder / "job.json"
         path.write_text(job.model_dump_json())

@@ -11,8 +11,9 @@ from memory.connection import opened
 from memory.ledger import charge, seconds_per_mac
 from memory.transcript import record_call
 from tools import allowance as module
-from tools.allowance import Allowance, Limits, WithinAllowance, estimated_tokens
+from tools.allowance import Allowance, Limits, estimated_tokens
 from tools.errors import AllowanceSpent, Interrupted
+from tools.jobs.limited import WithinAllowance
 
 CALL: dict[str, Any] = {
     "purpose": "propose", "model": "openai:some", "request": {"messages": ["x" * 300]}, "response": {}, "error": None,
@@ -191,8 +192,8 @@ class TestHours:
         search = TinySearch(tmp_path, {"rounds": 0})
         with opened(search.db) as db:
             assert seconds_per_mac(db, search.search, "train") == 0.0
-        from tools.evaluate_fid import score_trial
-        from tools.train_ract import train_candidate
+        from tools.jobs.scoring import score_trial
+        from tools.jobs.training import train_candidate
 
         score_trial(search.context(0), train_candidate(search.context(0), search.plan.baseline, "baseline").trial)
         macs = search.context().cost(search.plan.baseline).macs.total

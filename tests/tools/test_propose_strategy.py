@@ -18,8 +18,8 @@ from diffusion.settings import Strategy
 from memory.connection import opened
 from memory.strategies import Measured, add_measurement
 from tools.errors import Refused
+from tools.gates.strategies import FIELDS, StrategyLimits, images_of, shown
 from tools.propose_strategy import StrategyArguments, StrategyContext, accuracy, allowed, propose, propose_strategy
-from tools.strategy_limits import FIELDS, StrategyLimits, images_of, shown
 
 SNAPSHOT = Path(__file__).parent / "strategy_snapshots" / "propose_strategy.json"
 HALF = StrategyLimits(STANDARD, cost_limit=0.5, sampling_steps=100, train_images=1437)  # of 100 steps × 8 images

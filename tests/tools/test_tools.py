@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from searches import TinySearch
 
-from diffusion.cost import cost
+from diffusion.cost.closed_form import cost
 from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.directives import add_directive, undo_directive
 from tools.count_flops import count
 from tools.errors import JobFailed, Refused, Unavailable
-from tools.evaluate_fid import score_trial
 from tools.finish_search import finish
-from tools.gates import GATES, refusal
+from tools.gates.specs import GATES, refusal
+from tools.jobs.scoring import score_trial
+from tools.jobs.training import train_candidate
 from tools.query_memory import ask
-from tools.train_ract import train_candidate
 
 A, B = UNetSpec.parse("b8-n1-m1.1.1.2-a0000"), UNetSpec.parse("b8-n1-m1.1.2.2-a0000")
 DEAR = UNetSpec.parse("b32-n3-m4.4.4.4-a1111")

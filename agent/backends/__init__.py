@@ -1,0 +1,1 @@
+"""Who answers: language models by their addresses, their prices, their errors, and the record of what they said."""

@@ -1,0 +1,226 @@
+"""A deterministic chat model for machines without a language model: it drives the very same agent, prompts and tools.
+
+It knows nothing but what the tools tell it. Each round it asks the memory what is left and what did best, and walks to
+an untried neighbour of one of the best specs that fits the budget: a local search, and honest about it. It obeys the
+directives of the user that the memory shows, and names those that took a nearer spec away. The same messages give the
+same answer, tool-call ids included.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+
+from diffusion.spec import PARAMETERS, SearchSpace, UNetSpec
+from tools.gates.directive_kinds import Mode, Shape, Told, parse_instruction
+from tools.gates.facts import distances
+
+PARENTS = 2  # how many of the best specs are walked from
+FARTHER = 30  # specs that are counted when no neighbour may be tried: fewer than the calls of a round
+CHARACTERS_PER_TOKEN = 4  # a common rule of thumb; these tokens cost nothing
+
+
+class OfflineModel(BaseChatModel):
+    """Proposes local changes to the best specs; see the module's docstring."""
+
+    seed: int = 0
+
+    @property
+    def _llm_type(self) -> str:
+        return "diffnas-offline"
+
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
+        """The tools are known; nothing to bind."""
+        return self
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        message = self._answer(messages)
+        read = sum(len(message.text) for message in messages) // CHARACTERS_PER_TOKEN
+        written = len(json.dumps(message.tool_calls)) // CHARACTERS_PER_TOKEN
+        message.usage_metadata = {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _answer(self, messages: list[BaseMessage]) -> AIMessage:
+        seen = Thread(messages)
+        if not seen.answers("query_memory"):
+            return call(messages, "query_memory", question="remaining")
+        if len(seen.answers("query_memory")) == 1:
+            return call(messages, "query_memory", question="best", limit=50)
+        if trained := seen.trained():
+            return call(messages, "evaluate_fid", trial=trained)
+        if counted := seen.within_budget():
+            return call(messages, "train_ract", spec=fields(counted), reason=self._reason(seen, counted))
+        candidate = next(self._candidates(seen), None)
+        if candidate is None and seen.directives():
+            return AIMessage("No spec that I can find obeys the directives within the budget.")  # the fallback may
+        if candidate is None:
+            return call(messages, "finish_search", reason="No untried neighbour of the best specs fits the budget.")
+        return call(messages, "count_flops", spec=fields(candidate))
+
+    def _candidates(self, seen: "Thread") -> Iterator[UNetSpec]:
+        """Untried specs that the directives leave, in the order in which they are counted."""
+        told, tried = seen.directives(), seen.tried()
+        return (spec for spec in self._walk(seen, told) if spec not in tried and not forbidding(told, spec))
+
+    def _walk(self, seen: "Thread", told: dict[str, Told]) -> Iterator[UNetSpec]:
+        """Neighbours of the best specs, best parent first, each parent's in an order fixed by the seed.
+
+        With directives then the nearest specs that they leave; to explore, such specs from the whole space alone.
+        """
+        space, mode = seen.space(), mode_of(told)
+        parents = seen.ranking()[: 1 if mode == "exploit" else PARENTS] or [next(iter(space))]
+        if mode != "explore":
+            for parent in parents:
+                yield from sorted(space.neighbours(parent), key=lambda spec: digest(self.seed, str(spec)))
+        if told:
+            yield from self._farther(space, told, parents[0], len(seen.ranking()), explores=mode == "explore")
+
+    def _farther(
+        self, space: SearchSpace, told: dict[str, Told], parent: UNetSpec, number: int, *, explores: bool
+    ) -> Iterator[UNetSpec]:
+        rows = space.rows()
+        for limit in told.values():
+            rows = rows[limit.leaves(rows)] if isinstance(limit, Shape) else rows
+        random.Random(digest(self.seed, "farther", number)).shuffle(order := list(range(len(rows))))
+        if not explores:
+            apart = distances(rows, parent)
+            order = sorted(order, key=lambda index: float(apart[index]))
+        return (UNetSpec.from_row(rows[index]) for index in order[: FARTHER + number])
+
+    def _reason(self, seen: "Thread", chosen: UNetSpec) -> str:
+        """Why this spec, and which directives took specs away that came before it."""
+        told, names = seen.directives(), list[str]()
+        for spec in self._walk(seen, told):
+            if spec == chosen:
+                break
+            names += [name for name in forbidding(told, spec) if name not in names]
+        if mode := next((name for name, each in told.items() if isinstance(each, Mode)), None):
+            names.append(mode)
+        obeys = f" It obeys {', '.join([*names, *seen.counted_out()])}." if names or seen.counted_out() else ""
+        return seen.reason(chosen) + obeys
+
+
+class Thread:
+    """What the messages of one round say."""
+
+    def __init__(self, messages: list[BaseMessage]) -> None:
+        self.messages = messages
+        self.calls = {call["id"]: call for m in messages if isinstance(m, AIMessage) for call in m.tool_calls}
+
+    def answers(self, tool: str) -> list[Any]:
+        """The JSON answers of a tool, oldest first; refusals are left out."""
+        return [json.loads(m.text) for m in self._results(tool) if m.status == "success"]
+
+    def _results(self, tool: str) -> list[ToolMessage]:
+        return [
+            m
+            for m in self.messages
+            if isinstance(m, ToolMessage)
+            and m.tool_call_id in self.calls
+            and self.calls[m.tool_call_id]["name"] == tool
+        ]
+
+    def space(self) -> SearchSpace:
+        """The search space as the memory describes it."""
+        choices = self.answers("query_memory")[0][0]["space"]
+        return SearchSpace(
+            name="search",
+            base_channel=choices["base_channel"],
+            num_blocks=choices["num_blocks"],
+            channel_mult=choices["mult_0"],
+            attn=choices["attn_0"],
+        )
+
+    def directives(self) -> dict[str, Told]:
+        """What the user told, by the name under which it is cited."""
+        told = self.answers("query_memory")[0][0].get("directives", [])
+        return {each["name"]: parse_instruction(each["kind"], each["arguments"]) for each in told}
+
+    def counted_out(self) -> list[str]:
+        """The directives that forbade a spec of this round by what it costs."""
+        sentences = [answer.get("forbidden") or "" for answer in self.answers("count_flops")]
+        return [name for name in self.directives() if any(name in sentence for sentence in sentences)]
+
+    def ranking(self) -> list[UNetSpec]:
+        """The scored specs, best first."""
+        return [UNetSpec.parse(row["spec"]) for row in self.answers("query_memory")[1]]
+
+    def tried(self) -> set[UNetSpec]:
+        """Under way or over in this search, or counted or refused in this round."""
+        counted = {UNetSpec.parse(answer["spec"]) for answer in self.answers("count_flops")}
+        proposed = {
+            UNetSpec.parse(call["args"]["spec"]) for call in self.calls.values() if call["name"] == "train_ract"
+        }
+        left = self.answers("query_memory")[0][0]
+        taken = {UNetSpec.parse(text) for text in [*left["without_score"], *(row["spec"] for row in left["running"])]}
+        return {*self.ranking(), *counted, *proposed, *taken}
+
+    def within_budget(self) -> UNetSpec | None:
+        """The spec counted last, if it may be trained and was not proposed yet."""
+        counted = self.answers("count_flops")
+        if not counted or not counted[-1]["within_budget"] or counted[-1]["outside_space"]:
+            return None
+        if counted[-1].get("forbidden"):
+            return None
+        refused = {UNetSpec.parse(self.calls[m.tool_call_id]["args"]["spec"]) for m in self._results("train_ract")}
+        spec = UNetSpec.parse(counted[-1]["spec"])
+        return None if spec in refused else spec
+
+    def trained(self) -> int | None:
+        """The trial that waits for its score."""
+        results = self.answers("train_ract")
+        return int(results[-1]["trial"]) if results and results[-1]["status"] in ("trained", "cached") else None
+
+    def reason(self, spec: UNetSpec) -> str:
+        """Which step this is, from which trial, at which share of the budget."""
+        share = self.answers("count_flops")[-1]["share_of_budget"]
+        for row in self.answers("query_memory")[1]:
+            moved = [
+                f"{name} {old} → {new}"
+                for name, old, new in zip(PARAMETERS, UNetSpec.parse(row["spec"]).row, spec.row, strict=True)
+                if old != new
+            ]
+            if len(moved) == 1:
+                return f"One step from trial {row['trial']} ({row['rfid']:.4g}): {moved[0]}; {share:.0%} of the budget."
+        return f"A spec of the space that no single step leads to; {share:.0%} of the budget."
+
+
+def forbidding(told: dict[str, Told], spec: UNetSpec) -> list[str]:
+    """The names of the directives that forbid a spec by its ten numbers."""
+    rows = np.array([spec.row], dtype=np.int64)
+    return [name for name, limit in told.items() if isinstance(limit, Shape) and not limit.leaves(rows)[0]]
+
+
+def mode_of(told: dict[str, Told]) -> str | None:
+    """Whether to explore or to exploit; of several wishes the latest counts."""
+    return next((each.mode for each in reversed(told.values()) if isinstance(each, Mode)), None)
+
+
+def call(messages: list[BaseMessage], tool: str, **arguments: Any) -> AIMessage:
+    """An answer that calls one tool; its id is a function of the conversation."""
+    identity = digest(len(messages), tool, json.dumps(arguments, sort_keys=True))
+    return AIMessage("", tool_calls=[{"name": tool, "args": arguments, "id": f"call_{identity}", "type": "tool_call"}])
+
+
+def fields(spec: UNetSpec) -> dict[str, Any]:
+    """A spec as the JSON object that the tools take."""
+    return spec.model_dump(mode="json")
+
+
+def digest(*parts: object) -> str:
+    """Twelve hex digits that stand for the parts."""
+    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:12]

@@ -1,0 +1,49 @@
+"""A conversation in the terminal of the search itself: typed lines beside the bar, and the questions of ``--approve``.
+
+On a terminal every line is answered as in chat; elsewhere standard input is read only where questions will be asked,
+and its lines are the answers.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
+
+from agent.chat.approval import Approver
+from agent.chat.commands import carry_out
+from agent.chat.conversation import Chat
+from agent.chat.line_editor import Inbox, TypedLine, reading
+from agent.chat.voice import Voice
+from agent.chat.wiring import assistant_of
+from agent.config.settings import RunConfig
+from tools.context import SearchContext
+
+
+def approver_of(config: RunConfig, inbox: Inbox) -> Approver | None:
+    """Who is asked before each training, if anybody is to be."""
+    return Approver(inbox.ask) if config.approve else None
+
+
+@contextmanager
+def listening(
+    config: RunConfig, context: SearchContext, typed: TypedLine, inbox: Inbox, takes_lines: bool = True
+) -> Iterator[None]:
+    """Hear what is typed until the block ends; with `takes_lines` as a conversation, where this is a terminal."""
+    is_conversation = takes_lines and sys.stdin.isatty() and typed.console.is_terminal
+    if is_conversation:
+        voice = Voice(typed.console, inbox.ask, printing=typed.printing)
+        chat = Chat(context, voice, carry_out, assistant_of(config, voice))
+        inbox.handle, typed.complete = _handler(chat), chat.completions
+    if is_conversation or config.approve:
+        with reading(inbox, typed, Event()):
+            yield
+    else:
+        yield
+
+
+def _handler(chat: Chat) -> Callable[[str], None]:
+    def handle(line: str) -> None:
+        if not chat.take(line):
+            chat.voice.say("The search goes on here; /stop ends it, Ctrl-C interrupts it.")
+
+    return handle

@@ -1,0 +1,35 @@
+"""The variables of the chat prompt."""
+
+from typing import Any
+
+from sqlite_utils import Database
+
+from diffusion.units import format_size
+from memory import queries
+from memory.directives import active_directives
+from memory.searches import find_search
+from tools.context import SearchContext
+
+
+def chat_values(db: Database, context: SearchContext) -> dict[str, Any]:
+    """The variables of the chat prompt."""
+    row, left = find_search(db, context.search), queries.remaining(db, context.search)[0]
+    ranking = queries.best(db, context.search, limit=1)
+    first = f"trial {ranking[0]['trial']}, {ranking[0]['spec']}, {ranking[0]['rfid']:.4g}" if ranking else ""
+    settings = context.protocol.settings
+    return {
+        "search": row.name,
+        "state": row.state,
+        "rounds_done": left["rounds_done"],
+        "rounds": row.rounds,
+        "dataset": settings.dataset,
+        "resolution": settings.resolution,
+        "family": settings.family,
+        "budget": format_size(row.budget_macs),
+        "convention": row.count_convention,
+        "metric": context.protocol.score.metric,
+        "backend": row.backend,
+        "best": first,
+        "directives": [directive.name for directive in active_directives(db, context.search)],
+        "space": context.space.choices,
+    }

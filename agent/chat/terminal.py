@@ -1,0 +1,154 @@
+"""Where a chat is typed: on a terminal with history and completion, else line by line from standard input.
+
+Ctrl-C drops the line that is being typed or breaks an answer off; Ctrl-D ends the chat. The history lies beside the
+memory, with secrets taken out. What a line means is `agent.chat.conversation`'s.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from agent.chat.conversation import Chat
+from memory.redaction import redact
+
+PROMPT = "> "
+HISTORY_LINES = 1000
+
+Complete = Callable[[str], list[str]]
+
+
+class Left(Exception):  # not an error: the person's wish
+    """No further line will come."""
+
+
+@dataclass
+class PlainInput:
+    """Lines of a script or a test; each is shown, so that what was said can be read afterwards."""
+
+    console: Console
+    complete: Complete = field(default=lambda line: [])
+
+    def line(self, prompt: str = PROMPT) -> str:
+        """The next line.
+
+        Raises:
+            Left: standard input has ended.
+        """
+        self.console.print(prompt, end="", markup=False, highlight=False)
+        line = sys.stdin.readline()
+        if not line:
+            self.console.print()
+            raise Left
+        line = line.rstrip("\n")
+        if not sys.stdin.isatty():
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        return line
+
+    def answer(self, question: str) -> str | None:
+        """The line that answers a question; None when no line will come."""
+        try:
+            return self.line(question)
+        except Left:
+            return None
+
+
+@dataclass
+class TerminalInput:
+    """Lines of a person on a terminal."""
+
+    console: Console
+    history_path: Path
+    complete: Complete = field(default=lambda line: [])
+    session: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        from prompt_toolkit import PromptSession
+        from prompt_toolkit.history import FileHistory
+        from prompt_toolkit.output.color_depth import ColorDepth
+
+        class RedactedHistory(FileHistory):
+            def store_string(self, string: str) -> None:
+                super().store_string(redact(string))
+
+        _shorten(self.history_path)
+        depth = ColorDepth.DEPTH_1_BIT if self.console.no_color else None
+        self.session = PromptSession(
+            history=RedactedHistory(str(self.history_path)),
+            completer=_completer(lambda line: self.complete(line)),
+            complete_while_typing=False,
+            color_depth=depth,
+        )
+
+    def line(self, prompt: str = PROMPT) -> str:
+        """The next line; one that Ctrl-C drops is followed by another.
+
+        Raises:
+            Left: Ctrl-D on an empty line.
+        """
+        while True:
+            try:
+                return str(self.session.prompt(prompt))
+            except KeyboardInterrupt:
+                self.console.print("(Ctrl-D or /quit leaves the chat; the search goes on)", markup=False)
+            except EOFError:
+                raise Left from None
+
+    def answer(self, question: str) -> str | None:
+        """The line that answers a question, which is no part of the history; None for Ctrl-C and Ctrl-D."""
+        from prompt_toolkit import PromptSession
+
+        try:
+            return str(PromptSession[str](color_depth=self.session.color_depth).prompt(question))
+        except (KeyboardInterrupt, EOFError):
+            return None
+
+
+def converse(chat: Chat, lines: "PlainInput | TerminalInput") -> None:
+    """Take lines until the person leaves; Ctrl-C breaks off what one of them set going."""
+    chat.greet()
+    with suppress(Left):
+        while True:
+            line = lines.line()
+            try:
+                if not chat.take(line):
+                    return
+            except KeyboardInterrupt:
+                chat.voice.say("", "(broken off)")
+
+
+def input_of(console: Console, history_path: Path) -> PlainInput | TerminalInput:
+    """How lines come in here."""
+    if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        return TerminalInput(console, history_path)
+    return PlainInput(console)
+
+
+def history_beside(db_path: Path) -> Path:
+    """The history lies beside the memory, one for all its searches."""
+    return db_path.with_name(f"{db_path.stem}.chat-history")
+
+
+def _completer(complete: Complete) -> Any:
+    from prompt_toolkit.completion import Completer, Completion
+
+    class Slash(Completer):
+        def get_completions(self, document: Any, complete_event: Any) -> Iterable[Any]:
+            typed = document.text_before_cursor
+            for word in complete(typed):
+                yield Completion(word, start_position=-len(typed.split(" ")[-1]))
+
+    return Slash()
+
+
+def _shorten(path: Path) -> None:
+    """Keep the newest lines of a history; it is made readable for its owner alone."""
+    path.touch(mode=0o600)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if len(lines) > 4 * HISTORY_LINES:
+        path.write_text("\n".join(lines[-2 * HISTORY_LINES :]) + "\n", encoding="utf-8")

@@ -1,0 +1,66 @@
+"""How a conversation is heard: where it is printed, who is asked, and an answer that comes word by word."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from agent.report.tables import say
+
+
+@dataclass
+class Voice:
+    """How a conversation is heard: where it is printed, who is asked, whether words come one by one."""
+
+    console: Console
+    ask: Callable[[str], str | None]  # None: nobody answers any more
+    printing: Callable[[], AbstractContextManager[None]] = nullcontext
+    streams: bool = False
+
+    def say(self, *lines: str) -> None:
+        """Lines of plain text, broken between words on a terminal."""
+        with self.printing():
+            for line in lines:
+                say(self.console, line)
+
+
+@dataclass
+class Words:
+    """An answer that is heard word by word, broken between words at the edge of the window."""
+
+    console: Console
+    column: int = 0
+    word: str = ""
+
+    def add(self, text: str) -> None:
+        """The next piece of it."""
+        for character in text:
+            if character.isspace():
+                self._flush()
+                self._space("\n" if character == "\n" else " ")
+            else:
+                self.word += character
+        self.console.file.flush()
+
+    def end(self) -> None:
+        """The answer, or a part before something else is printed, is over."""
+        self._flush()
+        if self.column:
+            self._space("\n")
+
+    def _flush(self) -> None:
+        if self.column and self.column + len(self.word) > self.console.width:
+            self._space("\n")
+        self._write(self.word)
+        self.column += len(self.word)
+        self.word = ""
+
+    def _space(self, character: str) -> None:
+        fits = character == "\n" or 0 < self.column < self.console.width
+        if fits:
+            self._write(character)
+        self.column = 0 if character == "\n" else self.column + fits
+
+    def _write(self, text: str) -> None:
+        self.console.file.write(text)

@@ -1,0 +1,1 @@
+"""The command line: the command ``X`` is ``agent/cli/X.py`` and holds its options alone."""

@@ -1,0 +1,29 @@
+"""``diffnas-agent export``: a trial as a folder that diffusers loads."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.options import (
+    Db,
+    Json,
+    Step,
+    TrialId,
+    memory_path,
+    show,
+)
+
+
+def export(
+    trial: TrialId,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
+    step: Step = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a folder that was exported before.")] = False,
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
+    """Write a diffusers pipeline folder that `DDPMPipeline.from_pretrained` loads."""
+    from agent.trials.export import export_trial, print_exported
+
+    show(export_trial(memory_path(db), trial, folder, step=step, replace=replace), as_json, print_exported)

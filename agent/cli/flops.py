@@ -1,0 +1,27 @@
+"""``diffnas-agent flops``: exact costs of a spec."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.options import (
+    Json,
+    show,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def flops(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="b128-n2-m1.2.2.2-a0100, or its JSON object.")],
+    family: Annotated[str, typer.Option(metavar="ddpm|iddpm", help="Which network the spec becomes.")] = "ddpm",
+    resolution: Annotated[int, typer.Option(metavar="N", help="Side of the images.")] = 32,
+    channels: Annotated[int, typer.Option(metavar="N", help="Channels of the images.")] = 3,
+    verify: Annotated[bool, typer.Option("--verify", help="Count the real network with fvcore beside it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Exact costs of a spec, by the closed form."""
+    from agent.report.costs import print_costs, spec_costs
+
+    show(spec_costs(spec, family, resolution, channels, verify=verify), as_json, print_costs)

@@ -1,0 +1,89 @@
+"""The command line ``diffnas-agent``. Commands import what they need when they run, so that ``--help`` is quick.
+
+A user's mistake leaves as one sentence on standard error and exit code 2; a bug of ours as a traceback and exit code 1.
+"""
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from agent.cli.audit import audit
+from agent.cli.chat import chat
+from agent.cli.confirm import confirm
+from agent.cli.doctor import doctor
+from agent.cli.evaluate import evaluate
+from agent.cli.export import export
+from agent.cli.flops import flops
+from agent.cli.fork import fork
+from agent.cli.memory import app as memory
+from agent.cli.rank_study import rank_study
+from agent.cli.replay import replay
+from agent.cli.resume import resume
+from agent.cli.run import run
+from agent.cli.sample import sample
+from agent.cli.status import list_command, status
+from agent.cli.strategy import strategy
+from agent.cli.train import train
+from diffusion.errors import UserError
+
+USER_MISTAKE, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    name="diffnas-agent",
+    help="Search, with a tool-calling language model, for the UNet that makes the best diffusion model under a budget.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+COMMANDS = (
+    run, resume, status, flops, train, evaluate, sample, export, audit, chat, confirm, doctor, strategy, replay, fork,
+)  # fmt: skip
+app.add_typer(memory, name="memory")
+for command in COMMANDS:
+    app.command()(command)
+app.command("list")(list_command)
+app.command("rank-study")(rank_study)
+
+
+@app.callback(invoke_without_command=True)
+def options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Search for the UNet that makes the best diffusion model inside a compute budget."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"diffnas-agent {installed('diffnas-agent')}")
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run the command line; the one place where errors become exit codes."""
+    try:
+        code = app(standalone_mode=False, prog_name="diffnas-agent")
+    except UserError as error:
+        code = _mistake(str(error))
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has what it wanted
+        code = 0
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # the parser's own errors; its classes are not public
+            raise
+        from agent.cli.errors import usage_sentence
+
+        code = _mistake(usage_sentence(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _mistake(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return USER_MISTAKE
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""``diffnas-agent memory …``: read-only looks into the memory."""
+
+from typing import Annotated
+
+import typer
+
+from agent.cli.options import Db, Json, Limit, Name, memory_path, show
+from diffusion.errors import UserError
+
+app = typer.Typer(help="Look into the memory (read-only).", no_args_is_help=True)
+
+
+@app.command()
+def top(
+    protocol: Annotated[
+        str | None, typer.Option(metavar="FINGERPRINT", help="Which scores; default: those of the latest search.")
+    ] = None,
+    limit: Limit = 20,
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
+    """The best trials of all searches under one protocol."""
+    from agent.report.status import print_top
+    from memory.connection import opened
+    from memory.queries import top_records
+
+    with opened(memory_path(db), read_only=True) as memory:
+        found = top_records(memory, protocol, limit)
+    show(found, as_json, print_top)
+
+
+@app.command()
+def pareto(name: Name = None, db: Db = None, as_json: Json = False) -> None:
+    """Trials of a search that none beats in both cost and score."""
+    from agent.report.status import print_top
+    from memory import queries
+    from memory.connection import opened
+    from memory.searches import find_search
+
+    with opened(memory_path(db), read_only=True) as memory:
+        found = queries.pareto(memory, find_search(memory, name).id)
+    show(found, as_json, print_top)
+
+
+@app.command()
+def failures(name: Name = None, limit: Limit = 20, db: Db = None, as_json: Json = False) -> None:
+    """Failed trials and refused proposals of a search, with their reasons."""
+    from agent.report.status import print_failures
+    from memory import queries
+    from memory.connection import opened
+    from memory.searches import find_search
+
+    with opened(memory_path(db), read_only=True) as memory:
+        found = queries.failures(memory, find_search(memory, name).id, limit)
+    show(found, as_json, print_failures)
+
+
+@app.command("show")
+def show_command(
+    trial: Annotated[int, typer.Argument(metavar="ID", help="Number of a trial.")], db: Db = None, as_json: Json = False
+) -> None:
+    """Everything about one trial."""
+    from agent.report.status import print_trial
+    from memory.connection import opened
+    from memory.queries import show_trial
+
+    with opened(memory_path(db), read_only=True) as memory:
+        found = show_trial(memory, trial)
+    show(found, as_json, print_trial)
+
+
+@app.command()
+def sql(
+    statement: Annotated[
+        str, typer.Argument(metavar="SELECT", help='One SELECT, e.g. "SELECT spec, rfid FROM results".')
+    ],
+    limit: Limit = 1000,
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
+    """Read-only SQL on the memory; the view `results` has a row for each trial."""
+    from agent.report.status import print_rows
+    from memory.sql import SqlRefused, read_only_sql
+
+    try:
+        found = read_only_sql(memory_path(db), statement, max_rows=limit)
+    except SqlRefused as error:
+        raise UserError(f"'{statement}': {error}") from None
+    show(found, as_json, print_rows)

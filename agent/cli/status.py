@@ -1,0 +1,34 @@
+"""``diffnas-agent status`` and ``list``: how far searches are and what they cost."""
+
+from typing import TYPE_CHECKING
+
+from agent.cli.options import (
+    Db,
+    Json,
+    Name,
+    memory_path,
+    show,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+def status(name: Name = None, db: Db = None, as_json: Json = False) -> None:
+    """What runs, how far it is, what it cost."""
+    from agent.report.status import print_status, search_status
+    from memory.connection import opened
+
+    with opened(memory_path(db), read_only=True) as memory:
+        found = search_status(memory, name)
+    show(found, as_json, print_status)
+
+
+def list_command(db: Db = None, as_json: Json = False) -> None:
+    """All searches, the latest first."""
+    from agent.report.status import all_searches, print_searches
+    from memory.connection import opened
+
+    with opened(memory_path(db), read_only=True) as memory:
+        found = all_searches(memory)
+    show(found, as_json, print_searches)

@@ -1,0 +1,1 @@
+"""Settings: what they are, where each came from, and how a stored search gives them back."""

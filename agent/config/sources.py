@@ -1,0 +1,191 @@
+"""Where settings come from. Later wins: built-in defaults, ``--preset``, ``diffnas.toml`` (or ``--config``), ``.env``
+and the environment (``DIFFNAS_*``), options. No secret is a setting: the providers' keys stay in the environment.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import ValidationError
+from pydantic_settings import (
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+)
+
+from agent.config.settings import PREFIX, SEARCHERS, RunConfig, strategy_of
+from diffusion.errors import UserError
+from diffusion.spec import SPACES
+
+ENV_FILE = ".env"
+
+
+CONFIG_FILE = "diffnas.toml"
+
+
+OWN_OPTION = {
+    "preset", "budget", "count", "space", "baseline", "rounds", "searcher", "seed", "name", "llm", "base_url",
+    "max_cost", "max_hours", "max_tokens", "prices", "approve",
+    "llm_fallbacks", "dataset", "data_dir", "resolution", "family", "train_steps", "batch_size", "snapshot_steps",
+    "feature_network", "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images", "parallel",
+    "nproc", "executor", "prune", "log_with", "db", "out",
+}  # fmt: skip  # the others are set in diffnas.toml, the environment, or with --set
+
+
+class Resolved:
+    """A `RunConfig` and, for each setting, the source that decided it."""
+
+    def __init__(self, config: RunConfig, sources: dict[str, str]) -> None:
+        self.config, self.sources = config, sources
+
+    def shown(self) -> dict[str, Any]:
+        """Each setting as JSON with the source that decided it; the baseline as a spec's text."""
+        values = self.config.model_dump(mode="json") | {"baseline": str(self.config.baseline)}
+        return {name: {"value": value, "from": self.sources[name]} for name, value in values.items()}
+
+
+def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Resolved:
+    """The settings of a run from all sources; `options` that are None were not given.
+
+    Raises:
+        UserError: one sentence that starts with the first value that is wrong and says where it stands.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    layers = {
+        "file": file_settings(config_file),
+        ".env": environment_settings(DotEnvSettingsSource(RunConfig, env_file=ENV_FILE)(), _names_in(_dotenv())),
+        "environment": environment_settings(EnvSettingsSource(RunConfig)(), _names_in(os.environ)),
+        "option": given,
+    }
+    preset, source = chosen_preset(layers)
+    layers = {"preset": preset_settings(preset), **layers}
+    values: dict[str, Any] = {"preset": preset}
+    sources = dict.fromkeys(RunConfig.model_fields, "built-in") | {"preset": source}
+    for layer, settings in layers.items():
+        values |= settings
+        sources |= dict.fromkeys(settings, f"preset {preset}" if layer == "preset" else layer)
+    return Resolved(_validated(values, sources), sources)
+
+
+def chosen_preset(layers: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    """The named preset, or the one that suits the data set, and who chose it."""
+    merged: dict[str, tuple[Any, str]] = {}
+    for layer, settings in layers.items():
+        merged |= {name: (value, layer) for name, value in settings.items()}
+    if "preset" in merged:
+        return merged["preset"]
+    dataset = merged.get("dataset", ("digits", ""))[0]
+    return ("digits" if dataset == "digits" else "ddpm-cifar10"), "built-in"
+
+
+def preset_settings(name: str) -> dict[str, Any]:
+    """The settings of a preset.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    presets = tomllib.loads((Path(__file__).parent / "presets.toml").read_text())
+    if name not in presets:
+        raise UserError(f"'{name}' is not a preset; there are {', '.join(presets)}")
+    settings: dict[str, Any] = presets[name]
+    return settings
+
+
+def file_settings(path: Path | None) -> dict[str, Any]:
+    """The settings of ``diffnas.toml``, or of the file named with ``--config``."""
+    found = path or Path(CONFIG_FILE)
+    if not found.is_file():
+        if path:
+            raise UserError(f"'{path}' does not exist; name a TOML file with --config")
+        return {}
+    try:
+        settings = tomllib.loads(found.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"'{found}' is not TOML: {error}") from None
+    for name in settings:
+        if name not in RunConfig.model_fields:
+            raise _unknown(name, str(found))
+    return settings
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """The settings of ``--set KEY=VALUE``.
+
+    Raises:
+        UserError: no equals sign, or an unknown key.
+    """
+    found = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise UserError(f"--set '{pair}' lacks a value; write --set learning_rate=1e-3")
+        if name not in RunConfig.model_fields:
+            raise _unknown(name, "--set")
+        found[name] = value
+    return found
+
+
+def environment_settings(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """What the environment says; an unknown ``DIFFNAS_*`` name is a typing error, not something to pass over."""
+    for name in names:
+        if name not in RunConfig.model_fields:
+            raise _unknown(PREFIX + name.upper(), "the environment")
+    return {name: value for name, value in settings.items() if name in RunConfig.model_fields and value != ""}
+
+
+def load_provider_keys() -> None:
+    """Put the providers' keys of ``.env`` into the environment, where their packages look; what is set there wins."""
+    for name, value in _dotenv().items():
+        if value and not name.upper().startswith(PREFIX):
+            os.environ.setdefault(name, value)
+
+
+def _dotenv() -> dict[str, str | None]:
+    return dict(dotenv_values(ENV_FILE)) if Path(ENV_FILE).is_file() else {}
+
+
+def _names_in(environment: Mapping[str, Any]) -> set[str]:
+    return {name[len(PREFIX) :].lower() for name in environment if name.upper().startswith(PREFIX)}
+
+
+def _unknown(name: str, where: str) -> UserError:
+    close = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), RunConfig.model_fields, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RunConfig.model_fields)}"
+    return UserError(f"'{name}' in {where} is not a setting; {hint}")
+
+
+def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
+    try:
+        config = RunConfig.model_validate(values)
+        strategy_of(config)
+    except ValidationError as error:
+        raise mistake(error, values, sources) from None
+    if config.space not in SPACES:
+        raise UserError(f"--space '{config.space}' does not exist; there are {', '.join(SPACES)}")
+    if config.searcher not in SEARCHERS:
+        raise UserError(f"--searcher '{config.searcher}' does not exist; there are {', '.join(SEARCHERS)}")
+    return config
+
+
+def mistake(error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]) -> UserError:
+    """The first thing that is wrong with `values`, as it was typed."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    cause = (first.get("ctx") or {}).get("error")
+    if isinstance(cause, UserError):
+        return UserError(f"{typed_name(name, sources)}: {cause}")
+    shown = f"{typed_name(name, sources)} {values.get(name, first['input'])}"
+    return UserError(f"{shown}: {first['msg'][0].lower()}{first['msg'][1:]}")
+
+
+def typed_name(field: str, sources: Mapping[str, str]) -> str:
+    """A setting as it was typed where its value came from."""
+    source = sources.get(field, "option")
+    if source in (".env", "environment"):
+        return PREFIX + field.upper()
+    if source != "option":
+        return f"{field} ({'settings file' if source == 'file' else source})"
+    return "--" + field.replace("_", "-") if field in OWN_OPTION else f"--set {field}"

@@ -1,0 +1,63 @@
+"""A stored search for who only reads: its settings, and a context for the read tools that cannot compute anything."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from agent.config.settings import RunConfig
+from agent.config.sources import mistake
+from diffusion.settings import Protocol, ScoreJob, TrainJob
+from memory.searches import SearchRow
+from tools.context import SearchContext
+
+
+class NoJobs:
+    """The executor of who only reads."""
+
+    def train(self, job: TrainJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Never asked."""
+        raise AssertionError("nothing is trained here")
+
+    def evaluate(self, job: ScoreJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Never asked."""
+        raise AssertionError("nothing is scored here")
+
+    def kill(self) -> None:
+        """Nothing runs."""
+
+
+def stored_config(config_json: str, changes: dict[str, Any] | None = None) -> RunConfig:
+    """The settings of a stored search, with changes.
+
+    Raises:
+        UserError: they cannot be read, or a change does not fit.
+    """
+    values = json.loads(config_json) | (changes or {})
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise mistake(error, values, {}) from None
+
+
+def reading_context(
+    db_path: Path, search: SearchRow, config: RunConfig, protocol: Protocol, *, round_number: int, proposer: str
+) -> SearchContext:
+    """A round of a stored search."""
+    return SearchContext(
+        db_path=db_path.absolute(),
+        search=search.id,
+        round_number=round_number,
+        proposer=proposer,
+        space=config.search_space,
+        budget_macs=search.budget_macs,
+        convention=search.count_convention,
+        protocol=protocol,
+        seed=search.seed,
+        out=config.out,
+        executor=NoJobs(),
+        report=lambda event, **values: None,
+        processes=config.nproc,
+    )

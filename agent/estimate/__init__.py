@@ -1,0 +1,1 @@
+"""What a search will cost, before anything is spent."""

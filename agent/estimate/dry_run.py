@@ -1,0 +1,136 @@
+"""``--dry-run``: the resolved settings with their sources and what the search would use; nothing is written.
+
+Costs are the closed form's. Seconds are not guessed: two real steps measure how fast this machine is.
+"""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from agent.config.sources import Resolved
+from agent.estimate.calibration import Calibration, calibrate
+from agent.estimate.forecast import forecast
+from agent.report.tables import print_settings, say
+from agent.search.plan import Plan, jobs_of, plan
+from diffusion.cost.closed_form import BACKWARD_FACTOR, cost
+from diffusion.cost.peak_memory import peak_bytes
+from diffusion.settings import TrainJob
+from diffusion.spec import UNetSpec
+from diffusion.units import format_size
+from memory.connection import check_memory
+from tools.allowance import LIMITS
+from tools.executors.machine import Share, this_machine
+
+MIB = 2**20
+
+
+def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool = False) -> dict[str, Any]:
+    """Settings, sources, baseline, MACs and use of the whole search; the data are checked in a folder thrown away.
+
+    With a `spec`, of its training by hand alone. Seconds are estimated where two steps may be `measured` here.
+    """
+    alone = {"rounds": 0, "parallel": 1, "replicas": 1, "race_trainings": 0}
+    config = resolved.config.model_copy(update=alone if spec else {})
+    check_memory(config.db)
+    with tempfile.TemporaryDirectory() as folder:
+        planned = plan(config.model_copy(update={"out": Path(folder)}), spec)
+        jobs = jobs_of(config, this_machine()) if config.executor == "local" else None
+        memory_bytes = memory_bytes_of(planned, jobs)
+        measures = measured and jobs is not None and config.train_steps > 1
+        calibration: Calibration | None = calibrate(job_of(planned, jobs)) if measures else None
+    return {
+        "settings": Resolved(config, resolved.sources).shown(),
+        "baseline": str(planned.baseline),
+        "space_size": config.search_space.size,
+        "protocol": planned.protocol.fingerprint,
+        "metric": planned.protocol.score.metric,
+        "notes": list(planned.notes),
+        "jobs": jobs and asdict(jobs),
+        "memory_bytes": memory_bytes,
+        "cost": costs_of(planned),
+        "allowance": {name: getattr(config, name) for name in LIMITS},
+        "use": forecast(planned, calibration, jobs.parallel if jobs else 1),
+    }
+
+
+def job_of(planned: Plan, jobs: Share | None) -> TrainJob:
+    """The baseline's training, in the output folder itself."""
+    protocol = planned.protocol
+    precision = planned.config.precision
+    return TrainJob(
+        spec=planned.baseline,
+        settings=protocol.settings,
+        strategy=protocol.strategy,
+        seed=planned.config.seed,
+        data_fingerprint=protocol.data_fingerprint,
+        data_folder=(planned.config.out / "data").absolute(),
+        run_folder=(planned.config.out / "training").absolute(),
+        processes=planned.config.nproc,
+        threads=jobs.threads if jobs else 1,
+        precision="fp32" if precision == "auto" else precision,
+    )
+
+
+def memory_bytes_of(planned: Plan, jobs: Share | None) -> int:
+    """The most that each process of the baseline's training takes, by the closed form, beyond what it had before."""
+    job, settings = job_of(planned, jobs), planned.protocol.settings
+    known = cost(job.spec, settings.family, settings.resolution, settings.channels)
+    return peak_bytes(job, known, jobs.device if jobs else "cpu")
+
+
+def costs_of(planned: Plan) -> dict[str, int]:
+    """MACs of one trial at the baseline's cost, and the most the whole search can take at the budget."""
+    config, settings = planned.config, planned.protocol.settings
+    baseline = cost(planned.baseline, settings.family, settings.resolution, settings.channels).macs.by(config.count)
+    images_trained = config.train_steps * config.batch_size
+    images_denoised = config.num_images * config.sampling_steps
+    passes = BACKWARD_FACTOR * images_trained + images_denoised
+    return {
+        "baseline_macs": baseline,
+        "baseline_trial_macs": baseline * passes,
+        "search_macs_at_most": baseline * passes + config.rounds * config.budget * passes,
+        "images_trained_per_trial": images_trained,
+        "images_sampled_per_trial": config.num_images,
+    }
+
+
+def print_estimate(console: Console, found: dict[str, Any]) -> None:
+    """The settings as a table, then the costs."""
+    print_settings(console, found["settings"])
+    costs = found["cost"]
+    say(
+        console,
+        f"\nBaseline {found['baseline']}: {format_size(costs['baseline_macs'])} MACs an image, "
+        f"{format_size(costs['baseline_trial_macs'])} MACs for its training and score; the whole search at most "
+        f"{format_size(costs['search_macs_at_most'])} MACs, over {found['space_size']:,} specs.\n"
+        f"Scores: {found['metric']}, protocol {found['protocol']}. Nothing was written.",
+    )
+    if jobs := found["jobs"]:
+        say(
+            console,
+            f"Trainings: {jobs['parallel']} at once, each with {jobs['processes']} process(es) of "
+            f"{jobs['threads']} thread(s).",
+        )
+    say(console, f"Memory of the baseline's training: {found['memory_bytes'] / MIB:,.0f} MiB for each process.")
+    print_use(console, found["use"])
+    for note in found["notes"]:
+        say(console, f"Note: {note}.")
+
+
+def print_use(console: Console, use: dict[str, Any]) -> None:
+    """What the search may use, in a line for models and one for machines."""
+    dollars = "an unknown price" if use["cost_usd"] is None else f"${use['cost_usd']:.2f}"
+    read, written = format_size(use["input_tokens"]), format_size(use["output_tokens"])
+    say(console, f"Language model: about {read} tokens read and {written} written, {dollars}.")
+    if use["calibration"] is None:
+        say(console, "Time: not estimated, since no step was measured here.")
+        return
+    hours, wall = (use[name] / 3600 for name in ("device_seconds", "wall_seconds"))
+    say(
+        console,
+        f"Time: at most about {hours:.2g} device-hours, {wall:.2g} hours of wall-clock without the model's answers "
+        f"(two steps measured, {use['calibration']['seconds_a_step']:.3g} s each).",
+    )

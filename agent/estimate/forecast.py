@@ -1,0 +1,71 @@
+"""What a search may use, before it begins: tokens, money, device-seconds and wall-clock.
+
+Rounds are counted at the budget, so device-seconds and wall-clock are about the most that a search takes. Tokens rest
+on the prompts as they are and on how many calls a round usually takes. The time that a language model takes to answer
+is not known before it is asked, and left out.
+"""
+
+import json
+import math
+from typing import Any
+
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from agent.backends.pricing import price_table
+from agent.estimate.calibration import Calibration
+from agent.search.plan import Plan
+from agent.searchers.llm import TOOLS
+from diffusion.cost.closed_form import cost
+from prompts.render import SAMPLES, render
+from tools.allowance import estimated_tokens
+
+CALLS_PER_ROUND = 4  # a question to the memory, a count, a training, a score
+ANSWER_TOKENS = 120  # a tool call with its reason
+RESULT_TOKENS = 400  # what a tool gives back
+FIRST_ROUND_TOKENS, TOKENS_PER_ROUND, MOST_ROUND_TOKENS = 300, 150, 3500  # the digest grows until its tables are full
+
+
+def forecast(planned: Plan, calibration: Calibration | None, parallel: int) -> dict[str, Any]:
+    """The estimates; None where nothing is known."""
+    config = planned.config
+    tokens = forecast_tokens(config.rounds)
+    dollars = price_table(config.prices).cost_usd(config.llm, config.base_url, *tokens)
+    times = forecast_seconds(planned, calibration, parallel) if calibration else (None, None)
+    return {
+        "input_tokens": tokens[0],
+        "output_tokens": tokens[1],
+        "cost_usd": dollars,
+        "device_seconds": times[0],
+        "wall_seconds": times[1],
+        "calibration": calibration and calibration.as_json(),
+    }
+
+
+def forecast_tokens(rounds: int) -> tuple[int, int]:
+    """Input and output tokens of all rounds."""
+    tools = [json.dumps(convert_to_openai_tool(tool)) for tool in TOOLS]
+    fixed = estimated_tokens(render("system", **SAMPLES["system"]), *tools)
+    exchanged = (ANSWER_TOKENS + RESULT_TOKENS) * sum(range(CALLS_PER_ROUND))
+    read = 0
+    for number in range(1, rounds + 1):
+        digest = min(FIRST_ROUND_TOKENS + TOKENS_PER_ROUND * number, MOST_ROUND_TOKENS)
+        read += CALLS_PER_ROUND * (fixed + digest) + exchanged
+    return read, rounds * CALLS_PER_ROUND * ANSWER_TOKENS
+
+
+def forecast_seconds(planned: Plan, calibration: Calibration, parallel: int) -> tuple[float, float]:
+    """Device-seconds and wall-clock of the baseline, its replicas, all rounds at the budget, and the race."""
+    config, settings = planned.config, planned.protocol.settings
+    baseline = cost(planned.baseline, settings.family, settings.resolution, settings.channels).macs.by(config.count)
+    at_baseline, at_budget = (_trial_seconds(planned, calibration, times) for times in (1.0, config.budget / baseline))
+    race = config.rounds if config.race_trainings is None else config.race_trainings
+    jobs = ((1, at_baseline), (config.replicas - 1, at_baseline), (config.rounds, at_budget), (race, at_budget))
+    device = sum(count * seconds for count, seconds in jobs) * config.nproc
+    return device, sum(math.ceil(count / parallel) * seconds for count, seconds in jobs)
+
+
+def _trial_seconds(planned: Plan, calibration: Calibration, times_macs: float) -> float:
+    config = planned.config
+    denoised = config.num_images * config.sampling_steps
+    trained = calibration.training_seconds(config.train_steps, times_macs)
+    return trained + calibration.scoring_seconds(denoised, config.batch_size, times_macs)

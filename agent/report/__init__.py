@@ -1,0 +1,1 @@
+"""What is shown: events, lines, tables, pictures of text."""

@@ -1,0 +1,45 @@
+"""Events on their way out: JSON lines, and reports that are heard by several."""
+
+import json
+import sys
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, TextIO
+
+from memory.clock import utc_now
+
+Report = Callable[..., None]
+
+
+class JsonLines:
+    """One JSON object a line on standard output."""
+
+    def __init__(self, search: int, stream: TextIO | None = None) -> None:
+        self.search, self.stream, self.lock = search, stream or sys.stdout, Lock()
+
+    def __call__(self, event: str, **values: Any) -> None:
+        """Write one event."""
+        line = json.dumps({"event": event, "time": utc_now(), "search": self.search, **values}, allow_nan=False)
+        with self.lock:
+            print(line, file=self.stream, flush=True)
+
+
+def watched(report: Report, awaited: str, happened: Callable[[], object]) -> Report:
+    """A report that also tells somebody when an event of one name was said."""
+
+    def told(event: str, **values: Any) -> None:
+        report(event, **values)
+        if event == awaited:
+            happened()
+
+    return told
+
+
+def both(*reports: Report) -> Report:
+    """One report that tells several."""
+
+    def report(event: str, **values: Any) -> None:
+        for each in reports:
+            each(event, **values)
+
+    return report

@@ -1,0 +1,196 @@
+"""What a running search says: events as JSON lines for scripts, lines and a progress bar for people. Decides nothing.
+
+Every event is ``{"event": NAME, "time": ISO-8601 UTC, "search": ID, …}``; the shapes stand in docs/json.md.
+"""
+
+from threading import Lock
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from diffusion.units import format_size
+
+VERSUS_BASELINE = {
+    "better": ", better than the baseline",
+    "worse": ", worse than the baseline",
+    "inconclusive": ", no clear difference from the baseline",
+    "unmeasured": "",
+}
+PLAIN_SHARES = 4  # without a terminal a training says how far it is so many times
+
+
+class Lines:
+    """Lines for people; on a terminal a bar shows each training or sampling under way.
+
+    Where `several` trials are under way at once, each line about one of them says which.
+    """
+
+    def __init__(self, console: Console, several: bool = False) -> None:
+        self.console, self.several, self.lock = console, several, Lock()
+        self.metric = "score"
+        self.progress: Progress | None = None
+        self.bars: dict[int, TaskID] = {}  # by trial
+        self.said: dict[int, int] = {}
+
+    def __call__(self, event: str, **values: Any) -> None:
+        """Say one event."""
+        name = "on_" + event.replace(".", "_")
+        if say := getattr(self, name, None):
+            with self.lock:
+                say(values)
+
+    def line(self, text: str) -> None:
+        """One line above the bar."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def on_round_started(self, values: dict[str, Any]) -> None:
+        """The head of a round."""
+        self.line(f"[bold]Round {values['round']}[/bold]" + (" (baseline)" if values["round"] == 0 else ""))
+
+    def on_trial_refused(self, values: dict[str, Any]) -> None:
+        """A refusal and why."""
+        self.line(f"  [yellow]refused[/yellow] {escape(values['reason'])}")
+
+    def on_fallback(self, values: dict[str, Any]) -> None:
+        """The classical proposal takes over, and says so."""
+        self.line(
+            f"  [yellow]fallback[/yellow] {escape(values['reason'])}; a random feasible neighbour is tried instead"
+        )
+
+    def on_trial_started(self, values: dict[str, Any]) -> None:
+        """The candidate, its cost, its proposer and the reason."""
+        cost = f"{format_size(values['macs']['paper'])} MACs, {format_size(values['params'])} params"
+        self.line(f"  trial {values['trial']}  [bold]{values['spec']}[/bold]  {cost}  by {escape(values['proposer'])}")
+        self.line(f"  [dim]{escape(values['reason'] or '')}[/dim]")
+        self.said[values["trial"]] = 0
+
+    def on_train_progress(self, values: dict[str, Any]) -> None:
+        """How far a training is."""
+        label = f"training, loss {values['loss']:.4f}, {values['images_per_second']:.0f} images/s"
+        if values.get("peak_share"):
+            label += f", {values['peak_share']:.0%} of peak"
+        self._advance(values["trial"], label, values["step"], values["total_steps"])
+
+    def on_trial_trained(self, values: dict[str, Any]) -> None:
+        """The end of a training."""
+        self._end_bar(values["trial"])
+        loss = "" if values["loss"] is None else f", loss {values['loss']:.4f}"
+        self.line(f"{self._whose(values)}trained {values['step']} steps in {values['device_seconds']:.0f} s{loss}")
+
+    def on_score_progress(self, values: dict[str, Any]) -> None:
+        """How far the sampling is, and then the features."""
+        self._advance(values["trial"], values["phase"], values["images"], values["total_images"], plain=False)
+
+    def on_trial_scored(self, values: dict[str, Any]) -> None:
+        """The score."""
+        self._end_bar(values["trial"])
+        interval = "" if values["ci95"] is None else " ({:.4g} to {:.4g})".format(*values["ci95"])
+        against = VERSUS_BASELINE[values["verdict"]["baseline"]]
+        score = f"{values['metric']} [bold]{values['rfid']:.4g}[/bold]{interval}{against}"
+        self.line(f"{self._whose(values)}[green]scored[/green] {score}")
+
+    def on_replica_started(self, values: dict[str, Any]) -> None:
+        """Another training of a spec that was trained before."""
+        self.line(f"  [dim]trial {values['trial']} again with seed {values['seed']}, to know what is noise[/dim]")
+        self.said[values["trial"]] = 0
+
+    def on_replica_scored(self, values: dict[str, Any]) -> None:
+        """Its score."""
+        self._end_bar(values["trial"])
+        found = f"{values['metric']} {values['rfid']:.4g} (seed {values['seed']})"
+        self.line(f"{self._whose(values)}[green]scored[/green] {found}")
+
+    def on_replica_failed(self, values: dict[str, Any]) -> None:
+        """Why it has none."""
+        self._end_bar(values["trial"])
+        self.line(f"{self._whose(values)}[red]failed[/red] with seed {values['seed']}: {escape(values['reason'])}")
+
+    def on_race_started(self, values: dict[str, Any]) -> None:
+        """Who is trained again, before one is called best."""
+        self.line(f"[bold]Race[/bold] of {', '.join(values['finalists'])}: up to {values['seeds']} further seeds each")
+
+    def on_race_finished(self, values: dict[str, Any]) -> None:
+        """What may be said after it."""
+        self.line(f"  recommended: [bold]{values['recommended']}[/bold]. {escape(values['why'])}")
+
+    def on_trial_failed(self, values: dict[str, Any]) -> None:
+        """A failure and why."""
+        self._end_bar(values["trial"])
+        self.line(f"{self._whose(values)}[red]failed[/red] {escape(values['reason'])}")
+
+    def on_trial_rung(self, values: dict[str, Any]) -> None:
+        """How a training compares with the others on its way."""
+        self._end_bar(values["trial"])
+        if not values["pruned"]:
+            self.line(f"{self._whose(values)}[dim]goes on: {escape(values['why'])}[/dim]")
+
+    def on_trial_pruned(self, values: dict[str, Any]) -> None:
+        """A training that was stopped early, and why."""
+        self.line(f"{self._whose(values)}[yellow]stopped early[/yellow]: {escape(values['reason'])}")
+
+    def on_train_note(self, values: dict[str, Any]) -> None:
+        """What a training had to do otherwise than asked."""
+        self.line(f"{self._whose(values)}[dim]{escape(values['text'])}[/dim]")
+
+    def on_llm_call(self, values: dict[str, Any]) -> None:
+        """Only a call that failed is worth a line."""
+        if values.get("error"):
+            self.line(f"  [yellow]{escape(values['model'])}[/yellow] {escape(values['error'])}")
+
+    def on_directive_added(self, values: dict[str, Any]) -> None:
+        """What the user told the search."""
+        self.line(f"  heard [cyan]directive {values['directive']}[/cyan]: {escape(values['text'])}")
+
+    def on_directive_removed(self, values: dict[str, Any]) -> None:
+        """What the user took back."""
+        self.line(f"  [cyan]directive {values['directive']}[/cyan] taken back: {escape(values['text'])}")
+
+    def on_directive_obeyed(self, values: dict[str, Any]) -> None:
+        """What was carried out, and what came of it."""
+        self.line(f"  [cyan]directive {values['directive']}[/cyan], {escape(values['text'])}: {escape(values['what'])}")
+
+    def on_search_finished(self, values: dict[str, Any]) -> None:
+        """Leave the terminal tidy; the summary follows."""
+        self._end_bars()
+
+    def close(self) -> None:
+        """Leave the terminal tidy, whatever came last."""
+        with self.lock:
+            self._end_bars()
+
+    def _whose(self, values: dict[str, Any]) -> str:
+        """How a line about a trial begins."""
+        return f"  trial {values['trial']}  " if self.several else "  "
+
+    def _advance(self, trial: int, label: str, done: int, total: int, plain: bool = True) -> None:
+        label = self._whose({"trial": trial}) + label
+        if not self.console.is_terminal:
+            share = done * PLAIN_SHARES // total
+            if plain and share > self.said.get(trial, 0):
+                self.said[trial] = share
+                self.line(f"{label}, {done}/{total}")
+            return
+        if self.progress is None:
+            self.progress = Progress(
+                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+                TimeRemainingColumn(), console=self.console, transient=True,
+            )  # fmt: skip
+            self.progress.start()
+        if trial not in self.bars:
+            self.bars[trial] = self.progress.add_task(label, total=total)
+        self.progress.update(self.bars[trial], description=label, completed=done, total=total)
+
+    def _end_bar(self, trial: int) -> None:
+        """Take a trial's bar away, and with the last one the whole display."""
+        if trial in self.bars and self.progress is not None:
+            self.progress.remove_task(self.bars.pop(trial))
+        if not self.bars:
+            self._end_bars()
+
+    def _end_bars(self) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None
+        self.bars.clear()

@@ -1,0 +1,111 @@
+"""What is said of a search when it begins and when it ends."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from agent.backends.pricing import OFFLINE
+from agent.report.tables import how_scored, ledger_line, print_card, print_trials, say, score
+from agent.search.plan import Plan
+from agent.search.session import Seat
+from diffusion.units import format_size
+from memory.connection import opened
+from memory.ledger import totals
+from memory.queries import best, proposer_shares, search_counts, show_trial
+from memory.searches import find_search
+from tools.executors.machine import Share
+
+ENDED_EARLY = {
+    "finished_by_model": "the model ended it",
+    "stopped_by_user": "the user ended it",
+    "space_exhausted": "every spec that the limits leave was tried",
+}
+
+
+def why_spent(seat: Seat) -> str:
+    """Which limit of the allowance was met."""
+    allowance = seat.make_context(0, "").allowance
+    return (allowance and allowance.why) or "a limit was met"
+
+
+def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:
+    """Who is in charge, then what is searched under which limit."""
+    config = planned.config
+    if config.llm == OFFLINE:
+        say(
+            console,
+            "No language model is in charge: the offline backend proposes local changes (choose one with --llm).",
+        )
+    else:
+        say(console, f"{config.llm} proposes" + (f" at {config.base_url}" if config.base_url else "") + ".")
+    settings = planned.protocol.settings
+    print_card(console, planned.card)
+    say(
+        console,
+        f"Search {name}: {settings.dataset} {settings.resolution}×{settings.resolution}, at most "
+        f"{format_size(config.budget)} MACs ({config.count}) of {config.search_space.size:,} specs, baseline and "
+        f"{config.rounds} rounds of {config.train_steps} steps.",
+    )
+    say(console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
+    if jobs.parallel > 1 or jobs.processes > 1 or config.executor != "local":
+        say(
+            console,
+            f"Trainings: {jobs.parallel} at once on {config.executor}, each with {jobs.processes} process(es) of "
+            f"{jobs.threads} thread(s).",
+        )
+    for note in planned.notes:
+        say(console, f"Note: {note}.")
+
+
+def summary(console: Console, db_path: Path, search: int) -> None:
+    """The table of trials, the best spec, what it cost, who proposed, and where the images are."""
+    with opened(db_path, read_only=True) as db:
+        ranking = best(db, search, limit=None)
+        counts, shares, ledger = search_counts(db, search), proposer_shares(db, search), totals(db, search)
+        grid = _grid(show_trial(db, ranking[0]["trial"])) if ranking else None
+        reason, _, told = (find_search(db, search).reason or "").partition(": ")
+    console.line()
+    if ranking:
+        print_trials(console, ranking)
+        say(console, f"{ranking[0]['metric']}, lower is better; protocol {ranking[0]['protocol']}")
+        _print_best(console, ranking)
+    else:
+        say(console, "No trial has a score yet.")
+    if reason in ENDED_EARLY:
+        say(console, f"Ended early: {ENDED_EARLY[reason]}{': ' + told if told else ''}.")
+    proposed = ", ".join(f"{proposer} {count}" for proposer, count in shares.items())
+    say(
+        console,
+        f"Trials: {counts['scored']} scored, {counts['failed']} failed, {counts['pruned']} stopped early; "
+        f"{counts['refused']} proposals refused.",
+    )
+    say(console, f"Proposed by: {proposed or 'nobody yet'}.")
+    say(console, f"Used: {ledger_line(ledger.model_dump())}.")
+    if grid:
+        say(console, f"Images of the best: {grid}", whole=True)
+
+
+def _print_best(console: Console, ranking: list[dict[str, Any]]) -> None:
+    first = ranking[0]
+    baseline = next((row for row in ranking if row["round"] == 0), None)
+    text = f"Best: {first['spec']} with {first['metric']} {score(first['rfid'])}"
+    if baseline and baseline is not first:
+        text += f", the baseline has {score(baseline['rfid'])}"
+    elif baseline:
+        text += ", the baseline: nothing that was tried beat it"
+    verdict = first["verdict"]["baseline"]
+    noise = {
+        "unmeasured": "One training each: differences may be noise (verdicts: unmeasured)",
+        "inconclusive": "By its first score no clear difference from the baseline",
+    }.get(verdict, f"By its first score {verdict} than the baseline beyond noise")
+    say(console, f"\n{text}. {noise}.")
+
+
+def _grid(shown: dict[str, Any]) -> str | None:
+    """The image grid of a trial's newest score."""
+    grids = [row["extra"]["grid"] for row in shown["scores"] if row.get("extra", {}).get("grid")]
+    if not grids:
+        return None
+    path = Path(grids[-1])
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,108 @@
+"""What a round starts from: the memory in a page, so that context and cost stay bounded however long the search.
+
+The chat of earlier rounds is not carried along; what they measured is. The prompt cuts text from elsewhere to one line.
+"""
+
+from typing import Any
+
+from sqlite_utils import Database
+
+from diffusion.spec import PARAMETERS
+from diffusion.units import format_size
+from memory import queries
+from memory.directives import Directive, active_directives
+from tools.context import SearchContext
+from tools.gates.directive_kinds import KINDS, instruction_of
+from tools.jobs.replicate import noise_of
+
+BEST_ROWS, RECENT_ROWS, FAILURE_ROWS, RUNNING_ROWS, DIRECTIVE_ROWS = 5, 4, 5, 8, 15
+SAID_CHARACTERS = 120  # of what a directive means; all of it stands in the memory
+VERSUS_BASELINE = {
+    "better": " (better than the baseline)",
+    "worse": " (worse than the baseline)",
+    "inconclusive": " (no clear difference from the baseline)",
+    "unmeasured": "",
+}
+FEWEST_FOR_EFFECT = 2  # a value seen in a single trial says nothing about the parameter
+
+
+def system_values(context: SearchContext, rounds: int) -> dict[str, Any]:
+    """The variables of the system prompt."""
+    settings, strategy = context.protocol.settings, context.protocol.strategy
+    return {
+        "dataset": settings.dataset,
+        "resolution": settings.resolution,
+        "channels": settings.channels,
+        "family": settings.family,
+        "budget": format_size(context.budget_macs),
+        "convention": context.convention,
+        "metric": context.protocol.score.metric,
+        "rounds": rounds,
+        "space": context.space.choices,
+        "strategy": ", ".join(f"{name}={value}" for name, value in strategy.model_dump().items()),
+    }
+
+
+def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
+    """The variables of the round prompt."""
+    ranking = queries.best(db, context.search, limit=None)
+    left = queries.remaining(db, context.search)[0]
+    baseline = next((row for row in ranking if row["round"] == 0), None)
+    noise = noise_of(db, context.search)
+    recent = sorted(ranking, key=lambda row: -row["round"])[:RECENT_ROWS]
+    return {
+        "round": context.round_number,
+        "rounds": left["rounds"],
+        "metric": context.protocol.score.metric,
+        "baseline": baseline and _row(context, baseline),
+        "best": [_row(context, row) for row in ranking[:BEST_ROWS]],
+        "recent": [_row(context, row) for row in recent],
+        "noise": noise and f"{noise.cv:.1%} ({noise.degrees_of_freedom} degrees of freedom)",
+        "effects": effects(db, context.search),
+        "failures": [_failure(row) for row in queries.failures(db, context.search, limit=FAILURE_ROWS)],
+        "running": [_running(row) for row in left["running"] if row["round"] != context.round_number][-RUNNING_ROWS:],
+        "directives": told(active_directives(db, context.search)),
+        "remaining": f"{left['rounds_left']} rounds; used so far {left['ledger']['device_seconds']:.0f} device-seconds",
+    }
+
+
+def effects(db: Database, search: int) -> dict[str, str]:
+    """For each parameter that was tried at two values or more: mean score and number of trials by value."""
+    found = {}
+    for parameter in PARAMETERS:
+        values = [row for row in queries.effect(db, search, parameter) if row["kind"] == "value"]
+        if len(values) > 1 and max(row["count"] for row in values) >= FEWEST_FOR_EFFECT:
+            found[parameter] = ", ".join(f"{row['value']}: {row['mean']:.4g} ({row['count']})" for row in values)
+    return found
+
+
+def told(active: list[Directive]) -> list[str]:
+    """The limits and wishes that hold, latest first: the name of each, and what it means."""
+    lasting = [each for each in reversed(active) if not KINDS[each.kind].once]
+    lines = [f"{each.name} ({instruction_of(each).say()[:SAID_CHARACTERS]})" for each in lasting[:DIRECTIVE_ROWS]]
+    more = len(lasting) - len(lines)
+    return lines + ([f"and {more} older ones; query_memory with question=remaining lists all"] if more else [])
+
+
+def _row(context: SearchContext, row: dict[str, Any]) -> dict[str, Any]:
+    macs = row["macs"][context.convention]
+    return {
+        "trial": row["trial"],
+        "round": row["round"],
+        "spec": row["spec"],
+        "score": f"{row['rfid']:.4g}{VERSUS_BASELINE[row['verdict']['baseline']]}",
+        "macs": format_size(macs),
+        "share": f"{macs / context.budget_macs:.0%}",
+        "params": format_size(row["params"]),
+        "proposer": row["proposer"],
+        "reason": row["reason"] or "",
+    }
+
+
+def _running(row: dict[str, Any]) -> str:
+    return f"trial {row['trial']} (round {row['round']}): {row['spec']} ({row['doing']})"
+
+
+def _failure(row: dict[str, Any]) -> str:
+    stopped = "stopped early, " if row["kind"] == "pruned" else ""
+    return f"round {row['round']}, {row['spec'] or 'no valid spec'}: {stopped}{row['why']}"

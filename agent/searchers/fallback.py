@@ -1,0 +1,108 @@
+"""The classical proposal for a round in which the model gave none: a feasible neighbour of the best, uniformly.
+
+The directives of the user hold here as well: only specs that they leave are chosen, ``explore`` looks in the whole
+space, and a directive that took a choice away is named and cited.
+"""
+
+import random
+from collections.abc import Iterable
+
+from sqlite_utils import Database
+
+from diffusion.spec import UNetSpec
+from diffusion.streams import stream_seed
+from memory.connection import opened
+from memory.directives import Directive, active_directives, cite
+from memory.queries import best
+from memory.trials import refused_in_round, spec_in_search
+from tools.context import SearchContext
+from tools.errors import JobFailed
+from tools.gates.directives import allowed_rows, facts_of, first_objection, objection
+from tools.gates.specs import over_budget
+
+MEASURED = 20  # specs whose latency is measured, at most, before a round is given up
+
+
+def fallback_spec(context: SearchContext) -> tuple[UNetSpec, str] | None:
+    """A new spec within the budget and why, a function of (seed, round, memory); None when nothing is left."""
+    choice = Choice(context)
+    with opened(context.db_path, read_only=True) as db:
+        found = choice.near_the_best(db) or choice.anywhere(db)
+    if found is None:
+        return None
+    spec, reason = found
+    with opened(context.db_path) as db:
+        for directive in choice.in_the_way.values():
+            cite(db, directive.id, context.round_number, f"the fallback chose {spec}")
+    names = ", ".join(directive.name for directive in choice.in_the_way.values())
+    return spec, f"{reason} It obeys {names}." if names else reason
+
+
+class Choice:
+    """One choice of the fallback, and the directives that narrowed it."""
+
+    def __init__(self, context: SearchContext) -> None:
+        self.context, self.facts = context, facts_of(context)
+        self.rng = random.Random(stream_seed(context.seed, "fallback", context.round_number))
+        self.in_the_way: dict[int, Directive] = {}
+        with opened(context.db_path, read_only=True) as db:
+            self.active = active_directives(db, context.search)
+            self.refused = refused_in_round(db, context.search, context.round_number)
+
+    @property
+    def explores(self) -> bool:
+        """Whether the user wants to look far; of several wishes the latest counts."""
+        modes = [directive for directive in self.active if directive.kind == "mode"]
+        return bool(modes) and modes[-1].arguments["mode"] == "explore"
+
+    def near_the_best(self, db: Database) -> tuple[UNetSpec, str] | None:
+        """A neighbour of the best trial that has one left."""
+        if self.explores:
+            self.in_the_way |= {each.id: each for each in self.active if each.kind == "mode"}
+            return None
+        for row in best(db, self.context.search, limit=None):
+            parent = UNetSpec.parse(row["spec"])
+            found = [spec for spec in self.context.space.neighbours(parent) if self._is_new(db, spec)]
+            if (spec := self._chosen(found)) is not None:
+                return spec, f"A random feasible neighbour of trial {row['trial']}, the best with one left."
+        return None
+
+    def anywhere(self, db: Database) -> tuple[UNetSpec, str] | None:
+        """Any spec of the space that the budget and the directives leave."""
+        rows = self.facts.rows[allowed_rows(self.facts, self.active)]
+        order = self.rng.sample(range(len(rows)), len(rows))
+        new = (spec for spec in (UNetSpec.from_row(rows[index]) for index in order) if self._is_untried(db, spec))
+        spec = self._fast_enough(new)
+        why = "the user wants to explore" if self.explores else "no scored trial has an untried neighbour"
+        return None if spec is None else (spec, f"A random feasible spec: {why}.")
+
+    def _is_untried(self, db: Database, spec: UNetSpec) -> bool:
+        return spec_in_search(db, self.context.search, spec) is None and str(spec) not in self.refused
+
+    def _is_new(self, db: Database, spec: UNetSpec) -> bool:
+        """Untried, within the budget, and left by every directive; one that takes it away is remembered."""
+        if over_budget(self.context, spec) or not self._is_untried(db, spec):
+            return False
+        forbidden = first_objection(self.facts, spec, self.active)
+        if forbidden:
+            self._narrowed_by(forbidden[1])
+        return forbidden is None
+
+    def _chosen(self, found: list[UNetSpec]) -> UNetSpec | None:
+        """One of these, uniformly, that is fast enough."""
+        return self._fast_enough(self.rng.sample(found, len(found))) if found else None
+
+    def _fast_enough(self, specs: Iterable[UNetSpec]) -> UNetSpec | None:
+        """The first spec that no cap on latency forbids."""
+        for _, spec in zip(range(MEASURED), specs, strict=False):
+            try:
+                forbidden = objection(self.context, spec)
+            except JobFailed:
+                continue
+            if forbidden is None:
+                return spec
+            self._narrowed_by(forbidden[1])
+        return None
+
+    def _narrowed_by(self, directive: int) -> None:
+        self.in_the_way |= {each.id: each for each in self.active if each.id == directive}

@@ -1,0 +1,147 @@
+"""Proposes training strategies without a language model: the paper's step from the standard one, then local changes.
+
+It is the backend ``offline`` of a search for a strategy, and the fallback where a model gave no valid proposal. It
+knows the bounds, the costs and what was measured, and nothing about diffusion models. The same memory and seed give
+the same proposal.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from diffusion.settings import Strategy
+from memory.connection import opened
+from memory.strategies import StoredStrategy, strategies_of
+from tools.errors import Refused
+from tools.gates.strategies import WHOLE, Bound, shown
+from tools.propose_strategy import StrategyContext, accuracy, allowed, bounds_of, propose, values_of
+
+HORIZON_STEP = 4.0  # of the averaged weights: a factor that is more than noise
+
+
+class StrategiesExhausted(Exception):  # the end of a search, not an error
+    """Every neighbour of every strategy of the search was tried."""
+
+
+class Candidate(NamedTuple):
+    """Values to propose, and why."""
+
+    values: dict[str, float | int]
+    reason: str
+
+
+class LocalSearch:
+    """Proposes the paper's step first, then changes one value of one of the strategies, the best first."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def propose(self, context: StrategyContext) -> None:
+        """Have the first candidate accepted to which no gate objects.
+
+        Raises:
+            StrategiesExhausted: there is none.
+        """
+        with opened(context.db_path, read_only=True) as db:
+            known = strategies_of(db, context.search)
+        for candidate in self._candidates(context, known):
+            try:
+                propose_quietly(context, candidate)
+            except Refused:
+                continue
+            return
+        raise StrategiesExhausted
+
+    def _candidates(self, context: StrategyContext, known: list[StoredStrategy]) -> Iterator[Candidate]:
+        bounds = bounds_of(context)
+        yield Candidate(
+            clipped(papers_step(context.limits.standard), bounds),
+            "The paper's step from its standard to its rapid strategy: twice the learning rate, a third of the "
+            "dropout, a tenth of the diffusion steps; as long as the limit allows.",
+        )
+        for parent in sorted(known, key=merit):
+            steps = min(parent.strategy.train_steps, context.limits.most_steps(parent.strategy.batch_size))
+            around = [
+                self._moved(parent, name, clipped(values, bounds), steps, bounds)
+                for name, values in moves(parent.strategy)
+            ]
+            yield from sorted(around, key=lambda candidate: digest(self.seed, parent.id, candidate.values))
+
+    def _moved(
+        self,
+        parent: StoredStrategy,
+        name: str,
+        moved: dict[str, float | int],
+        steps: int,
+        bounds: dict[str, Bound],
+    ) -> Candidate:
+        """A parent with one value changed; another batch size trains as long as the limit allows."""
+        known = {field: value for field, value in values_of(parent.strategy).items() if field not in moved}
+        outside = {field: value for field, value in known.items() if not within(value, bounds[field])}
+        kept = known | clipped(outside, bounds)  # a directive of the user may be younger than the parent
+        for filled in ("warmup_steps", *(("train_steps",) if name == "batch_size" else ())):
+            kept.pop(filled, None)
+        if "train_steps" in kept:
+            kept["train_steps"] = max(1, steps)
+        values = {**kept, **moved}
+        before, after = shown(getattr(parent.strategy, name)), shown(moved[name])
+        return Candidate(values, f"One step from strategy {parent.id} ({accuracy(parent)}): {name} {before} → {after}.")
+
+
+def propose_quietly(context: StrategyContext, candidate: Candidate) -> None:
+    """Propose a candidate; what a gate objects to is no refusal worth a row, since nobody asked for it.
+
+    Raises:
+        Refused: a gate objects.
+    """
+    allowed(context, candidate.values)
+    propose(context, candidate.values, candidate.reason, json.dumps(candidate.values))
+
+
+def papers_step(standard: Strategy) -> dict[str, float | int]:
+    """What DiffNAS changed from its standard to its rapid strategy (arXiv 2310.04750, Table II), as ratios.
+
+    Learning rate 1e-4 → 2e-4, dropout 0.3 → 0.1, diffusion steps 4000 → 400.
+    """
+    return {
+        "learning_rate": standard.learning_rate * 2,
+        "dropout": standard.dropout / 3,
+        "diffusion_steps": standard.diffusion_steps // 10,
+    }
+
+
+def moves(strategy: Strategy) -> Iterator[tuple[str, dict[str, float | int]]]:
+    """One value moved by one step, for every value and direction, within bounds or not."""
+    for name in ("learning_rate", "diffusion_steps", "batch_size"):
+        for factor in (2.0, 0.5):
+            yield name, {name: getattr(strategy, name) * factor}
+    for change in (0.1, -0.1):
+        yield "dropout", {"dropout": strategy.dropout + change}
+    yield "train_steps", {"train_steps": strategy.train_steps // 2}
+    for warmup_steps in (strategy.train_steps // 10, 0):
+        yield "warmup_steps", {"warmup_steps": warmup_steps}
+    for factor in (HORIZON_STEP, 1 / HORIZON_STEP):
+        yield "ema_decay", {"ema_decay": 1 - (1 - strategy.ema_decay) / factor}
+
+
+def clipped(values: dict[str, float | int], bounds: dict[str, Bound]) -> dict[str, float | int]:
+    """Values moved into their bounds and rounded to what a person would write."""
+    inside = {name: min(max(value, bounds[name].low), bounds[name].high) for name, value in values.items()}
+    return {name: int(value) if name in WHOLE else float(f"{value:.6g}") for name, value in inside.items()}
+
+
+def within(value: float, bound: Bound) -> bool:
+    """Whether a value lies in its bounds."""
+    return bound.low <= value <= bound.high
+
+
+def merit(known: StoredStrategy) -> tuple[bool, float, bool, int]:
+    """Sorts strategies: measured ones by accuracy, then the others as they came, the standard one behind them."""
+    tau = known.measured.tau if known.measured else None
+    return tau is None, -(tau or 0.0), known.round == 0, known.id
+
+
+def digest(*parts: object) -> str:
+    """Hex digits that stand for the parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,232 @@
+"""The search for a rapid training strategy under a cost limit (DiffNAS, Eq. 14): propose, then measure, round by round.
+
+Round 0 is the standard strategy. In each later one a language model, or the local search of ``offline``, proposes a
+strategy; then whatever has no accuracy yet is measured, so that the first proposal knows of no measurement, as in the
+paper, and every later one of all that came before. Without a way to measure nothing is trained. How an accuracy is
+measured is not decided here.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from agent.backends.errors import BackendError
+from agent.report.events import both
+from agent.report.tables import print_card, say
+from agent.search.directives import Orders, end_search
+from agent.search.drive import refused
+from agent.search.ending import SILENT_ROUNDS_IN_A_ROW
+from agent.search.listener import Helm
+from agent.search.plan import Plan
+from agent.search.session import BY_LIMIT, INTERRUPTED, Seat, driving
+from agent.strategy.local_search import LocalSearch, StrategiesExhausted
+from agent.strategy.plan import stored_limits, stored_measure, strategy_context
+from agent.strategy.proposer import Proposer, in_round, make_proposer
+from agent.strategy.views import StrategyLines, announce, print_strategies, strategy_summary
+from diffusion.settings import Strategy
+from memory.connection import connect, opened
+from memory.ledger import charge
+from memory.searches import renew_lease
+from memory.strategies import (
+    Measured,
+    accept_strategy,
+    add_measurement,
+    measurement_failed,
+    strategies_of,
+)
+from tools.errors import AllowanceSpent, Interrupted, JobFailed
+from tools.propose_strategy import StrategyContext
+
+Measure = Callable[[Strategy], Measured]
+Reason = Literal["rounds", "space_exhausted", "stopped_by_user", "backend", "allowance", "interrupted"]
+RESUMABLE: tuple[Reason, ...] = ("backend", "allowance", "interrupted")
+
+
+def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measure | None = None) -> int:
+    """Play the rounds, print the table; the exit code.
+
+    `measure` says how well a strategy ranks; by default it is that of the rank study that the search was opened with.
+    Without one the strategies are proposed and not measured. A measurement raises `JobFailed` where it has no result,
+    and `Interrupted` where the user stops it.
+
+    Raises:
+        UserError: another process drives the search, or the backend refuses every call.
+    """
+    config = planned.config
+    with opened(config.db) as db:
+        limits = stored_limits(db, planned, search)
+        measure = measure or stored_measure(db, planned, search, as_json=as_json)
+    with driving(search, planned, as_json=as_json, backend=config.llm) as seat:
+        report = both(seat.report, StrategyLines(seat.console))
+        print_card(seat.console, planned.card)
+        announce(seat.console, planned, limits, is_measured=measure is not None)
+        report("search.started", name=seat.name, settings=config.model_dump(mode="json"), proposer=config.llm)
+        loop = StrategyLoop(
+            search=search,
+            lease=seat.lease,
+            rounds=config.rounds,
+            proposer=make_proposer(config),
+            make_context=lambda number: replace(
+                strategy_context(seat.make_context(number, config.llm), limits), report=report
+            ),
+            report=report,
+            measure=measure,
+        )
+        try:
+            reason = loop.run()
+        except BackendError as error:
+            raise refused(search, config, config.llm, error, seat.go_on) from error
+        with opened(config.db, read_only=True) as db:
+            found = strategy_summary(db, search, limits, reason)
+        report("strategy.finished", **found)
+    print_strategies(seat.console, found)
+    return _ended(seat, reason)
+
+
+def _ended(seat: Seat, reason: Reason) -> int:
+    """The exit code, and how to go on."""
+    if reason not in RESUMABLE:
+        return 0
+    why = {"backend": "stopped: the backend does not answer", "allowance": "stopped: the allowance is spent"}
+    say(seat.console, f"{why.get(reason, 'interrupted')}; go on with: {seat.go_on}", whole=True)
+    return INTERRUPTED if reason == "interrupted" else BY_LIMIT
+
+
+@dataclass
+class StrategyLoop:
+    """One drive of one search for a strategy by one process that holds its lease.
+
+    What has happened stands in memory alone: a round that has its strategy is not proposed again, a strategy that has
+    its accuracy not measured again.
+    """
+
+    search: int
+    lease: str
+    rounds: int
+    proposer: Proposer
+    make_context: Callable[[int], StrategyContext]
+    report: Callable[..., None]
+    measure: Measure | None = None
+    silent_rounds: int = 0
+
+    def run(self) -> Reason:
+        """Play the rounds that are left; why it ended."""
+        reason = self._played()
+        with closing(connect(self.make_context(0).db_path)) as db:
+            end_search(db, self.search, self.rounds, "interrupted" if reason in RESUMABLE else "finished", reason)
+        return reason
+
+    def _played(self) -> Reason:
+        try:
+            _keep_standard(self.make_context(0))
+            helm, number = Helm(self.make_context(0), None), 1
+            while self._is_to_begin(helm, number):
+                self._round(number)
+                number += 1
+                if self.silent_rounds >= SILENT_ROUNDS_IN_A_ROW:
+                    return "backend"
+        except StrategiesExhausted:
+            return "space_exhausted"
+        except AllowanceSpent:
+            return "allowance"
+        except Interrupted:
+            return "interrupted"
+        return "stopped_by_user" if number <= self.rounds else "rounds"
+
+    def _is_to_begin(self, helm: Helm, number: int) -> bool:
+        """Whether a round is left that the directives let begin; a pause is waited out.
+
+        Raises:
+            Interrupted: the user stops the search while it is paused.
+        """
+        orders = self._orders(helm, number)
+        if orders.pause and not orders.stop and number <= self.rounds:
+            if not helm.wait(orders.pause, number, lambda: self._orders(helm, number)):
+                raise Interrupted
+            orders = self._orders(helm, number)
+        return number <= self.rounds and not orders.stop
+
+    def _orders(self, helm: Helm, number: int) -> Orders:
+        orders, _ = helm.look(number, number <= self.rounds)
+        self.rounds = self.rounds if orders.rounds is None else orders.rounds
+        return orders
+
+    def _round(self, number: int) -> None:
+        """One round, from wherever it stands."""
+        context = self.make_context(number)
+        if context.stop.is_set():
+            raise Interrupted
+        started = time.monotonic()
+        self.report("round.started", round=number)
+        try:
+            if in_round(context) is None:
+                self._propose(context)
+            self._measure_all(context)
+        finally:
+            with closing(connect(context.db_path)) as db:
+                charge(db, self.search, "wall", wall_seconds=time.monotonic() - started, note=f"round {number}")
+                renew_lease(db, self.search, self.lease)
+        self.report("round.finished", round=number)
+
+    def _propose(self, context: StrategyContext) -> None:
+        """The strategy of the round, from the proposer or, failing that, from the local search."""
+        try:
+            self.proposer.propose(context)
+            self.silent_rounds = 0
+            why = "the model gave no valid proposal"
+        except BackendError as error:
+            if error.refused:
+                raise
+            self.silent_rounds += 1
+            why = f"the backend gave no answer ({error})"
+        if in_round(context) is None:
+            self.report("fallback", round=context.round_number, reason=why)
+            LocalSearch(context.seed).propose(replace(context, proposer="fallback"))
+
+    def _measure_all(self, context: StrategyContext) -> None:
+        """Measure what has neither an accuracy nor a reason for having none."""
+        if self.measure is None:
+            return
+        with closing(connect(context.db_path)) as db:
+            unmeasured = [known for known in strategies_of(db, self.search) if not (known.measured or known.error)]
+        for known in unmeasured:
+            try:
+                measured = self.measure(known.strategy)
+            except JobFailed as failure:
+                with closing(connect(context.db_path)) as db:
+                    measurement_failed(db, known.id, str(failure))
+            else:
+                with closing(connect(context.db_path)) as db:
+                    add_measurement(db, known.id, measured)
+            self._say(context, known.round)
+
+    def _say(self, context: StrategyContext, round_number: int) -> None:
+        known = in_round(replace(context, round_number=round_number))
+        assert known is not None, "a strategy that was measured is in memory"
+        found = known.measured
+        self.report(
+            "strategy.measured",
+            strategy=known.id,
+            tau=found and found.tau,
+            ci95=None if found is None or found.low is None else [found.low, found.high],
+            specs=found.n if found else 0,
+            device_seconds=found.device_seconds if found else 0.0,
+            error=known.error,
+        )
+
+
+def _keep_standard(context: StrategyContext) -> None:
+    """Round 0: the strategy that costs are shares of."""
+    with closing(connect(context.db_path)) as db:
+        accept_strategy(
+            db,
+            context.search,
+            0,
+            proposer="standard",
+            raw_text="",
+            reason="The standard strategy, which costs are shares of.",
+            strategy=context.limits.standard,
+            cost=1.0,
+        )

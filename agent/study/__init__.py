@@ -1,0 +1,1 @@
+"""The rank study: how well cheap training strategies rank specs."""

@@ -1,0 +1,76 @@
+"""What a rank study chose, as the settings of a search: the strategy, and the cheapest score that keeps the ranking.
+
+The rapid strategy is taken unless its interval lies below the standard one's: that it ranks worse was shown then. A
+score is taken only where its own rank correlation was measured (`agent.study.report`). What was asked for by an option
+stays as it was asked for.
+"""
+
+from typing import Any
+
+from agent.config.settings import RunConfig
+from agent.config.sources import Resolved
+from agent.study.arms import RAPID, STANDARD, Study
+from agent.study.measure import config_of
+from agent.study.report import measured_study
+from agent.study.store import stored_study
+from diffusion.errors import UserError
+from diffusion.settings import Strategy
+from memory.connection import opened
+from memory.searches import find_protocol
+
+SAME = (
+    "dataset", "resolution", "family", "schedule", "horizontal_flips", "feature_network", "feature_weights",
+    "reference_split",
+)  # fmt: skip  # what was found holds only where these are the study's
+
+
+def as_studied(settings: Resolved, name: str) -> tuple[Resolved, list[str]]:
+    """The settings with what a study chose, and a sentence for each choice.
+
+    Raises:
+        UserError: there is no such study, its full trainings are missing, or something else is to be searched.
+    """
+    config = settings.config
+    with opened(config.db, read_only=True) as db:
+        study = stored_study(db, name)
+        found = measured_study(db, study)
+        cheapest = found["cheapest_score"]
+        score = find_protocol(db, cheapest["protocol"]).score if cheapest and cheapest["protocol"] else None
+    strategy, why = chosen_strategy(study, found)
+    chosen: dict[str, Any] = strategy.model_dump()
+    notes = [why]
+    if score is not None:
+        chosen |= {field: getattr(score, field) for field in ("num_images", "sampler", "sampling_steps")}
+        notes.append(f"the score is that of the study {study.name}: {cheapest['why']}")
+    chosen = {field: value for field, value in chosen.items() if settings.sources[field] != "option"}
+    source = f"study {study.name}"
+    asked = {field: getattr(config, field) for field, source in settings.sources.items() if source == "option"}
+    taken = config_of(settings, study).model_copy(update=chosen | asked)
+    _check_same(study, taken)
+    changed = {field for field in RunConfig.model_fields if getattr(taken, field) != getattr(config, field)}
+    return Resolved(taken, settings.sources | dict.fromkeys(changed | chosen.keys(), source)), notes
+
+
+def chosen_strategy(study: Study, found: dict[str, Any]) -> tuple[Strategy, str]:
+    """The rapid strategy, unless it was shown to rank worse, and a sentence that says so."""
+    end = next(gap for gap in found["differences"] if gap["a"]["step"] == study.arm(RAPID).score_steps[-1])
+    tau = end["kendall"]
+    is_worse = tau is not None and tau["high"] < 0
+    arm = study.arm(STANDARD if is_worse else RAPID)
+    return arm.strategy, f"the strategy is the {arm.name} one of the study {study.name}: {end['conclusion']}"
+
+
+def _check_same(study: Study, config: RunConfig) -> None:
+    """Refuse a search of other data, sizes or networks than those of the study.
+
+    Raises:
+        UserError: it names the difference.
+    """
+    there = study.arm(STANDARD).planned.config
+    for field in SAME:
+        ours, theirs = getattr(config, field), getattr(there, field)
+        if ours != theirs:
+            raise UserError(
+                f"'{study.name}' is a study of something else: {field} is {theirs} there and {ours} here; leave that "
+                "as the study has it"
+            )

@@ -1,0 +1,1 @@
+"""One trial by hand: train, evaluate, sample, export, confirm."""

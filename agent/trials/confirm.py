@@ -1,0 +1,255 @@
+"""``diffnas-agent confirm``: the best specs of a search and its baseline, trained in full with several seeds.
+
+It is a search of its own, so that it resumes and nothing finished is repeated: round 0 is the baseline, the next rounds
+are the specs that were picked. Every training seed is one that the picking never saw, so all scores may be claimed on.
+What is recommended is the best spec that is better than the baseline beyond noise, corrected for how many were
+confirmed; otherwise the baseline.
+"""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from sqlite_utils import Database
+
+from agent.config.strategies import default_strategy, parse_strategy
+from agent.report.tables import how_scored, print_card, print_table, say
+from agent.search.plan import Plan, open_search, plan, reopened
+from agent.search.session import INTERRUPTED, Seat, driving
+from agent.study.arms import TRUTH_FACTOR
+from diffusion.errors import UserError
+from diffusion.settings import Protocol, Strategy
+from diffusion.spec import UNetSpec
+from diffusion.statistics.noise import Verdict, interval, pooled_noise, verdict
+from diffusion.units import format_size
+from memory.connection import opened
+from memory.ledger import charge
+from memory.queries import best
+from memory.replicas import replicas_of, seed_scores
+from memory.searches import SearchRow, find_protocol, find_search, set_state
+from memory.trials import find_trial, trial_in_round
+from tools.errors import Interrupted
+from tools.jobs.replicate import replicate, usable
+from tools.jobs.scoring import score_trial
+from tools.jobs.training import train_as_asked
+
+CONFIRM = "confirm"  # the searcher of such a search, its backend and proposer
+FIRST_SEED = 1_000_000  # further than any search's own seeds: what picked a spec is not what confirms it
+REASON = "Picked for a training in full."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is confirmed, and how."""
+
+    specs: tuple[UNetSpec, ...]  # without the baseline, best first
+    baseline: UNetSpec
+    seeds: int
+
+
+def picked(db: Database, source: SearchRow, trials: Sequence[int], top: int, seeds: int) -> Asked:
+    """The trials that were named, or the best of a search.
+
+    Raises:
+        UserError: no scored baseline, nothing to confirm, or a trial of another search.
+    """
+    ranking = best(db, source.id, limit=None)
+    baseline = next((row["spec"] for row in ranking if row["round"] == 0), None)
+    if baseline is None:
+        raise UserError(f"'{source.name}' has no scored baseline yet; `diffnas-agent resume {source.name}` goes on")
+    for trial in trials:
+        if find_trial(db, trial).search != source.id:
+            raise UserError(f"'{trial}' is not a trial of {source.name}; name its own search with --search")
+    chosen = [str(find_trial(db, trial).spec) for trial in trials] or [row["spec"] for row in ranking]
+    specs = list(dict.fromkeys(spec for spec in chosen if spec != baseline))
+    if not specs:
+        raise UserError(f"'{source.name}' has nothing but its baseline; there is nothing to confirm")
+    kept = specs if trials else specs[:top]
+    return Asked(tuple(UNetSpec.parse(spec) for spec in kept), UNetSpec.parse(baseline), seeds)
+
+
+def full_strategy(protocol: Protocol) -> Strategy:
+    """The standard strategy of the data, twice as long as it or the search trains, whichever is longer."""
+    standard = parse_strategy(default_strategy(protocol.settings.dataset, "standard"), protocol.strategy, "--strategy")
+    steps = TRUTH_FACTOR * max(standard.train_steps, protocol.strategy.train_steps)
+    return standard.model_copy(update={"train_steps": steps})
+
+
+def print_plan(console: Console, found: dict[str, Any]) -> None:
+    """What would be trained."""
+    strategy = found["strategy"]
+    say(console, f"Would confirm {', '.join(found['specs'])} beside the baseline {found['baseline']}.")
+    say(
+        console,
+        f"{found['trainings']} trainings, {found['seeds']} seeds each, of {strategy['train_steps']:,} steps of "
+        f"{strategy['batch_size']} images at {strategy['learning_rate']:g}, dropout {strategy['dropout']:g}, "
+        f"{strategy['diffusion_steps']:,} diffusion steps; protocol {found['protocol']}. Nothing was written.",
+    )
+
+
+def planned_confirm(
+    source: SearchRow, protocol: Protocol, asked: Asked, strategy: Strategy, changes: dict[str, Any]
+) -> Plan:
+    """The search that confirms: the source's settings with another strategy and `changes` of settings.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    config = reopened(source.config_json, protocol, changes).config
+    update = {
+        **strategy.model_dump(),
+        "searcher": CONFIRM,
+        "llm": "offline",
+        "rounds": len(asked.specs),
+        "seed": config.seed + FIRST_SEED,
+        "baseline": asked.baseline,
+        "replicas": asked.seeds,
+        "race_trainings": 0,
+        "prune": False,
+    }
+    return plan(config.model_copy(update=update))
+
+
+def open_confirm(db: Database, planned: Plan, specs: Sequence[UNetSpec]) -> int:
+    """Write it into memory, with what is to be confirmed; its number."""
+    told = {"specs": [str(spec) for spec in specs], "train": "full"}
+    return open_search(db, planned, backend=CONFIRM, told=told)
+
+
+def specs_of(row: SearchRow) -> tuple[UNetSpec, ...]:
+    """What a stored one confirms."""
+    return tuple(UNetSpec.parse(text) for text in json.loads(row.config_json)["specs"])
+
+
+def drive_confirm(search: int, planned: Plan, specs: Sequence[UNetSpec], *, as_json: bool) -> int:
+    """Train and score all that is left, side by side, and say what came of it; the exit code."""
+    config = planned.config
+    with driving(search, planned, as_json=as_json, backend=CONFIRM) as seat:
+        print_card(seat.console, planned.card)
+        say(seat.console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
+        seat.report("search.started", name=seat.name, settings=config.model_dump(mode="json"), proposer=CONFIRM)
+        started = time.monotonic()
+        try:
+            _train_all(seat, (planned.baseline, *specs), config.replicas)
+        except Interrupted:
+            with opened(config.db) as db:
+                set_state(db, search, "interrupted", "interrupted")
+            say(seat.console, f"interrupted; go on with: {seat.go_on}", whole=True)
+            return INTERRUPTED
+        finally:
+            with opened(config.db) as db:
+                charge(db, search, "wall", wall_seconds=time.monotonic() - started, note=CONFIRM)
+        with opened(config.db) as db:
+            set_state(db, search, "finished", "confirmed")
+    with opened(config.db, read_only=True) as db:
+        found = confirmed(db, search)
+    if as_json:
+        print(json.dumps(found, allow_nan=False))
+    else:
+        print_confirmed(Console(highlight=False), found)
+    return 0
+
+
+def _train_all(seat: Seat, specs: Sequence[UNetSpec], seeds: int) -> None:
+    """Every spec with its first seed, as a trial of its own, and then with the further ones."""
+    contexts = [seat.make_context(number, CONFIRM) for number in range(len(specs))]
+
+    def first(number: int) -> None:
+        context = contexts[number]
+        trained = train_as_asked(context, specs[number], REASON)
+        if trained.status != "failed":
+            score_trial(context, trained.trial)
+
+    def further(number: int, seed: int) -> None:
+        context = contexts[number]
+        with opened(context.db_path) as db:
+            trial = trial_in_round(db, context.search, number)
+        if trial is not None:
+            replicate(context, trial, context.seed + seed)
+
+    with ThreadPoolExecutor(seat.jobs.parallel, CONFIRM) as pool:
+        for job in [pool.submit(first, number) for number in range(len(specs))]:
+            job.result()
+        asked = [(number, seed) for seed in range(1, seeds) for number in range(len(specs))]
+        for job in [pool.submit(further, *each) for each in asked]:
+            job.result()
+
+
+def confirmed(db: Database, search: int) -> dict[str, Any]:
+    """``confirm --json``: a row for each spec, and the recommendation."""
+    row = find_search(db, str(search))
+    ranking = {found["spec"]: found for found in best(db, search, limit=None)}
+    scores = {spec: usable(found) for spec, found in seed_scores(db, search).items()}
+    baseline = next((spec for spec, found in ranking.items() if found["round"] == 0), None)
+    noise = pooled_noise(scores, baseline) if baseline else None
+    against = scores.get(baseline or "", [])
+    rows = []
+    for spec, found in ranking.items():
+        said = None if spec == baseline else verdict(noise, scores[spec], against, comparisons=max(len(ranking) - 1, 1))
+        rows.append(_row(db, search, found, scores[spec], interval(noise, scores[spec]), said))
+    rows.sort(key=lambda each: (each["score"] is None, each["score"]))
+    better = [each for each in rows if each["verdict"] == "better"]
+    return {
+        "search": search,
+        "name": row.name,
+        "protocol": row.protocol,
+        "metric": find_protocol(db, row.protocol).score.metric,
+        "noise_cv": noise.cv if noise else None,
+        "rows": rows,
+        "recommended": better[0]["spec"] if better else baseline,
+        "why": better[0]["why"] if better else "nothing beat the baseline beyond noise",
+    }
+
+
+def _row(
+    db: Database,
+    search: int,
+    found: dict[str, Any],
+    scores: list[float | None],
+    bounds: tuple[float, float] | None,
+    said: Verdict | None,
+) -> dict[str, Any]:
+    """One spec of the table: the geometric mean over its seeds, what it costs and what it took."""
+    usable_scores = [score for score in scores if score is not None]
+    mean = math.exp(math.fsum(map(math.log, usable_scores)) / len(usable_scores)) if usable_scores else None
+    seconds = found["device_seconds"] + sum(
+        each.device_seconds for each in replicas_of(db, search) if str(each.spec) == found["spec"]
+    )
+    return {
+        "trial": found["trial"],
+        "spec": found["spec"],
+        "is_baseline": found["round"] == 0,
+        "score": mean,
+        "scores": scores,
+        "ci95": None if bounds is None else list(bounds),
+        "verdict": said.answer if said else None,
+        "why": said.why if said else None,
+        "macs": found["macs"],
+        "params": found["params"],
+        "device_hours": seconds / 3600,
+    }
+
+
+def print_confirmed(console: Console, found: dict[str, Any]) -> None:
+    """The table in the shape of the paper's Table I, and the recommendation."""
+    rows = [
+        (
+            row["spec"] + (" (baseline)" if row["is_baseline"] else ""),
+            "–" if row["score"] is None else f"{row['score']:.4g}",
+            "–" if row["ci95"] is None else f"{row['ci95'][0]:.4g} to {row['ci95'][1]:.4g}",
+            str(len(row["scores"])),
+            f"{format_size(row['macs']['paper'])}/{format_size(row['macs']['total'])}",
+            format_size(row["params"]),
+            f"{row['device_hours']:.3f}",
+            row["verdict"] or "",
+        )
+        for row in found["rows"]
+    ]
+    columns = ("spec", found["metric"], "95 % interval", "seeds", "MACs paper/total", "params", "device-hours", "")
+    print_table(console, columns, rows, right=f"{found['metric']},seeds,params,device-hours")
+    say(console, f"Recommended: {found['recommended']}: {found['why']}.")

@@ -1,0 +1,94 @@
+"""``diffnas-agent export``: a trained trial as a pipeline folder, with a card that says how its score was taken."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from sqlite_utils import Database
+
+from agent.report.tables import say, score
+from agent.trials.evaluate import Known, known_trial
+from agent.trials.model_card import CardScore, ModelCardFacts, model_card
+from diffusion.data.images import card_rows
+from diffusion.settings import Protocol
+from diffusion.training.checkpoint import Checkpoint
+from memory.connection import opened
+from memory.queries import show_trial
+from memory.ranking import Record
+from memory.searches import find_protocol
+
+PACKAGES = ("diffnas-agent", "torch", "diffusers", "accelerate", "torch-fidelity")
+NAMES = ("kid", "kid_std", "precision", "recall")  # beside the score, where they were measured
+
+
+def export_trial(db_path: Path, trial: int, folder: Path, *, step: int | None, replace: bool) -> dict[str, Any]:
+    """Write the folder; ``export --json``.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    from diffusion.export import export_pipeline
+
+    known = known_trial(db_path, trial)
+    checkpoint = known.checkpoint(step)
+    with opened(db_path, read_only=True) as db:
+        record = show_trial(db, trial)
+        protocol, card_score = scored_at(db, record, known, checkpoint.step)
+    facts = ModelCardFacts(
+        spec=known.trial.spec,
+        protocol=protocol,
+        step=checkpoint.step,
+        score=card_score,
+        data=tuple(card_rows(known.card.model_copy(update={"name": protocol.settings.dataset}))),
+        lineage=lineage(known, record, checkpoint),
+        versions={name: version(name) for name in PACKAGES},
+    )
+    export_pipeline(checkpoint, folder, card=model_card(facts), lineage=facts.lineage, replace=replace)
+    return {
+        "trial": trial,
+        "spec": str(known.trial.spec),
+        "step": checkpoint.step,
+        "folder": str(folder),
+        "metric": protocol.score.metric,
+        "rfid": card_score and card_score.value,
+        "protocol": protocol.fingerprint,
+    }
+
+
+def scored_at(db: Database, record: Record, known: Known, step: int) -> tuple[Protocol, CardScore | None]:
+    """The score of a step for the card, with its protocol: as the trial's search takes it, else the newest of any."""
+    strategy = known.protocol.strategy.model_copy(update={"train_steps": step})
+    protocol = known.protocol.model_copy(update={"strategy": strategy})
+    rows = [row for row in record["scores"] if row["step"] == step and row["value"] is not None]
+    own = [row for row in rows if row["protocol"] == protocol.fingerprint]
+    if not rows:
+        return protocol, None
+    first = own[0] if own else rows[-1]
+    protocol = protocol if own else find_protocol(db, first["protocol"])
+    beside = {name: first["extra"].get(name) for name in NAMES}
+    return protocol, CardScore(value=first["value"], sampling_seed=first["sampling_seed"], **beside)
+
+
+def lineage(known: Known, record: Record, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Where the weights come from, without a path of this machine."""
+    return {
+        "search": record["search_name"],
+        "trial": known.trial.id,
+        "round": known.trial.round,
+        "proposer": known.trial.proposer,
+        "reason": known.trial.reason,
+        "training": known.trial.key,
+        "seed": known.trial.seed,
+        "step": checkpoint.step,
+        "data_fingerprint": known.protocol.data_fingerprint,
+        "device_seconds": known.trial.device_seconds,
+        "created": known.trial.created,
+    }
+
+
+def print_exported(console: Console, found: dict[str, Any]) -> None:
+    """Where the folder is and what its card says of the score."""
+    measured = "not scored yet" if found["rfid"] is None else f"{found['metric']} {score(found['rfid'])}"
+    say(console, f"{found['spec']} at step {found['step']}, {measured}; protocol {found['protocol']}:")
+    say(console, found["folder"], whole=True)

@@ -1,0 +1,133 @@
+"""``diffnas-agent sample``: images from a trained trial or an exported folder, one PNG each, and a grid to look at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from agent.config.sources import resolve
+from agent.report.tables import say
+from agent.trials.evaluate import known_trial
+from diffusion.errors import UserError
+from diffusion.settings import Sampling, Settings, choose_sampling
+from tools.executors.machine import cores
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GRID_IMAGES = 100
+MOST_DEFAULT_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Drawable:
+    """A network with what drawing from it needs; `name` and `out` say where images go by default."""
+
+    model: "nn.Module"
+    settings: Settings
+    diffusion_steps: int
+    sampling: Sampling
+    name: str
+    out: Path
+
+
+def draw(
+    db_path: Path,
+    source: str,
+    num_images: int,
+    *,
+    sampler: str | None,
+    steps: int | None,
+    seed: int,
+    step: int | None,
+    to: Path | None,
+) -> dict[str, Any]:
+    """Draw images and write them; ``sample --json``.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    if source.isascii() and source.isdigit():
+        found = _from_trial(db_path, int(source), sampler, steps, step)
+    elif step is not None:
+        raise UserError(f"--step {step}: '{source}' holds the weights of one step alone; name a trial's number")
+    else:
+        found = _from_folder(Path(source), sampler, steps)
+    how = f"{found.sampling.sampler}-{found.sampling.steps}-seed{seed}"
+    return _write(found, num_images, seed, to or found.out / "samples" / f"{found.name}-{how}")
+
+
+def _from_trial(db_path: Path, trial: int, sampler: str | None, steps: int | None, step: int | None) -> Drawable:
+    from diffusion.training.checkpoint import ema_model
+
+    known = known_trial(db_path, trial)
+    checkpoint = known.checkpoint(step)
+    settings, diffusion_steps = checkpoint.job.settings, checkpoint.job.strategy.diffusion_steps
+    own = known.protocol.score
+    sampling = choose_sampling(sampler or own.sampler, steps or own.sampling_steps, settings.family, diffusion_steps)
+    name = f"trial-{trial}" + (f"-step{step}" if step else "")
+    return Drawable(ema_model(checkpoint), settings, diffusion_steps, sampling, name, known.config.out)
+
+
+def _from_folder(folder: Path, sampler: str | None, steps: int | None) -> Drawable:
+    from diffusion.export import load_pipeline_folder
+
+    loaded = load_pipeline_folder(folder)
+    default = "iddpm" if loaded.settings.family == "iddpm" else "ddim"
+    asked = steps or min(loaded.diffusion_steps, MOST_DEFAULT_STEPS)
+    sampling = choose_sampling(sampler or default, asked, loaded.settings.family, loaded.diffusion_steps)
+    out = resolve({}).config.out
+    return Drawable(loaded.model, loaded.settings, loaded.diffusion_steps, sampling, folder.resolve().name, out)
+
+
+def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> dict[str, Any]:
+    """Draw the images and write them, one PNG each, and the grid."""
+    import torch
+    from accelerate import Accelerator
+    from PIL import Image
+
+    from diffusion.samplers import sample_images
+    from diffusion.scores.grids import save_grid
+
+    torch.set_num_threads(cores())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"'{folder}' cannot be written ({error.strerror}); name another folder with --to") from None
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("sampling", total=num_images)
+        images = sample_images(
+            found.model,
+            found.settings,
+            found.sampling,
+            diffusion_steps=found.diffusion_steps,
+            indices=range(num_images),
+            seed=seed,
+            device=Accelerator().device,
+            on_progress=lambda done: progress.update(task, completed=done),
+        )
+    for index, image in enumerate(images):
+        Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(folder / f"{index:05d}.png")
+    save_grid(images[:GRID_IMAGES], folder / "grid.png")
+    return {
+        "folder": str(folder),
+        "grid": str(folder / "grid.png"),
+        "num_images": num_images,
+        "sampler": found.sampling.sampler,
+        "sampling_steps": found.sampling.steps,
+        "variance": found.sampling.variance,
+        "seed": seed,
+    }
+
+
+def print_drawn(console: Console, found: dict[str, Any]) -> None:
+    """Where the images are and how they were drawn."""
+    variance = f", variance {found['variance']}" if found["variance"] else ""
+    say(
+        console,
+        f"{found['num_images']} images in {found['sampling_steps']} {found['sampler']} steps{variance}, "
+        f"seed {found['seed']}:",
+    )
+    say(console, f"{found['folder']}\n{found['grid']}", whole=True)

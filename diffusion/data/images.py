@@ -1,0 +1,311 @@
+"""Image data as every training and every score reads it: plain ``.npy`` files, prepared once and named by content.
+
+`prepare_images` turns the word that a user typed into ``FOLDER/FINGERPRINT/{train,test}.npy`` (uint8, N×C×H×W) and
+``card.json``; `open_images` maps them into memory. All images of a set are held in memory once, while they are being
+prepared. Where images come from stands in `diffusion.data.sources`. No augmentation here, no torch, no pickle.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from diffusion.data.pictures import (
+    LARGEST_SIDE,
+    SMALLEST_SIDE,
+    TOO_SMALL,
+    Pixels,
+    Source,
+    change_notes,
+    changes_of_fit,
+    counted,
+    fit,
+)
+from diffusion.data.sources import find_source
+from diffusion.errors import UserError
+from diffusion.settings import Frozen
+
+SIDE_MULTIPLE = 8  # the four stages of a spec halve the side three times
+HASH_BYTES = 16  # two of 10^6 different images agree with a probability of 10^-27
+
+
+class DataCard(Frozen):
+    """What a prepared data set is. `fingerprint` covers every pixel; `notes` says what was done to the images.
+
+    The last three were added later: a card of before has an empty `mean` until the set is prepared again.
+    """
+
+    name: str
+    resolution: Annotated[int, Field(ge=8, le=LARGEST_SIDE, multiple_of=SIDE_MULTIPLE)]
+    channels: Annotated[int, Field(ge=1, le=3)]
+    train_count: Annotated[int, Field(ge=2)]
+    test_count: Annotated[int, Field(ge=0)]
+    fingerprint: str
+    notes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    """Of the training images, one a channel, 0 to 1."""
+    train_duplicates: int | None = None
+    """Training images that are exact copies of an earlier one."""
+    shared_images: int | None = None
+    """Test images that also occur, pixel for pixel, in the training split; None without a test split."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """A prepared data set, memory-mapped and read-only."""
+
+    card: DataCard
+    train: Pixels  # (N, C, H, W) uint8
+    test: Pixels | None  # (M, C, H, W) uint8
+
+
+def prepare_images(
+    dataset: str, folder: Path, *, data_dir: Path = Path("data"), resolution: int | None = None
+) -> DataCard:
+    """Load a data set by its word and keep it under ``folder/FINGERPRINT``, unless it is there already.
+
+    Args:
+        dataset: ``digits``, ``cifar10``, a path to an .npz file, a folder of images, or a Hugging Face id.
+        folder: where prepared data sets are kept.
+        data_dir: where ``cifar10.npz`` is looked for before Hugging Face is asked.
+        resolution: resize the shorter side to this and crop the centre; without it images must be square, of one size.
+
+    Raises:
+        UserError: one sentence that starts with what was typed.
+    """
+    _check_resolution(resolution)
+    source = find_source(dataset, data_dir, resolution)
+    count = len(source.train)
+    if count < 2:
+        raise UserError(f"'{dataset}' holds {count or 'no'} training image{'s' * (count != 1)}; at least 2 are needed")
+    height, width = source.train.shape[1:3]
+    if min(height, width) < SMALLEST_SIDE:
+        raise UserError(f"'{dataset}' has images of {width}×{height}, {TOO_SMALL}; give larger ones")
+    source = _padded(dataset, source if resolution is None else _fitted(source, resolution))
+    train, test = _channels_first(source.train), None if source.test is None else _channels_first(source.test)
+    card = DataCard(
+        name=dataset,
+        resolution=train.shape[2],
+        channels=train.shape[1],
+        train_count=len(train),
+        test_count=0 if test is None else len(test),
+        fingerprint=fingerprint_of(train, test),
+        notes=source.notes,
+    )
+    card = _measured(card, train, test)
+    target = folder / card.fingerprint
+    if (target / "card.json").exists():
+        _complete_card(target, card)
+    else:
+        _write(target, card, train, test)
+    return card
+
+
+def card_rows(card: DataCard) -> list[tuple[str, str]]:
+    """The card for people: a label and a value a row, a row for each note at the end."""
+    test = f", {card.test_count:,} for testing" if card.test_count else ", no test split"
+    colours = {1: "1 (grey)", 3: "3 (red, green, blue)"}
+    rows = [
+        ("data set", card.name),
+        ("images", f"{card.train_count:,} for training{test}"),
+        ("size", f"{card.resolution}×{card.resolution}"),
+        ("channels", colours.get(card.channels, str(card.channels))),
+        ("mean", ", ".join(f"{value:.4f}" for value in card.mean) or "not measured"),
+        ("fingerprint", card.fingerprint),
+        ("duplicates", _duplicates(card)),
+    ]
+    return rows + [("note", note) for note in card.notes]
+
+
+def _duplicates(card: DataCard) -> str:
+    if card.train_duplicates is None:
+        return "not counted"
+    within = f"{counted(card.train_duplicates, 'training image')} equal to an earlier one"
+    if card.shared_images is None:
+        return within
+    return f"{within}, {counted(card.shared_images, 'test image')} also in the training split"
+
+
+def open_images(folder: Path, fingerprint: str) -> Images:
+    """Map the data set that `prepare_images` kept under ``folder/fingerprint``."""
+    home = folder / fingerprint
+    if not (home / "card.json").exists():
+        raise UserError(f"'{home}' holds no prepared images; prepare the data set again")
+    card = _read_card(home)
+    size = (card.channels, card.resolution, card.resolution)
+    test = _map(home / "test.npy", (card.test_count, *size)) if card.test_count else None
+    return Images(card, _map(home / "train.npy", (card.train_count, *size)), test)
+
+
+def fingerprint_of(train: Pixels, test: Pixels | None) -> str:
+    """First 12 hex digits of the SHA-256 over type, shape and bytes of both splits."""
+    sha = hashlib.sha256()
+    for split in (train, test):
+        if split is not None:
+            sha.update(f"{split.dtype.str}{split.shape}".encode())
+            sha.update(np.ascontiguousarray(split).data)
+        sha.update(b"\0")
+    return sha.hexdigest()[:12]
+
+
+def _measured(card: DataCard, train: Pixels, test: Pixels | None) -> DataCard:
+    """The card with its mean and its duplicates, and a note if there is but one image."""
+    sums = train.sum(axis=(0, 2, 3), dtype=np.uint64)  # (C,), exact
+    train_hashes = _hashes(train)
+    distinct = set(train_hashes)
+    one_image = (f"all {len(train):,} training images are equal",) if len(distinct) == 1 else ()
+    return card.model_copy(
+        update={
+            "notes": (*card.notes, *one_image),
+            "mean": tuple((sums / (255 * train[:, 0].size)).tolist()),
+            "train_duplicates": len(train) - len(distinct),
+            "shared_images": None if test is None else sum(image in distinct for image in _hashes(test)),
+        }
+    )
+
+
+def _hashes(images: Pixels) -> list[bytes]:
+    """One hash an image of (N, C, H, W)."""
+    return [hashlib.blake2b(image, digest_size=HASH_BYTES).digest() for image in np.ascontiguousarray(images)]
+
+
+def _check_resolution(resolution: int | None) -> None:
+    if resolution is None:
+        return
+    if resolution % SIDE_MULTIPLE or not SIDE_MULTIPLE <= resolution <= LARGEST_SIDE:
+        raise UserError(f"'--resolution {resolution}' is not a multiple of {SIDE_MULTIPLE} from 8 to {LARGEST_SIDE}")
+
+
+def _fitted(source: Source, resolution: int) -> Source:
+    """The images of a source that gave arrays, resized and cropped as pictures are when they are read."""
+    height, width = source.train.shape[1:3]
+    if (height, width) == (resolution, resolution):
+        return source
+    test = None if source.test is None else _fit_all(source.test, resolution)
+    count = len(source.train) + (0 if source.test is None else len(source.test))
+    notes = change_notes(dict.fromkeys(changes_of_fit((width, height), resolution), count), resolution)
+    return Source(_fit_all(source.train, resolution), test, (*source.notes, *notes))
+
+
+def _fit_all(images: Pixels, resolution: int) -> Pixels:
+    """(N, H, W[, C]) → (N, resolution, resolution[, C])."""
+    from PIL import Image
+
+    flat = images[..., 0] if images.shape[3:] == (1,) else images
+    return np.stack([np.asarray(fit(Image.fromarray(image), resolution), np.uint8) for image in flat])
+
+
+def _padded(dataset: str, source: Source) -> Source:
+    """Square images whose side the UNet can halve three times, by repeating the edge on all four sides."""
+    height, width = source.train.shape[1:3]
+    if height != width:
+        raise UserError(
+            f"'{dataset}' has images of {width}×{height}, not square; give --resolution N to crop and resize"
+        )
+    side = -(-height // SIDE_MULTIPLE) * SIDE_MULTIPLE
+    if side > LARGEST_SIDE:
+        raise UserError(f"'{dataset}' has images of {width}×{height}; give --resolution N, at most {LARGEST_SIDE}")
+    if side == height:
+        return source
+    note = f"padded from {height}×{height} to {side}×{side} by repeating the edge"
+    test = None if source.test is None else _pad(source.test, side)
+    return Source(_pad(source.train, side), test, (*source.notes, note))
+
+
+def _pad(images: Pixels, side: int) -> Pixels:
+    """(N, H, H[, C]) → (N, side, side[, C])."""
+    missing = side - images.shape[1]
+    both = (missing // 2, missing - missing // 2)
+    return np.pad(images, [(0, 0), both, both, (0, 0)][: images.ndim], mode="edge")
+
+
+def _channels_first(images: Pixels) -> Pixels:
+    """(N, H, W[, C]) → (N, C, H, W)."""
+    return np.ascontiguousarray(images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2))
+
+
+def _write(target: Path, card: DataCard, train: Pixels, test: Pixels | None) -> None:
+    """The whole folder at once: whoever sees it sees it complete, also after a crash."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{card.fingerprint}-", dir=target.parent))
+    except OSError as error:
+        raise UserError(f"'{target.parent}' cannot be written ({error.strerror}); choose another folder") from None
+    try:
+        temporary.chmod(0o755)  # mkdtemp's folders are for their owner alone
+        for name, split in (("train.npy", train), ("test.npy", test)):
+            if split is not None:
+                _save(temporary / name, split)
+        _save(temporary / "card.json", card.model_dump_json(indent=2))
+        _move(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _save(path: Path, content: NDArray[np.uint8] | str) -> None:
+    with path.open("wb") as file:
+        if isinstance(content, str):
+            file.write(content.encode())
+        else:
+            np.save(file, content, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _move(temporary: Path, target: Path) -> None:
+    """Rename; another process that prepared the same data first has won, and its copy is as good."""
+    _sync_folder(temporary)
+    try:
+        os.replace(temporary, target)
+    except OSError:
+        if not (target / "card.json").exists():
+            raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_card(home: Path) -> DataCard:
+    try:
+        return DataCard.model_validate_json((home / "card.json").read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"'{home / 'card.json'}' is damaged; delete '{home}' and prepare the data set again") from None
+
+
+def _complete_card(home: Path, measured: DataCard) -> None:
+    """Add to a card of before what it lacks; name and notes stay those of the first preparation."""
+    card = _read_card(home)
+    if card.mean:
+        return
+    later = {name: getattr(measured, name) for name in ("mean", "train_duplicates", "shared_images")}
+    temporary = home / f".card-{os.getpid()}.json"
+    with suppress(OSError):  # a folder that may only be read keeps the old card, which still loads
+        _save(temporary, card.model_copy(update=later).model_dump_json(indent=2))
+        try:
+            os.replace(temporary, home / "card.json")
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _map(path: Path, shape: tuple[int, ...]) -> Pixels:
+    try:
+        mapped: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        if mapped.shape != shape or mapped.dtype != np.uint8:
+            raise ValueError
+    except (OSError, ValueError, EOFError):
+        raise UserError(f"'{path}' is damaged; delete '{path.parent}' and prepare the data set again") from None
+    return mapped

@@ -1,0 +1,1 @@
+"""How good samples are: features, reference statistics, FID and its companions."""

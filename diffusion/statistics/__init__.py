@@ -1,0 +1,1 @@
+"""What scores may say: noise, verdicts, ranking, racing, pruning."""

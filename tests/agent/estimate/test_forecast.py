@@ -1,0 +1,93 @@
+"""What a search may use, before it begins: known answers from the closed form, and two real steps."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from searches import TINY
+
+from agent.config.sources import resolve
+from agent.estimate import dry_run
+from agent.estimate.calibration import Calibration
+from agent.estimate.dry_run import estimate, print_use
+from agent.estimate.forecast import forecast_tokens
+
+BASELINE_MACS, BUDGET = 490_560, 2_000_000
+STEP = Calibration(seconds_a_step=1.5, seconds_to_start=4.0)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dry_run, "calibrate", lambda job: STEP)
+    return tmp_path
+
+
+def used(**changes: object) -> dict[str, object]:
+    found: dict[str, object] = estimate(resolve({**TINY, "parallel": 1, **changes}), measured=True)["use"]
+    return found
+
+
+def trial_seconds(times_macs: float) -> float:
+    """2 steps; 16 images in 2 sampling steps are a third of 4 steps of 8 images."""
+    return 4.0 + 2 * 1.5 * times_macs + 4.0 + (4 / 3) * 1.5 * times_macs
+
+
+def test_seconds_are_those_of_the_steps_times_the_macs() -> None:
+    expected = trial_seconds(1.0) + 3 * trial_seconds(BUDGET / BASELINE_MACS)
+    found = used()
+    assert found["device_seconds"] == pytest.approx(expected)
+    assert found["wall_seconds"] == pytest.approx(expected)
+
+
+def test_replicas_and_the_race_are_counted() -> None:
+    at_baseline, at_budget = trial_seconds(1.0), trial_seconds(BUDGET / BASELINE_MACS)
+    found = used(replicas=3, race_trainings=2)
+    assert found["device_seconds"] == pytest.approx(3 * at_baseline + 5 * at_budget)
+
+
+def test_nothing_is_said_of_time_where_no_step_was_measured() -> None:
+    found = estimate(resolve(TINY))["use"]
+    assert (found["device_seconds"], found["wall_seconds"], found["calibration"]) == (None, None, None)
+
+
+def test_money_is_tokens_times_prices_and_unknown_without_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
+    (folder / "prices.toml").write_text('"openai:mine" = [10, 20]\n')
+    found = used(llm="openai:mine", prices=folder / "prices.toml")
+    read, written = forecast_tokens(3)
+    assert (found["input_tokens"], found["output_tokens"]) == (read, written)
+    assert found["cost_usd"] == pytest.approx((10 * read + 20 * written) / 1e6)
+    assert used(llm="openai:mine")["cost_usd"] is None
+    assert used()["cost_usd"] == 0.0
+
+
+def test_no_round_reads_nothing_and_later_rounds_read_more_up_to_a_bound() -> None:
+    assert forecast_tokens(0) == (0, 0)
+    reads = [forecast_tokens(rounds)[0] for rounds in range(102)]
+    steps = [after - before for before, after in pairwise(reads)]
+    assert steps[0] < steps[5]
+    assert steps[99] == steps[100]
+
+
+def test_people_are_told_in_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    print_use(Console(width=200), used())
+    said = capsys.readouterr().out
+    assert "$0.00" in said
+    assert "two steps measured, 1.5 s each" in said
+
+
+@pytest.mark.slow
+def test_two_real_steps_are_measured_and_nothing_is_left_behind(folder: Path) -> None:
+    from processes import ARGUMENTS, start
+
+    process = start(folder, "run", *ARGUMENTS, "--dry-run", "--json")
+    out, said = process.communicate()
+    assert process.returncode == 0, said
+    found = json.loads(out)["use"]
+    assert 0 < found["calibration"]["seconds_a_step"] < 60
+    assert found["device_seconds"] > 400 * found["calibration"]["seconds_a_step"]
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,24 @@
+"""Who runs the jobs."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from diffusion.settings import ScoreJob, TrainJob
+
+
+class Executor(Protocol):
+    """Who runs the jobs: this machine, or a cluster. Several threads may ask for jobs at once."""
+
+    def train(self, job: TrainJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Train to the end; the ``done`` line of `diffusion.training.job`.
+
+        Raises:
+            JobFailed: the job ended without a result.
+            Interrupted: the user stopped it.
+        """
+
+    def evaluate(self, job: ScoreJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """Score a finished training; the ``done`` line of `diffusion.scores.job`. Raises as `train` does."""
+
+    def kill(self) -> None:
+        """End every job at once; what their last checkpoints hold is kept."""

@@ -1,0 +1,201 @@
+"""This machine as the executor: each job is a child process, so its crash is a result and never the end of the search.
+
+The child gets no secrets, a process group of its own, as many threads as it was given cores (more are six times
+slower), the GPUs that are least busy, and a polite SIGTERM when the search stops, upon which it saves. Nothing here
+decides what is worth running.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import IO, Any
+
+from diffusion.settings import ScoreJob, TrainJob
+from diffusion.training.child import STOPPED
+from memory.redaction import is_secret_name, redact
+from tools.errors import Interrupted, JobFailed
+from tools.executors.launch import Device, launch_command, launch_environment
+from tools.executors.machine import visible_gpus
+
+STOP_POLL_SECONDS = 0.2
+SPIN_COUNT = "1000"  # idle threads soon sleep: 1.1 times slower alone, 38 times faster beside others (docs/log.md)
+STDERR_LINES = 40  # enough of a traceback, or of a launcher's report, to name the reason
+LAUNCHER_SIGNAL = "Signal "  # how torch's launcher begins to say that a signal ended a process
+
+KEYS: dict[str | None, tuple[str, ...]] = {"wandb": ("WANDB_API_KEY",)}  # for the tracker that was asked for alone
+
+OnProgress = Callable[[dict[str, Any]], None]
+Child = subprocess.Popen[str]
+
+
+class LocalExecutor:
+    """Runs each job in a child process of its own; several threads may ask for jobs at once."""
+
+    def __init__(self, stop: Event) -> None:
+        self.stop = stop
+        self.children: set[Child] = set()
+        self.gpus = Gpus(visible_gpus())
+
+    def train(self, job: TrainJob, on_progress: OnProgress) -> dict[str, Any]:
+        """See `tools.context.Executor`."""
+        return self._run("diffusion.training.job", job.run_folder / "job.json", job.model_dump_json(), on_progress)
+
+    def evaluate(self, job: ScoreJob, on_progress: OnProgress) -> dict[str, Any]:
+        """See `tools.context.Executor`."""
+        return self._run("diffusion.scores.job", job.run_folder / "score-job.json", job.model_dump_json(), on_progress)
+
+    def kill(self) -> None:
+        """End the children at once; what their last checkpoints hold is kept. No lock is taken: a signal may call."""
+        for child in list(self.children):
+            if child.poll() is None:
+                child.kill()
+
+    def _run(self, module: str, path: Path, job: str, on_progress: OnProgress) -> dict[str, Any]:
+        if self.stop.is_set():
+            raise Interrupted
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(job)
+        asked = json.loads(job)
+        processes = asked.get("processes", 1)
+        with self.gpus.taken(processes) as gpus, self._started(module, path, asked, gpus) as child:
+            assert child.stdout and child.stderr
+            errors = Tail(child.stderr, path.with_suffix(".log"))
+            done = read_lines(child.stdout, on_progress)
+            code = child.wait()
+            errors.join()
+        by_signal = code == STOPPED or code < 0 or processes > 1  # a launcher has codes of its own
+        stopped = self.stop.is_set() and by_signal
+        return outcome(done, code, errors, stopped)
+
+    @contextmanager
+    def _started(self, module: str, path: Path, asked: dict[str, Any], gpus: list[str]) -> Iterator[Child]:
+        """The child, known to `kill` and told of a stop for as long as it lives."""
+        device: Device = "cuda" if gpus else "cpu"
+        processes, keys = asked.get("processes", 1), KEYS.get(asked.get("log_with"), ())
+        with subprocess.Popen(
+            launch_command(module, path, processes, device),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=child_environment(str(asked["threads"]), gpus, keys) | launch_environment(processes, device),
+            start_new_session=True,
+        ) as child:
+            self.children.add(child)
+            Thread(target=self._watch, args=(child,), daemon=True).start()
+            try:
+                yield child
+            finally:
+                self.children.discard(child)
+
+    def _watch(self, child: Child) -> None:
+        """Pass the user's stop on to the child."""
+        while child.poll() is None:
+            if self.stop.wait(STOP_POLL_SECONDS):
+                child.terminate()
+                return
+
+
+class Gpus:
+    """Hands out the GPUs that are least busy; with more jobs than GPUs several small ones share one."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.jobs, self.lock = dict.fromkeys(names, 0), Lock()
+
+    @contextmanager
+    def taken(self, count: int) -> Iterator[list[str]]:
+        """So many GPUs for one job, by their names; none where there are none."""
+        with self.lock:
+            chosen = sorted(self.jobs, key=lambda name: self.jobs[name])[:count]
+            self._add(chosen, 1)
+        try:
+            yield chosen
+        finally:
+            with self.lock:
+                self._add(chosen, -1)
+
+    def _add(self, names: list[str], jobs: int) -> None:
+        for name in names:
+            self.jobs[name] += jobs
+
+
+class Tail(Thread):
+    """Copies a child's standard error to a log file and keeps its last lines."""
+
+    def __init__(self, stream: IO[str], log: Path) -> None:
+        super().__init__(daemon=True)
+        self.stream, self.log, self.lines = stream, log, deque[str](maxlen=STDERR_LINES)
+        self.start()
+
+    def run(self) -> None:
+        """Read to the end."""
+        with self.log.open("a") as file:
+            for line in self.stream:
+                file.write(line)
+                self.lines.append(line)
+
+    def last(self) -> str:
+        """The last line that says something; of a launcher's report the one about the process that ended first."""
+        signals = [line.strip() for line in self.lines if LAUNCHER_SIGNAL in line]
+        if signals:
+            return signals[-1][signals[-1].index(LAUNCHER_SIGNAL) :]
+        return next((line.strip() for line in reversed(self.lines) if line.strip()), "it said nothing")
+
+
+def outcome(done: dict[str, Any], code: int, errors: "Tail", stopped: bool) -> dict[str, Any]:
+    """The ``done`` line of a child that has ended, `stopped` by the user or not.
+
+    Raises:
+        JobFailed: it has no result, with the reason.
+        Interrupted: it was stopped.
+    """
+    if code == 0 and done.get("event") == "done":
+        return done
+    if stopped:
+        raise Interrupted
+    if done.get("event") == "failed":
+        raise JobFailed(redact(done["reason"]))
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (the system's memory may not suffice)" if name == "SIGKILL" else ""
+        raise JobFailed(f"the process was ended by {name}{hint}")
+    raise JobFailed(redact(f"the process ended with exit code {code}: {errors.last()}"))
+
+
+def read_lines(stream: IO[str], on_progress: OnProgress) -> dict[str, Any]:
+    """Hand on the progress lines; the last ``done`` or ``failed`` line, or an empty dictionary."""
+    last: dict[str, Any] = {}
+    for line in stream:
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # a library's stray print; its text is no protocol
+        if not isinstance(event, dict):
+            continue
+        if event.get("event") in ("progress", "note"):
+            on_progress(event)
+        elif event.get("event") in ("done", "failed"):
+            last = event
+    return last
+
+
+def child_environment(threads: str, gpus: list[str] | None = None, keys: tuple[str, ...] = ()) -> dict[str, str]:
+    """The environment without secrets but these `keys`, with the threads and GPUs that were handed out."""
+    kept = {name: value for name, value in os.environ.items() if not is_secret_name(name) or name in keys}
+    return (
+        {"GOMP_SPINCOUNT": SPIN_COUNT}
+        | kept
+        | {
+            "OMP_NUM_THREADS": threads,
+            "PYTHONSAFEPATH": "1",  # a file named like ours in the user's folder is not imported
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "DISABLE_TELEMETRY": "1",
+        }
+        | ({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {})
+    )

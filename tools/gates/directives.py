@@ -1,0 +1,161 @@
+"""What directives do to proposals: whether one forbids a spec, and whether a new one contradicts those that hold.
+
+A directive is enforced until it is taken back, and named in the sentence of each refusal that it causes. What the kinds
+are stands in `tools.gates.directive_kinds`. Nothing here writes; a latency that a cap asks for is measured, once for
+each spec.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffusion.spec import UNetSpec
+from memory.connection import opened
+from memory.directives import Directive, active_directives
+from memory.searches import find_search
+from tools.gates.directive_kinds import Backend, Cap, Limit, Mode, Rounds, Stop, StrategyBounds, Told, Try
+from tools.gates.directive_kinds import Instruction as Instruction
+from tools.gates.directive_kinds import arguments_of as arguments_of
+from tools.gates.directive_kinds import instruction_of as instruction_of
+from tools.gates.directive_kinds import parse_instruction as parse_instruction
+from tools.gates.directive_kinds import say as say
+from tools.gates.facts import Facts, Mask
+
+if TYPE_CHECKING:
+    from tools.context import SearchContext
+
+HOLDS = "It holds until the user takes it back; propose a spec that obeys it."
+REPLACED: tuple[type[Told], ...] = (Mode, Rounds, Backend)  # of two that are to be obeyed, one would undo the other
+
+Latency = Callable[[UNetSpec], float]  # in milliseconds
+
+
+def facts_of(context: "SearchContext") -> Facts:
+    """What a round's tools know of their search."""
+    with opened(context.db_path, read_only=True) as db:
+        searcher = find_search(db, context.search).searcher
+    return Facts(
+        space=context.space,
+        budget_macs=context.budget_macs,
+        convention=context.convention,
+        protocol=context.protocol,
+        data_folder=context.data_folder,
+        processes=context.processes,
+        device=context.device,
+        searches_strategies=searcher == "strategy",
+    )
+
+
+def objection(context: "SearchContext", spec: UNetSpec, *, measure: bool = True) -> tuple[str, int] | None:
+    """Why a directive forbids a spec, as a sentence, and which; None where none does.
+
+    Without `measure` caps on latency are left out unless they are known: asking costs nothing then.
+    """
+    from tools.gates.latency import known_latency_ms, latency_ms
+
+    with opened(context.db_path, read_only=True) as db:
+        active = active_directives(db, context.search)
+    found = first_objection(facts_of(context), spec, active)
+    if found or not any(directive.kind == "cap" for directive in active):
+        return found
+    latency = latency_ms if measure else known_latency_ms
+    return _too_slow(spec, active, lambda asked: latency(context, asked))
+
+
+def first_objection(facts: Facts, spec: UNetSpec, active: Sequence[Directive]) -> tuple[str, int] | None:
+    """The first directive that forbids a spec by what can be counted, and the sentence that names it."""
+    rows = np.array([spec.row], dtype=np.int64)
+    for directive in active:
+        instruction = instruction_of(directive)
+        if isinstance(instruction, Limit) and not instruction.mask(rows, facts)[0]:
+            return f"{spec} breaks {directive.name} ({instruction.say()}). {HOLDS}", directive.id
+    return None
+
+
+def _too_slow(
+    spec: UNetSpec, active: Sequence[Directive], latency: Callable[[UNetSpec], float | None]
+) -> tuple[str, int] | None:
+    for directive in active:
+        instruction = instruction_of(directive)
+        if isinstance(instruction, Cap) and instruction.what == "latency_ms":
+            found = latency(spec)
+            if found is not None and found > instruction.at_most:
+                said = f"{instruction.say()}; measured: {found:.4g} ms"
+                return f"{spec} breaks {directive.name} ({said}). {HOLDS}", directive.id
+    return None
+
+
+def allowed_rows(facts: Facts, active: Sequence[Directive]) -> Mask:
+    """Which rows of the space the budget and every limit that can be counted leave."""
+    fits = facts.within_budget
+    for directive in active:
+        if isinstance(instruction := instruction_of(directive), Limit):
+            fits = fits & instruction.mask(facts.rows, facts)
+    return fits
+
+
+def contradictions(new: Instruction, active: Sequence[Directive], facts: Facts, text: str | None = None) -> list[str]:
+    """What stands against a new instruction, each sentence with both texts; nothing where it can be obeyed.
+
+    Whether any spec is left is counted exactly on the whole space, but for caps on latency, which are measured.
+    """
+    said = f'"{text or new.say()}"'
+    if alone := _impossible(new, facts):
+        return [f"{said} {alone}"]
+    found = [
+        f"{said} contradicts {directive.name}: {why}"
+        for directive in active
+        if (why := _clash(new, instruction_of(directive), facts))
+    ]
+    return found or _nothing_left(new, said, active, facts)
+
+
+def _impossible(new: Told, facts: Facts) -> str | None:
+    """Why an instruction cannot be obeyed in this search, whatever else holds."""
+    if isinstance(new, StrategyBounds) and not facts.searches_strategies:
+        return "cannot be obeyed: the strategy of this search is fixed; bound it in `diffnas-agent strategy`"
+    if isinstance(new, Limit | Try | Mode) and facts.searches_strategies:
+        return "cannot be obeyed: this search looks for a training strategy, not for a spec"
+    if isinstance(new, Try):
+        return _why_not_try(new.spec, facts)
+    if isinstance(new, Limit) and not (new.mask(facts.rows, facts) & facts.within_budget).any():
+        return f"leaves none of the {int(facts.within_budget.sum()):,} specs that fit the budget"
+    return None
+
+
+def _why_not_try(spec: UNetSpec, facts: Facts) -> str | None:
+    if outside := facts.space.why_not(spec):
+        return f"cannot be obeyed: {outside}"
+    macs = int(facts.costs(np.array([spec.row], dtype=np.int64)).macs(facts.convention)[0])
+    return f"cannot be obeyed: {spec} is over the budget" if macs > facts.budget_macs else None
+
+
+def _clash(new: Told, old: Told, facts: Facts) -> str | None:
+    """Why two instructions cannot both be obeyed."""
+    if isinstance(new, Limit) and isinstance(old, Limit):
+        both = new.mask(facts.rows, facts) & old.mask(facts.rows, facts) & facts.within_budget
+        return None if both.any() else "no spec of the space obeys both within the budget"
+    for limit, wish in ((new, old), (old, new)):
+        if isinstance(limit, Limit) and isinstance(wish, Try):
+            rows = np.array([wish.spec.row], dtype=np.int64)
+            return None if limit.mask(rows, facts)[0] else f"{wish.spec} would be refused"
+    if isinstance(new, StrategyBounds) and isinstance(old, StrategyBounds) and new.field == old.field:
+        apart = new.high < old.low or old.high < new.low
+        return f"no {new.field} lies within both" if apart else None
+    if any(isinstance(new, kind) and isinstance(old, kind) for kind in REPLACED) and new != old:
+        return "only one of them can hold"
+    if {type(new), type(old)} == {Stop, Rounds}:
+        return "a search that is stopped begins no further round"
+    return None
+
+
+def _nothing_left(new: Told, said: str, active: Sequence[Directive], facts: Facts) -> list[str]:
+    """The sentence for limits of which each pair can be obeyed, but not all at once."""
+    if not isinstance(new, Limit) or (allowed_rows(facts, active) & new.mask(facts.rows, facts)).any():
+        return []
+    limits = [directive for directive in active if isinstance(instruction_of(directive), Limit)]
+    if not allowed_rows(facts, limits).any():
+        return []  # nothing was left before
+    names = " and ".join(directive.name for directive in limits)
+    return [f"{said} contradicts {names} together: no spec of the space obeys all of them within the budget"]

@@ -1,0 +1,90 @@
+"""How long one image takes through a spec's network: measured for a cap on latency, and remembered.
+
+The measurement runs in a process of its own (`diffusion.cost.latency`), on this machine and the kind of device that the
+trainings use. It is never estimated: where it cannot be taken, the caller is told why. Other work on the machine makes
+it longer.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from diffusion.cost.throughput import device_name
+from diffusion.spec import UNetSpec
+from memory.connection import opened, transaction
+from memory.latencies import add_latency, find_latency
+from memory.ledger import charge
+from memory.redaction import redact
+from tools.errors import JobFailed
+from tools.executors.local import child_environment
+
+if TYPE_CHECKING:
+    from tools.context import SearchContext
+
+TIMEOUT_SECONDS = 600.0
+
+
+def latency_ms(context: "SearchContext", spec: UNetSpec) -> float:
+    """The median of repeated forward passes of one image, in milliseconds; measured the first time only.
+
+    Raises:
+        JobFailed: it could not be measured.
+    """
+    known = known_latency_ms(context, spec)
+    if known is not None:
+        return known
+    started = time.monotonic()
+    median_ms, forwards = _measured(context, spec)
+    with opened(context.db_path) as db, transaction(db):
+        add_latency(
+            db,
+            spec,
+            context.protocol.settings,
+            _device(context),
+            context.threads,
+            median_ms=median_ms,
+            forwards=forwards,
+        )
+        charge(db, context.search, "score", device_seconds=time.monotonic() - started, note=f"latency of {spec}")
+    return median_ms
+
+
+def known_latency_ms(context: "SearchContext", spec: UNetSpec) -> float | None:
+    """What was measured before, or None."""
+    with opened(context.db_path, read_only=True) as db:
+        return find_latency(db, spec, context.protocol.settings, _device(context), context.threads)
+
+
+def _device(context: "SearchContext") -> str:
+    return device_name("cuda:0" if context.device == "cuda" else "cpu")
+
+
+def _measured(context: "SearchContext", spec: UNetSpec) -> tuple[float, int]:
+    settings = context.protocol.settings.model_dump_json()
+    command = [
+        sys.executable,
+        "-m",
+        "diffusion.cost.latency",
+        str(spec),
+        settings,
+        str(context.threads),
+        context.device,
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            env=child_environment(str(context.threads)),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+        return float(found["median_ms"]), int(found["forwards"])
+    except subprocess.TimeoutExpired:
+        raise JobFailed(f"the latency of {spec} was not measured within {TIMEOUT_SECONDS:.0f} seconds") from None
+    except (ValueError, IndexError, KeyError, TypeError):
+        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
+        raise JobFailed(redact(f"the latency of {spec} could not be measured: {said}")) from None

@@ -1,0 +1,84 @@
+"""What stands between a proposal and the expensive part: space, budget, repetition, the user's directives.
+
+Nothing is spent before all agree, but for the measurement that a cap on latency asks for. Each gate returns a `Refused`
+with a sentence that says what would be right, or None. They ask the memory and write no proposal.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+
+from diffusion.spec import UNetSpec
+from diffusion.units import format_size
+from memory.connection import connect
+from memory.trials import spec_in_search, trial_in_round
+from tools.context import SearchContext
+from tools.errors import JobFailed, Refused
+from tools.gates.directives import objection as objection_of_a_directive
+
+ENDED = {"failed": "failed", "pruned": "was stopped early, behind the others", "scored": "has no finite score"}
+
+Gate = Callable[[SearchContext, UNetSpec], Refused | None]
+
+
+def outside_space(context: SearchContext, spec: UNetSpec) -> Refused | None:
+    """Every parameter must be one of the space's choices."""
+    sentence = context.space.why_not(spec)
+    return Refused("outside_space", f"{spec}: {sentence}.") if sentence else None
+
+
+def over_budget(context: SearchContext, spec: UNetSpec) -> Refused | None:
+    """The closed-form count must not exceed the budget."""
+    macs, budget = context.cost(spec).macs.by(context.convention), context.budget_macs
+    if macs <= budget:
+        return None
+    return Refused(
+        "over_budget",
+        f"{spec} costs {format_size(macs)} MACs ({context.convention}), {format_size(macs - budget)} over the "
+        f"budget of {format_size(budget)}; make it {macs / budget:.2f} times cheaper: fewer base channels or blocks, "
+        "or smaller multipliers at the first stages.",
+    )
+
+
+def repeated(context: SearchContext, spec: UNetSpec) -> Refused | None:
+    """A spec is tried once per search; its score is in the sentence."""
+    with closing(connect(context.db_path)) as db:
+        known = spec_in_search(db, context.search, spec)
+    if known is None or known["round"] == context.round_number:
+        return None
+    if known["state"] in ("running", "trained"):
+        return Refused(
+            "repeated", f"{spec} is under way as trial {known['trial']} of round {known['round']}. Propose a new spec."
+        )
+    outcome = f"it scored {known['rfid']:.4g}" if known["rfid"] is not None else f"it {ENDED[known['state']]}"
+    return Refused("repeated", f"{spec} was tried already as trial {known['trial']}: {outcome}. Propose a new spec.")
+
+
+def round_taken(context: SearchContext, spec: UNetSpec) -> Refused | None:
+    """A round trains one spec."""
+    with closing(connect(context.db_path)) as db:
+        trial = trial_in_round(db, context.search, context.round_number)
+    if trial is None or trial.spec == spec:
+        return None
+    return Refused(
+        "round_taken",
+        f"This round already has trial {trial.id} ({trial.spec}); call evaluate_fid with trial={trial.id}.",
+    )
+
+
+def forbidden(context: SearchContext, spec: UNetSpec) -> Refused | None:
+    """Every directive of the user that holds must leave the spec; the baseline is what they are compared with."""
+    if context.round_number == 0:
+        return None
+    try:
+        found = objection_of_a_directive(context, spec)
+    except JobFailed as failure:
+        return Refused("unmeasured", f"{failure}, and a directive of the user caps the latency. Propose another spec.")
+    return Refused("directive", found[0], found[1]) if found else None
+
+
+GATES: tuple[Gate, ...] = (outside_space, over_budget, repeated, round_taken, forbidden)
+
+
+def refusal(context: SearchContext, spec: UNetSpec) -> Refused | None:
+    """The first gate's objection, or None."""
+    return next((objection for gate in GATES if (objection := gate(context, spec))), None)

@@ -1,0 +1,1 @@
+"""What computes and is remembered: trainings, scores, replicas, races."""

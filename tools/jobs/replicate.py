@@ -1,0 +1,154 @@
+"""Replicas of a trial and the verdicts that rest on them: trained, scored and remembered, once.
+
+A replica differs from its trial in the seed of the training and of the images. How many there are, and of which specs,
+is decided elsewhere; the statistics are `diffusion.statistics.noise`'s.
+"""
+
+from typing import Any
+
+from sqlite_utils import Database
+
+from diffusion.statistics.noise import Noise, Verdicts, interval, pooled_noise, trial_verdicts
+from memory.connection import opened, transaction
+from memory.ledger import charge
+from memory.queries import best
+from memory.replicas import (
+    Replica,
+    add_replica,
+    find_replica,
+    replica_failed,
+    replica_scored,
+    seed_scores,
+    write_verdict,
+)
+from memory.searches import find_search
+from memory.trainings import training_failed, training_finished, training_started
+from memory.trials import Trial, find_trial, score_of
+from tools.context import SearchContext
+from tools.errors import JobFailed
+from tools.jobs.measure import keep_score
+
+
+def replicate(context: SearchContext, trial: Trial, seed: int) -> Replica:
+    """Train and score a trial's spec with another seed, from wherever that stands.
+
+    Raises:
+        Interrupted: the user stops the search; it goes on at the next resume.
+    """
+    cost, job = context.cost(trial.spec), context.train_job(trial.spec, seed)
+    with opened(context.db_path) as db:
+        counts = {"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params}
+        replica = add_replica(db, context.search, trial.id, job, counts)
+    if replica.state == "scored":
+        return replica
+    context.report("replica.started", trial=trial.id, spec=str(trial.spec), seed=seed)
+    try:
+        if replica.training_state != "done":
+            _train(context, replica)
+        _score(context, replica)
+    except JobFailed as failure:
+        with opened(context.db_path) as db:
+            replica_failed(db, replica.id, str(failure))
+        context.report("replica.failed", trial=trial.id, spec=str(trial.spec), seed=seed, reason=str(failure))
+    with opened(context.db_path) as db:
+        return find_replica(db, replica.id)
+
+
+def _train(context: SearchContext, replica: Replica) -> None:
+    job = context.train_job(replica.spec, replica.seed).model_copy(update={"run_folder": replica.run_folder})
+    with opened(context.db_path) as db:
+        training_started(db, replica.training)
+
+    def tell(event: dict[str, Any]) -> None:
+        if event.get("event") != "note":
+            values = {name: value for name, value in event.items() if name != "event"}
+            context.report("train.progress", trial=replica.trial, **values)
+
+    try:
+        done = context.executor.train(job, tell)
+    except JobFailed as failure:
+        with opened(context.db_path) as db:
+            training_failed(db, replica.training, str(failure), device_seconds=replica.device_seconds)
+        raise
+    spent = done["device_seconds"]
+    with opened(context.db_path) as db, transaction(db):
+        training_finished(db, replica.training, steps_done=done["step"], loss=done["loss"], device_seconds=spent)
+        before = replica.device_seconds if replica.steps_done else 0.0
+        charge(db, context.search, "train", device_seconds=max(0.0, spent - before), note=f"replica {replica.id}")
+
+
+def _score(context: SearchContext, replica: Replica) -> None:
+    """Measure it under the search's protocol, once, with images of its own seed."""
+    with opened(context.db_path) as db:
+        stored = score_of(db, replica.training, context.protocol.fingerprint)
+    if stored is None:
+        job = context.score_job(replica.run_folder, replica.spec).model_copy(update={"sampling_seed": replica.seed})
+        done = context.executor.evaluate(job, lambda event: None)
+        with opened(context.db_path) as db, transaction(db):
+            keep_score(db, context.search, replica.training, job, done, f"replica {replica.id}")
+    with opened(context.db_path) as db:
+        replica_scored(db, replica.id)
+        value = score_of(db, replica.training, context.protocol.fingerprint)
+    context.report(
+        "replica.scored",
+        trial=replica.trial,
+        spec=str(replica.spec),
+        seed=replica.seed,
+        rfid=value.value if value else None,
+        metric=context.protocol.score.metric,
+    )
+
+
+def noise_of(db: Database, search: int) -> Noise | None:
+    """What retraining alone does to a score of this search; None before three training seeds of the baseline.
+
+    First scores of candidates, which picked them, are left out.
+    """
+    baseline = next((row["spec"] for row in best(db, search, limit=None) if row["round"] == 0), None)
+    if baseline is None:
+        return None
+    scores = {spec: usable(found) for spec, found in seed_scores(db, search).items()}
+    return pooled_noise({spec: found if spec == baseline else found[1:] for spec, found in scores.items()}, baseline)
+
+
+def judge(context: SearchContext, trial: int) -> None:
+    """Write down what the noise so far lets say of a trial that has just been scored; said once.
+
+    The noise is that of the baseline's replicas and of further ones, never of first scores that picked a spec.
+    """
+    with opened(context.db_path) as db:
+        known, rounds = find_trial(db, trial), find_search(db, context.search).rounds
+        ranking = best(db, context.search, limit=None)
+        scores = {spec: usable(found) for spec, found in seed_scores(db, context.search).items()}
+        baseline = next((row["spec"] for row in ranking if row["round"] == 0), None)
+        if known.round == 0 or baseline is None:
+            return
+        noise = noise_of(db, context.search)
+        own = usable([row["rfid"] for row in ranking if row["trial"] == trial] or [None])[0]
+        rivals = [row for row in ranking if row["trial"] != trial and (row["trial"] < trial or row["round"] == 0)]
+        first = rivals[0] if rivals else None
+        incumbent = [] if first is None else scores[baseline] if first["round"] == 0 else usable([first["rfid"]])
+        said = trial_verdicts(noise, own, scores[baseline], incumbent, max(rounds, known.round))
+        bounds = interval(noise, [own])
+        write_verdict(db, trial, _row(said, bounds, noise and noise.cv, noise and noise.degrees_of_freedom))
+
+
+def usable(scores: list[float | None]) -> list[float | None]:
+    """A distance of zero or below is rounding: it has no logarithm, and nothing is said by it."""
+    return [score if score is not None and score > 0 else None for score in scores]
+
+
+def _row(
+    said: Verdicts, bounds: tuple[float, float] | None, cv: float | None, degrees_of_freedom: int | None
+) -> dict[str, Any]:
+    low, high = bounds or (None, None)
+    return {
+        "ci_low": low,
+        "ci_high": high,
+        "baseline": said.baseline.answer,
+        "incumbent": said.incumbent.answer,
+        "why_baseline": said.baseline.why,
+        "why_incumbent": said.incumbent.why,
+        "noise_cv": cv,
+        "degrees_of_freedom": degrees_of_freedom,
+    }
