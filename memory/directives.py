@@ -24,8 +24,8 @@ LONGEST_NAME = 120  # characters of a directive's text wherever it is named
 
 
 @dataclass(frozen=True)
-class Directive:
-    """One instruction of a person. `text` is as it was typed or told; `seen_round` the first round that obeyed it."""
+class DirectiveRow:
+    """One directive of a person as stored. `text` is as it was typed; `seen_round` the first round that obeyed it."""
 
     id: int
     search: int
@@ -75,22 +75,22 @@ def add_directive(
         )
 
 
-def active_directives(db: Database, search: int) -> list[Directive]:
+def active_directives(db: Database, search: int) -> list[DirectiveRow]:
     """What holds now, oldest first."""
     return _where(db, "search = ? AND state = 'active'", search)
 
 
-def all_directives(db: Database, search: int) -> list[Directive]:
+def all_directives(db: Database, search: int) -> list[DirectiveRow]:
     """Everything that was ever told, oldest first."""
     return _where(db, "search = ?", search)
 
 
-def directives_at(db: Database, search: int, moment: str) -> list[Directive]:
+def directives_at(db: Database, search: int, moment: str) -> list[DirectiveRow]:
     """What held at a stored time, oldest first: what a gate that is asked again must be asked with."""
     return _where(db, "search = ? AND created <= ? AND (ended IS NULL OR ended > ?)", search, moment, moment)
 
 
-def find_directive(db: Database, search: int, directive: int) -> Directive:
+def find_directive(db: Database, search: int, directive: int) -> DirectiveRow:
     """The directive of a number.
 
     Raises:
@@ -103,7 +103,7 @@ def find_directive(db: Database, search: int, directive: int) -> Directive:
     return found[0]
 
 
-def undo_directive(db: Database, search: int, directive: int | None) -> Directive:
+def undo_directive(db: Database, search: int, directive: int | None) -> DirectiveRow:
     """Take one back, the latest active one if none is named; gives it as it is then.
 
     Raises:
@@ -162,11 +162,11 @@ def _end(conn: sqlite3.Connection, directive: int, state: State) -> None:
     )
 
 
-def _where(db: Database, condition: str, *values: Any) -> list[Directive]:
+def _where(db: Database, condition: str, *values: Any) -> list[DirectiveRow]:
     rows: Iterable[sqlite3.Row] = db.conn.execute(f"SELECT * FROM directives WHERE {condition} ORDER BY id", values)
     return [
-        Directive(
-            **{name: row[name] for name in Directive.__dataclass_fields__ if name != "arguments"},
+        DirectiveRow(
+            **{name: row[name] for name in DirectiveRow.__dataclass_fields__ if name != "arguments"},
             arguments=json.loads(row["arguments_json"]),
         )
         for row in rows

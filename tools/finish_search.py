@@ -7,7 +7,7 @@ from pydantic import Field
 from sqlite_utils import Database
 
 from memory.connection import connect
-from memory.directives import Directive, all_directives, cite
+from memory.directives import DirectiveRow, all_directives, cite
 from memory.redaction import redact
 from memory.trials import rounds_done
 from tools.arguments import Arguments, Runtime, model_tool
@@ -41,11 +41,11 @@ def finish(context: SearchContext, reason: str) -> str:
     return "The search ends here."
 
 
-def _wanted(db: Database, search: int) -> Directive | None:
+def _wanted(db: Database, search: int) -> DirectiveRow | None:
     """A directive that asks for a spec that was not tried yet, or for more rounds: there the latest one counts."""
-    told = all_directives(db, search)
-    waiting = [each for each in told if each.kind == "try" and each.state == "active"]
-    rounds = [each for each in told if each.kind == "rounds" and each.state != "undone"][-1:]
+    directives = all_directives(db, search)
+    waiting = [each for each in directives if each.kind == "try" and each.state == "active"]
+    rounds = [each for each in directives if each.kind == "rounds" and each.state != "undone"][-1:]
     short = [each for each in rounds if rounds_done(db, search) < each.arguments["rounds"]]
     return next(iter(waiting + short), None)
 

@@ -12,13 +12,13 @@ from pydantic import BaseModel, Field
 
 from diffusion.settings import Strategy
 from memory.connection import connect
-from memory.directives import Directive, active_directives
+from memory.directives import DirectiveRow, active_directives
 from memory.redaction import redact
 from memory.strategies import AlreadyProposed, StoredStrategy, accept_strategy, same_strategy, strategy_in_round
 from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.errors import Refused
-from tools.gates.directive_kinds import StrategyBounds, instruction_of
+from tools.gates.directive_kinds import StrategyBounds, directive_of
 from tools.gates.strategies import FIELDS, Bound, StrategyLimits, Values, shown
 from tools.refusals import REASON_CHARACTERS, write_refusal
 
@@ -130,12 +130,12 @@ def bounds_of(context: StrategyContext) -> dict[str, Bound]:
     return found
 
 
-def user_bounds(context: StrategyContext) -> list[tuple[Directive, StrategyBounds]]:
+def user_bounds(context: StrategyContext) -> list[tuple[DirectiveRow, StrategyBounds]]:
     """The directives that bound the strategies of this search, oldest first."""
     with closing(connect(context.db_path)) as db:
         active = active_directives(db, context.search)
-    told = [(directive, instruction_of(directive)) for directive in active]
-    return [(directive, bounds) for directive, bounds in told if isinstance(bounds, StrategyBounds)]
+    contents = [(directive, directive_of(directive)) for directive in active]
+    return [(directive, bounds) for directive, bounds in contents if isinstance(bounds, StrategyBounds)]
 
 
 def _check_bounds(context: StrategyContext, strategy: Strategy) -> None:

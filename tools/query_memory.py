@@ -10,7 +10,7 @@ from pydantic import Field
 from diffusion.spec import PARAMETERS, UNetSpec
 from memory import queries
 from memory.connection import connect
-from memory.directives import Directive, active_directives
+from memory.directives import DirectiveRow, active_directives
 from memory.sql import SqlRefused, read_only_sql
 from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
@@ -73,14 +73,14 @@ def ask(
                 {
                     **queries.remaining(db, context.search)[0],
                     "space": context.space.choices,
-                    "directives": [_told(directive) for directive in active_directives(db, context.search)],
+                    "directives": [_shown(directive) for directive in active_directives(db, context.search)],
                 }
             ],
         }
         return [_brief(row) for row in answers[question]()[:MOST_ROWS]]
 
 
-def _told(directive: Directive) -> dict[str, Any]:
+def _shown(directive: DirectiveRow) -> dict[str, Any]:
     """A directive of the user as it is shown to a model."""
     return {"name": directive.name, "kind": directive.kind, "arguments": directive.arguments}
 

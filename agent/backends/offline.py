@@ -20,7 +20,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 
 from diffusion.spec import PARAMETERS, SearchSpace, UNetSpec
-from tools.gates.directive_kinds import Mode, Shape, Told, parse_instruction
+from tools.gates.directive_kinds import DirectiveKind, Mode, Shape, parse_directive
 from tools.gates.facts import distances
 
 PARENTS = 2  # how many of the best specs are walked from
@@ -73,27 +73,27 @@ class OfflineModel(BaseChatModel):
 
     def _candidates(self, seen: "Thread") -> Iterator[UNetSpec]:
         """Untried specs that the directives leave, in the order in which they are counted."""
-        told, tried = seen.directives(), seen.tried()
-        return (spec for spec in self._walk(seen, told) if spec not in tried and not forbidding(told, spec))
+        directives, tried = seen.directives(), seen.tried()
+        return (spec for spec in self._walk(seen, directives) if spec not in tried and not forbidding(directives, spec))
 
-    def _walk(self, seen: "Thread", told: dict[str, Told]) -> Iterator[UNetSpec]:
+    def _walk(self, seen: "Thread", directives: dict[str, DirectiveKind]) -> Iterator[UNetSpec]:
         """Neighbours of the best specs, best parent first, each parent's in an order fixed by the seed.
 
         With directives then the nearest specs that they leave; to explore, such specs from the whole space alone.
         """
-        space, mode = seen.space(), mode_of(told)
+        space, mode = seen.space(), mode_of(directives)
         parents = seen.ranking()[: 1 if mode == "exploit" else PARENTS] or [next(iter(space))]
         if mode != "explore":
             for parent in parents:
                 yield from sorted(space.neighbours(parent), key=lambda spec: digest(self.seed, str(spec)))
-        if told:
-            yield from self._farther(space, told, parents[0], len(seen.ranking()), explores=mode == "explore")
+        if directives:
+            yield from self._farther(space, directives, parents[0], len(seen.ranking()), explores=mode == "explore")
 
     def _farther(
-        self, space: SearchSpace, told: dict[str, Told], parent: UNetSpec, number: int, *, explores: bool
+        self, space: SearchSpace, directives: dict[str, DirectiveKind], parent: UNetSpec, number: int, *, explores: bool
     ) -> Iterator[UNetSpec]:
         rows = space.rows()
-        for limit in told.values():
+        for limit in directives.values():
             rows = rows[limit.leaves(rows)] if isinstance(limit, Shape) else rows
         random.Random(digest(self.seed, "farther", number)).shuffle(order := list(range(len(rows))))
         if not explores:
@@ -103,12 +103,12 @@ class OfflineModel(BaseChatModel):
 
     def _reason(self, seen: "Thread", chosen: UNetSpec) -> str:
         """Why this spec, and which directives took specs away that came before it."""
-        told, names = seen.directives(), list[str]()
-        for spec in self._walk(seen, told):
+        directives, names = seen.directives(), list[str]()
+        for spec in self._walk(seen, directives):
             if spec == chosen:
                 break
-            names += [name for name in forbidding(told, spec) if name not in names]
-        if mode := next((name for name, each in told.items() if isinstance(each, Mode)), None):
+            names += [name for name in forbidding(directives, spec) if name not in names]
+        if mode := next((name for name, each in directives.items() if isinstance(each, Mode)), None):
             names.append(mode)
         obeys = f" It obeys {', '.join([*names, *seen.counted_out()])}." if names or seen.counted_out() else ""
         return seen.reason(chosen) + obeys
@@ -145,10 +145,10 @@ class Thread:
             attn=choices["attn_0"],
         )
 
-    def directives(self) -> dict[str, Told]:
+    def directives(self) -> dict[str, DirectiveKind]:
         """What the user told, by the name under which it is cited."""
-        told = self.answers("query_memory")[0][0].get("directives", [])
-        return {each["name"]: parse_instruction(each["kind"], each["arguments"]) for each in told}
+        directives = self.answers("query_memory")[0][0].get("directives", [])
+        return {each["name"]: parse_directive(each["kind"], each["arguments"]) for each in directives}
 
     def counted_out(self) -> list[str]:
         """The directives that forbade a spec of this round by what it costs."""
@@ -199,15 +199,15 @@ class Thread:
         return f"A spec of the space that no single step leads to; {share:.0%} of the budget."
 
 
-def forbidding(told: dict[str, Told], spec: UNetSpec) -> list[str]:
+def forbidding(directives: dict[str, DirectiveKind], spec: UNetSpec) -> list[str]:
     """The names of the directives that forbid a spec by its ten numbers."""
     rows = np.array([spec.row], dtype=np.int64)
-    return [name for name, limit in told.items() if isinstance(limit, Shape) and not limit.leaves(rows)[0]]
+    return [name for name, limit in directives.items() if isinstance(limit, Shape) and not limit.leaves(rows)[0]]
 
 
-def mode_of(told: dict[str, Told]) -> str | None:
+def mode_of(directives: dict[str, DirectiveKind]) -> str | None:
     """Whether to explore or to exploit; of several wishes the latest counts."""
-    return next((each.mode for each in reversed(told.values()) if isinstance(each, Mode)), None)
+    return next((each.mode for each in reversed(directives.values()) if isinstance(each, Mode)), None)
 
 
 def call(messages: list[BaseMessage], tool: str, **arguments: Any) -> AIMessage:

@@ -42,7 +42,7 @@ from prompts.render import render
 from tools.allowance import estimated_tokens
 from tools.context import SearchContext
 from tools.count_flops import count_flops
-from tools.gates.directives import Instruction, parse_instruction
+from tools.gates.directives import Directive, parse_directive
 from tools.query_memory import query_memory
 
 CALLS_PER_ANSWER = 12
@@ -50,7 +50,7 @@ SAID_CHARACTERS = 300
 ATTEMPTS = 3  # a person waits
 RETRY_SECONDS = 1.0
 
-Give = Callable[[Instruction, str], str]  # shows an instruction, asks, stores; what became of it, for the model
+Give = Callable[[Directive, str], str]  # shows a directive, asks, stores; what became of it, for the model
 
 
 class DirectiveArguments(BaseModel):
@@ -58,7 +58,7 @@ class DirectiveArguments(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    instruction: Instruction
+    instruction: Directive
     said: Annotated[
         str,
         Field(
@@ -67,7 +67,7 @@ class DirectiveArguments(BaseModel):
     ]
 
 
-def _give_directive(instruction: Instruction, said: str) -> str:
+def _give_directive(instruction: Directive, said: str) -> str:
     """Give the search one directive: a wish of the person about its course, in a typed form.
 
     The person sees what it means and what it contradicts, and confirms it or not; the answer says which. It then holds
@@ -277,7 +277,7 @@ def _given(arguments: dict[str, Any], give: Give) -> str:
     if not isinstance(instruction, dict) or not isinstance(instruction.get("kind"), str):
         raise UserError(f"'{json.dumps(arguments)[:200]}' lacks the instruction, an object with its kind")
     rest = {name: value for name, value in instruction.items() if name != "kind"}
-    parsed = parse_instruction(instruction["kind"], rest)
+    parsed = parse_directive(instruction["kind"], rest)
     return give(parsed, str(arguments.get("said") or parsed.say())[:SAID_CHARACTERS])
 
 

@@ -19,20 +19,20 @@ from agent.chat.slash import Command, complete, parse_slash
 from agent.chat.voice import Voice, Words
 from diffusion.errors import UserError
 from memory.connection import opened, transaction
-from memory.directives import Directive, active_directives, add_directive
+from memory.directives import DirectiveRow, active_directives, add_directive
 from memory.queries import best
 from memory.searches import SearchRow, find_search
 from memory.transcript import add_message, recent_messages
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent
 from tools.gates.directive_kinds import Backend, Cap, Limit
-from tools.gates.directives import Instruction, allowed_rows, arguments_of, contradictions, facts_of
+from tools.gates.directives import Directive, allowed_rows, arguments_of, contradictions, facts_of
 from tools.gates.facts import Facts
 
 if TYPE_CHECKING:
     from agent.chat.assistant import Assistant
 
-STEERED = ("llm", "strategy")  # searchers whose searches take directives
+TAKE_DIRECTIVES = ("llm", "strategy")  # searchers whose searches take directives
 QUIT = "/quit"
 YES = ("y", "yes")
 EARLIER_MESSAGES = 12
@@ -132,8 +132,8 @@ class Chat:
 
         given = count(1)
 
-        def give(instruction: Instruction, said: str) -> str:
-            return self.give(instruction, said, f"{key}-{next(given)}", always_ask=True)
+        def give(directive: Directive, said: str) -> str:
+            return self.give(directive, said, f"{key}-{next(given)}", always_ask=True)
 
         self.words = Words(self.voice.console) if self.voice.streams else None
         try:
@@ -162,7 +162,7 @@ class Chat:
             self.give(parsed, line, key, message=line)
 
     def give(
-        self, instruction: Instruction, text: str, key: str, *, message: str | None = None, always_ask: bool = False
+        self, directive: Directive, text: str, key: str, *, message: str | None = None, always_ask: bool = False
     ) -> str:
         """Show a directive with its effect and what stands against it, ask where that is due, and store it.
 
@@ -172,17 +172,17 @@ class Chat:
             UserError: the search takes no directives.
         """
         row = self.row
-        if row.searcher not in STEERED:
+        if row.searcher not in TAKE_DIRECTIVES:
             raise UserError(
                 f"'{text}': {row.name} is no search with proposals ({row.searcher}) and takes no directives"
             )
         with self.reading() as db:
             active = active_directives(db, row.id)
         facts = facts_of(self.context)
-        against = contradictions(instruction, active, facts, text) + _unusable(instruction)
-        lines = [f"Directive: {instruction.say()}."]
-        if isinstance(instruction, Limit):
-            lines.append(_effect(instruction, facts, active))
+        against = contradictions(directive, active, facts, text) + _unusable(directive)
+        lines = [f"Directive: {directive.say()}."]
+        if isinstance(directive, Limit):
+            lines.append(_effect(directive, facts, active))
         self._end_words()
         self.voice.say(*lines, *(f"But {sentence}." for sentence in against))
         if (always_ask or against) and not self._agreed("Give it? (y/n) "):
@@ -191,10 +191,10 @@ class Chat:
         with opened(self.context.db_path) as db, transaction(db):
             if message is not None:
                 add_message(db, row.id, "user", message, key=key)
-            arguments = arguments_of(instruction)
-            number = add_directive(db, row.id, instruction.kind, arguments, text, key=key)
+            arguments = arguments_of(directive)
+            number = add_directive(db, row.id, directive.kind, arguments, text, key=key)
         self.voice.say(f"Directive {number} is given; {_when(row)}.")
-        return f"Stored as directive {number}: {instruction.say()}. {_when(row)}."
+        return f"Stored as directive {number}: {directive.say()}. {_when(row)}."
 
     def _agreed(self, question: str) -> bool:
         answer = self.voice.ask(question)
@@ -205,7 +205,7 @@ class Chat:
             self.words.end()
 
 
-def _effect(limit: Limit, facts: Facts, active: Sequence[Directive]) -> str:
+def _effect(limit: Limit, facts: Facts, active: Sequence[DirectiveRow]) -> str:
     """How many specs a limit leaves, where that can be counted."""
     before = allowed_rows(facts, active)
     if isinstance(limit, Cap) and limit.what == "latency_ms":
@@ -214,21 +214,21 @@ def _effect(limit: Limit, facts: Facts, active: Sequence[Directive]) -> str:
     return f"It leaves {int(after.sum()):,} of {int(before.sum()):,} specs that are allowed now."
 
 
-def _unusable(instruction: Instruction) -> list[str]:
+def _unusable(directive: Directive) -> list[str]:
     """Why a backend cannot be used from here; the process that drives the search may have what is missing.
 
     Raises:
         UserError: it is none.
     """
-    if not isinstance(instruction, Backend):
+    if not isinstance(directive, Backend):
         return []
     from agent.backends.pricing import OFFLINE
     from agent.backends.registry import check_backend, split_backend
 
-    if instruction.llm != OFFLINE:
-        split_backend(instruction.llm)
+    if directive.llm != OFFLINE:
+        split_backend(directive.llm)
     try:
-        check_backend(instruction.llm, instruction.base_url)
+        check_backend(directive.llm, directive.base_url)
     except UserError as error:
         return [f"seen from here, {error}"]
     return []

@@ -1,6 +1,6 @@
 """Slash commands: what can be typed without a language model, in chat or beside a running search.
 
-A line becomes an `Instruction`, which the caller shows, checks and stores, or a `Command`, which he carries out.
+A line becomes an `Directive`, which the caller shows, checks and stores, or a `Command`, which he carries out.
 Nothing is stored or printed here, and no model is asked.
 """
 
@@ -15,7 +15,7 @@ from diffusion.spec import PARAMETERS, SearchSpace
 from diffusion.units import parse_size
 from tools.allowance import LIMITS
 from tools.gates.directive_kinds import STRATEGY_FIELDS
-from tools.gates.directives import Instruction, parse_instruction
+from tools.gates.directives import Directive, parse_directive
 
 SLASH_HELP: dict[str, str] = {
     "/freeze NAME=VALUE": "keep one of the ten numbers, such as attn_0=0",
@@ -78,7 +78,7 @@ def is_slash(line: str) -> bool:
     return line.lstrip().startswith("/")
 
 
-def parse_slash(line: str, space: SearchSpace) -> "Instruction | Command":
+def parse_slash(line: str, space: SearchSpace) -> "Directive | Command":
     """What a typed line asks for, in a search of this space.
 
     Raises:
@@ -125,14 +125,14 @@ def complete(line: str, space: SearchSpace, specs: Sequence[str] = (), directive
     return [word for word in first.get(words[0], ()) if word.startswith(words[-1])]
 
 
-def _freeze(rest: str, space: SearchSpace) -> Instruction:
+def _freeze(rest: str, space: SearchSpace) -> Directive:
     parameter, operator, values = _comparison(rest, space, "/freeze attn_0=0")
     if operator != "=" or len(values) != 1:
         raise UserError("a number is frozen at one value; write /freeze attn_0=0, or /limit for several")
-    return parse_instruction("freeze", {"parameter": parameter, "value": values[0]})
+    return parse_directive("freeze", {"parameter": parameter, "value": values[0]})
 
 
-def _limit(rest: str, space: SearchSpace) -> Instruction:
+def _limit(rest: str, space: SearchSpace) -> Directive:
     parameter, operator, values = _comparison(rest, space, "/limit base_channel<=96")
     if operator != "=":
         if len(values) != 1:
@@ -141,7 +141,7 @@ def _limit(rest: str, space: SearchSpace) -> Instruction:
         values = [value for value in space.choices[parameter] if compared(value, values[0])]
     if not values:
         raise UserError(f"{_allowed(space, parameter)}, so nothing is left")
-    return parse_instruction("restrict", {"parameter": parameter, "values": values})
+    return parse_directive("restrict", {"parameter": parameter, "values": values})
 
 
 def _comparison(rest: str, space: SearchSpace, example: str) -> tuple[str, str, list[int]]:
@@ -164,62 +164,62 @@ def _allowed(space: SearchSpace, parameter: str) -> str:
     return f"{parameter} may be {', '.join(map(str, space.choices[parameter]))} in this search"
 
 
-def _cap(rest: str, space: SearchSpace) -> Instruction:
+def _cap(rest: str, space: SearchSpace) -> Directive:
     words = rest.split()
     if len(words) != 2 or words[0] not in CAPS:
         raise UserError(f"write what and how much, such as /cap params 40M; there are {', '.join(CAPS)}")
     what = CAPS[words[0]]
     if what != "latency_ms":
-        return parse_instruction("cap", {"what": what, "at_most": parse_size(words[1], what.replace("_", " "))})
-    return parse_instruction("cap", {"what": what, "at_most": _number(words[1].removesuffix("ms"), "milliseconds")})
+        return parse_directive("cap", {"what": what, "at_most": parse_size(words[1], what.replace("_", " "))})
+    return parse_directive("cap", {"what": what, "at_most": _number(words[1].removesuffix("ms"), "milliseconds")})
 
 
-def _try(rest: str, space: SearchSpace) -> Instruction:
-    return parse_instruction("try", {"spec": _given(rest, "/try b128-n2-m1.2.2.2-a0100")})
+def _try(rest: str, space: SearchSpace) -> Directive:
+    return parse_directive("try", {"spec": _given(rest, "/try b128-n2-m1.2.2.2-a0100")})
 
 
-def _ban(rest: str, space: SearchSpace) -> Instruction:
-    return parse_instruction("ban", {"pattern": _given(rest, "/ban b*-n*-m*.*.*.*-a1***")})
+def _ban(rest: str, space: SearchSpace) -> Directive:
+    return parse_directive("ban", {"pattern": _given(rest, "/ban b*-n*-m*.*.*.*-a1***")})
 
 
-def _near(rest: str, space: SearchSpace) -> Instruction:
+def _near(rest: str, space: SearchSpace) -> Directive:
     words = _given(rest, "/near b128-n2-m1.2.2.2-a0100 2").split()
     if len(words) > 2:
         raise UserError("write a spec and at most one distance, such as /near b128-n2-m1.2.2.2-a0100 2")
     distance = {"distance": _number(words[1], "doublings")} if words[1:] else {}
-    return parse_instruction("near", {"spec": words[0], **distance})
+    return parse_directive("near", {"spec": words[0], **distance})
 
 
-def _rounds(rest: str, space: SearchSpace) -> Instruction:
-    return parse_instruction("rounds", {"rounds": _whole(rest, "rounds", "/rounds 12")})
+def _rounds(rest: str, space: SearchSpace) -> Directive:
+    return parse_directive("rounds", {"rounds": _whole(rest, "rounds", "/rounds 12")})
 
 
-def _bounds(rest: str, space: SearchSpace) -> Instruction:
+def _bounds(rest: str, space: SearchSpace) -> Directive:
     words = rest.split()
     if len(words) != 3:
         raise UserError("write a field and two numbers, such as /bounds learning_rate 1e-4 1e-3")
     low, high = (_number(word, words[0]) for word in words[1:])
-    return parse_instruction("strategy_bounds", {"field": words[0], "low": low, "high": high})
+    return parse_directive("strategy_bounds", {"field": words[0], "low": low, "high": high})
 
 
-def _backend(rest: str, space: SearchSpace) -> Instruction:
+def _backend(rest: str, space: SearchSpace) -> Directive:
     words = _given(rest, "/backend openai:gpt-4.1").split()
     if len(words) > 2:
         raise UserError("write a backend and at most one address, such as /backend openai:MODEL http://HOST:8000/v1")
-    return parse_instruction("backend", {"llm": words[0], "base_url": words[1] if words[1:] else None})
+    return parse_directive("backend", {"llm": words[0], "base_url": words[1] if words[1:] else None})
 
 
-def _allowance(rest: str, space: SearchSpace) -> Instruction:
+def _allowance(rest: str, space: SearchSpace) -> Directive:
     found: dict[str, float] = {}
     for word in _given(rest, "/allowance max_cost=2").split():
         name, _, value = word.partition("=")
         if name not in LIMITS:
             raise UserError(f"{name} is no allowance; there are {', '.join(LIMITS)}")
         found[name] = parse_size(value, "tokens") if name == "max_tokens" else _number(value, name)
-    return parse_instruction("allowance", found)
+    return parse_directive("allowance", found)
 
 
-def _budget(rest: str, space: SearchSpace) -> Instruction:
+def _budget(rest: str, space: SearchSpace) -> Directive:
     new = rest.split()[0] if rest else "4G"
     raise UserError(
         "the budget of a search is fixed, since all its trials are compared under it; start another search with "
@@ -247,12 +247,12 @@ def _given(rest: str, example: str) -> str:
 
 
 def _order(kind: str, **arguments: Any) -> "Parser":
-    """The parser of a command that takes nothing and gives an instruction."""
+    """The parser of a command that takes nothing and gives a directive."""
 
-    def parse(rest: str, space: SearchSpace) -> Instruction:
+    def parse(rest: str, space: SearchSpace) -> Directive:
         if rest:
             raise UserError("this command takes nothing more")
-        return parse_instruction(kind, arguments)
+        return parse_directive(kind, arguments)
 
     return parse
 
@@ -279,7 +279,7 @@ def _sql(rest: str, space: SearchSpace) -> Command:
     return Command("sql", text=_given(rest, "/sql SELECT spec, rfid FROM results"))
 
 
-Parser = Callable[[str, SearchSpace], Instruction | Command]
+Parser = Callable[[str, SearchSpace], Directive | Command]
 PARSERS: dict[str, Parser] = {
     "/freeze": _freeze,
     "/limit": _limit,

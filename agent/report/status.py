@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from agent.report.tables import ledger_line, print_table, print_trials, say, score
 from diffusion.units import format_size
-from memory.directives import Directive, active_directives
+from memory.directives import DirectiveRow, active_directives
 from memory.ledger import totals
 from memory.queries import best, search_counts
 from memory.searches import SearchRow, find_search, list_searches
@@ -52,7 +52,7 @@ def _status(db: Database, row: SearchRow) -> dict[str, Any]:
     }
 
 
-def _directive(found: Directive) -> dict[str, Any]:
+def _directive(found: DirectiveRow) -> dict[str, Any]:
     """A directive as scripts read it; what it says is in its kind and arguments."""
     return {name: getattr(found, name) for name in DIRECTIVE_FIELDS}
 

@@ -15,7 +15,7 @@ from sqlite_utils import Database
 from diffusion.spec import UNetSpec
 from memory.connection import opened, transaction
 from memory.directives import (
-    Directive,
+    DirectiveRow,
     active_directives,
     cite,
     finish_directive,
@@ -27,23 +27,23 @@ from memory.searches import change_config, change_search, find_search, set_state
 from memory.trials import record_refusal, trial_in_round
 from tools.context import SearchContext
 from tools.errors import Refused
-from tools.gates.directive_kinds import LASTING, Allowance, Backend, Rounds, instruction_of
+from tools.gates.directive_kinds import LASTING, Allowance, Backend, Rounds, directive_of
 
 NAMED = re.compile(r"\bdirective (\d{1,18})\b")
 
 
 @dataclass(frozen=True)
-class Orders:
+class Due:
     """What is to be done before the next round begins; the changes of settings are in memory already."""
 
-    active: tuple[Directive, ...] = ()  # all that held, as it was found
-    pause: Directive | None = None
-    stop: Directive | None = None
-    try_next: Directive | None = None
+    active: tuple[DirectiveRow, ...] = ()  # all that held, as it was found
+    pause: DirectiveRow | None = None
+    stop: DirectiveRow | None = None
+    try_next: DirectiveRow | None = None
     rounds: int | None = None
-    backend: Directive | None = None
+    backend: DirectiveRow | None = None
     allowance: dict[str, float | int] = field(default_factory=dict)
-    obeyed: tuple[tuple[Directive, str], ...] = ()  # carried out just now, and what came of each
+    obeyed: tuple[tuple[DirectiveRow, str], ...] = ()  # carried out just now, and what came of each
 
 
 def obey(
@@ -54,7 +54,7 @@ def obey(
     begins: bool = True,
     ready: Collection[int] = (),
     unusable: Mapping[int, str] | None = None,
-) -> Orders:
+) -> Due:
     """Look at the directives before a round, which `begins` if nothing keeps it; carry out what changes settings.
 
     `ready` are the directives whose backend can be used, `unusable` those whose backend cannot, with the reason; any
@@ -74,8 +74,8 @@ def obey(
         waiting = [each for each in active if each.id not in over]
         try_next = _next_try(db, round_number, waiting) if begins and round_number else None
         cite_reasons(db, search)
-    changes = [instruction_of(each) for each in active if each.id in over]
-    return Orders(
+    changes = [directive_of(each) for each in active if each.id in over]
+    return Due(
         active=tuple(active),
         pause=next((each for each in active if each.kind == "pause"), None),
         stop=next((each for each in active if each.kind == "stop"), None),
@@ -87,7 +87,7 @@ def obey(
     )
 
 
-def carried_out(db: Database, directive: Directive, round_number: int, what: str) -> None:
+def carried_out(db: Database, directive: DirectiveRow, round_number: int, what: str) -> None:
     """An order is over: done, seen and cited, all or nothing."""
     with transaction(db):
         see_directive(db, directive.id, round_number)
@@ -95,7 +95,7 @@ def carried_out(db: Database, directive: Directive, round_number: int, what: str
         cite(db, directive.id, round_number, what)
 
 
-def refuse_try(context: SearchContext, directive: Directive, spec: UNetSpec, objection: Refused) -> None:
+def refuse_try(context: SearchContext, directive: DirectiveRow, spec: UNetSpec, objection: Refused) -> None:
     """The spec that a person asked for is refused: the refusal and the end of the order are one transaction."""
     with opened(context.db_path) as db, transaction(db):
         proposal = record_refusal(
@@ -123,7 +123,7 @@ def refuse_try(context: SearchContext, directive: Directive, spec: UNetSpec, obj
 
 def end_search(
     db: Database, search: int, round_number: int, state: Literal["interrupted", "finished"], reason: str
-) -> list[Directive]:
+) -> list[DirectiveRow]:
     """End a search, and with it the orders to stop; gives these."""
     with transaction(db):
         stops = [each for each in active_directives(db, search) if each.kind == "stop"]
@@ -134,7 +134,7 @@ def end_search(
     return stops
 
 
-def lift_pauses(db: Database, search: int) -> list[Directive]:
+def lift_pauses(db: Database, search: int) -> list[DirectiveRow]:
     """Take back every pause that is active; gives them. What `resume` does before anything else."""
     with transaction(db):
         pauses = [each for each in active_directives(db, search) if each.kind == "pause"]
@@ -157,7 +157,7 @@ def cite_reasons(db: Database, search: int) -> None:
             cite(db, number, row["round"], f"named in the reason of trial {row['trial']}")
 
 
-def _tries_over(db: Database, active: list[Directive]) -> list[tuple[Directive, str]]:
+def _tries_over(db: Database, active: list[DirectiveRow]) -> list[tuple[DirectiveRow, str]]:
     """The tries whose round has its trial: a killed process had come so far."""
     over = []
     for directive in active:
@@ -168,17 +168,19 @@ def _tries_over(db: Database, active: list[Directive]) -> list[tuple[Directive, 
     return over
 
 
-def _carry_out(db: Database, directive: Directive, ready: Collection[int], unusable: Mapping[int, str]) -> str | None:
+def _carry_out(
+    db: Database, directive: DirectiveRow, ready: Collection[int], unusable: Mapping[int, str]
+) -> str | None:
     """Change what an order about settings says; what came of it, or None for another one."""
-    instruction = instruction_of(directive)
-    if isinstance(instruction, Rounds | Allowance):
-        return _changed(db, directive.search, instruction)
-    if isinstance(instruction, Backend) and directive.id in ready:
-        return _swapped(db, directive.search, instruction)
+    content = directive_of(directive)
+    if isinstance(content, Rounds | Allowance):
+        return _changed(db, directive.search, content)
+    if isinstance(content, Backend) and directive.id in ready:
+        return _swapped(db, directive.search, content)
     return f"cannot be used: {unusable[directive.id]}" if directive.id in unusable else None
 
 
-def _next_try(db: Database, round_number: int, active: list[Directive]) -> Directive | None:
+def _next_try(db: Database, round_number: int, active: list[DirectiveRow]) -> DirectiveRow | None:
     """The oldest try that waits, if the round is free for it; it is noted as this round's."""
     tries = [each for each in active if each.kind == "try"]
     stopped = any(each.kind in ("pause", "stop") for each in active)
@@ -192,20 +194,20 @@ def _next_try(db: Database, round_number: int, active: list[Directive]) -> Direc
     return chosen
 
 
-def _changed(db: Database, search: int, instruction: Rounds | Allowance) -> str:
+def _changed(db: Database, search: int, content: Rounds | Allowance) -> str:
     """Keep other rounds or another allowance; what changed."""
-    if isinstance(instruction, Allowance):
-        change_config(db, search, dict(instruction.limits))
-        return instruction.say()
+    if isinstance(content, Allowance):
+        change_config(db, search, dict(content.limits))
+        return content.say()
     row = find_search(db, search)
-    change_search(db, search, rounds=instruction.rounds, backend=row.backend)
-    change_config(db, search, {"rounds": instruction.rounds})
-    return f"{row.rounds} → {instruction.rounds} rounds"
+    change_search(db, search, rounds=content.rounds, backend=row.backend)
+    change_config(db, search, {"rounds": content.rounds})
+    return f"{row.rounds} → {content.rounds} rounds"
 
 
-def _swapped(db: Database, search: int, instruction: Backend) -> str:
+def _swapped(db: Database, search: int, content: Backend) -> str:
     """Keep another backend; what changed."""
     row = find_search(db, search)
-    change_search(db, search, rounds=row.rounds, backend=instruction.llm)
-    change_config(db, search, {"llm": instruction.llm, "base_url": instruction.base_url})
-    return f"{row.backend} → {instruction.llm}"
+    change_search(db, search, rounds=row.rounds, backend=content.llm)
+    change_config(db, search, {"llm": content.llm, "base_url": content.base_url})
+    return f"{row.backend} → {content.llm}"

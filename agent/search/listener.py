@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agent.report.events import watched
-from agent.search.directives import Orders, carried_out, obey, refuse_try
+from agent.search.directives import Due, carried_out, obey, refuse_try
 from agent.searchers.base import MakeProposer, Proposer
 from diffusion.errors import UserError
 from memory.connection import opened
-from memory.directives import Directive, active_directives, all_directives, cite
+from memory.directives import DirectiveRow, active_directives, all_directives, cite
 from memory.searches import set_state
 from tools.context import SearchContext
 from tools.errors import Refused
-from tools.gates.directive_kinds import Backend, Try, instruction_of
+from tools.gates.directive_kinds import Backend, Try, directive_of
 from tools.gates.specs import refusal
 from tools.jobs.training import train_candidate
 
@@ -25,7 +25,7 @@ POLL_SECONDS = 1.0  # how long a typed word waits while the search is paused
 USER = "user"  # who proposes what a person asked for
 
 
-class Helm:
+class Listener:
     """The directives of one search, as one process follows them."""
 
     def __init__(self, context: SearchContext, make_proposer: MakeProposer | None) -> None:
@@ -34,37 +34,37 @@ class Helm:
         with opened(context.db_path) as db:
             self.known |= {each.id for each in active_directives(db, context.search) if each.seen_round is not None}
 
-    def look(self, round_number: int, begins: bool) -> tuple[Orders, Proposer | None]:
+    def look(self, round_number: int, begins: bool) -> tuple[Due, Proposer | None]:
         """What is to be done before a round; with another backend, who proposes from now on."""
         made, unusable = self._made()
         with opened(self.context.db_path) as db:
-            orders = obey(db, self.context.search, round_number, begins=begins, ready=made.keys(), unusable=unusable)
-        self._say(orders, round_number)
-        if orders.allowance and self.context.allowance is not None:
-            self.context.allowance.change(**orders.allowance)
-        return orders, made[orders.backend.id] if orders.backend else None
+            due = obey(db, self.context.search, round_number, begins=begins, ready=made.keys(), unusable=unusable)
+        self._say(due, round_number)
+        if due.allowance and self.context.allowance is not None:
+            self.context.allowance.change(**due.allowance)
+        return due, made[due.backend.id] if due.backend else None
 
-    def wait(self, pause: Directive, round_number: int, look: Callable[[], Orders]) -> bool:
+    def wait(self, pause: DirectiveRow, round_number: int, look: Callable[[], Due]) -> bool:
         """Wait until a pause is lifted or the search is to stop; False if the user interrupts it."""
         context, started = self.context, time.monotonic()
         with opened(context.db_path) as db:
             set_state(db, context.search, "paused", pause.name)
             cite(db, pause.id, round_number, f"paused before round {round_number}")
         self.obeyed(pause, round_number, "paused")
-        orders = look()
-        while orders.pause and not orders.stop:
+        due = look()
+        while due.pause and not due.stop:
             if context.stop.wait(POLL_SECONDS):
                 return False
-            orders = look()
+            due = look()
         if context.allowance is not None:
             context.allowance.idle(time.monotonic() - started)
         with opened(context.db_path) as db:
             set_state(db, context.search, "running")
         return True
 
-    def try_spec(self, context: SearchContext, directive: Directive) -> int | None:
+    def try_spec(self, context: SearchContext, directive: DirectiveRow) -> int | None:
         """Train the spec that a person asked for as the round's trial; None where it is refused."""
-        asked = instruction_of(directive)
+        asked = directive_of(directive)
         assert isinstance(asked, Try)
         context = replace(context, proposer=USER)
         if objection := refusal(context, asked.spec):
@@ -81,15 +81,15 @@ class Helm:
             self._over(directive, context.round_number, f"refused: {objection}")
             return None
 
-    def obeyed(self, directive: Directive, round_number: int, what: str) -> None:
+    def obeyed(self, directive: DirectiveRow, round_number: int, what: str) -> None:
         """Say that a directive was carried out."""
-        self.context.report("directive.obeyed", **told(directive), round=round_number, what=what)
+        self.context.report("directive.obeyed", **event_of(directive), round=round_number, what=what)
 
-    def _refused(self, context: SearchContext, directive: Directive, asked: Try, objection: Refused) -> None:
+    def _refused(self, context: SearchContext, directive: DirectiveRow, asked: Try, objection: Refused) -> None:
         refuse_try(context, directive, asked.spec, objection)
         self.obeyed(directive, context.round_number, f"refused: {objection}")
 
-    def _over(self, directive: Directive, round_number: int, what: str) -> None:
+    def _over(self, directive: DirectiveRow, round_number: int, what: str) -> None:
         with opened(self.context.db_path) as db:
             carried_out(db, directive, round_number, what)
         self.obeyed(directive, round_number, what)
@@ -101,7 +101,7 @@ class Helm:
         made: dict[int, Proposer] = {}
         unusable: dict[int, str] = {}
         for directive in asked:
-            backend = instruction_of(directive)
+            backend = directive_of(directive)
             assert isinstance(backend, Backend)
             if self.make_proposer is None:
                 unusable[directive.id] = "this search has no backend to swap"
@@ -112,23 +112,23 @@ class Helm:
                 unusable[directive.id] = str(error)
         return made, unusable
 
-    def _say(self, orders: Orders, round_number: int) -> None:
+    def _say(self, due: Due, round_number: int) -> None:
         """The events of what is new, taken back, or carried out."""
-        for directive in orders.active:
+        for directive in due.active:
             if directive.id not in self.known:
-                self.context.report("directive.added", **told(directive), round=round_number)
-        gone = self.known - {directive.id for directive in orders.active}
+                self.context.report("directive.added", **event_of(directive), round=round_number)
+        gone = self.known - {directive.id for directive in due.active}
         if gone:
             with opened(self.context.db_path, read_only=True) as db:
                 every = all_directives(db, self.context.search)
             for directive in every:
                 if directive.id in gone and directive.state == "undone":
-                    self.context.report("directive.removed", **told(directive), round=round_number)
-        for directive, what in orders.obeyed:
+                    self.context.report("directive.removed", **event_of(directive), round=round_number)
+        for directive, what in due.obeyed:
             self.obeyed(directive, round_number, what)
-        self.known = {directive.id for directive in orders.active}
+        self.known = {directive.id for directive in due.active}
 
 
-def told(directive: Directive) -> dict[str, object]:
+def event_of(directive: DirectiveRow) -> dict[str, object]:
     """How an event names a directive."""
     return {"directive": directive.id, "kind": directive.kind, "text": directive.text, "author": directive.author}

@@ -18,7 +18,7 @@ from typing import Literal
 
 from agent.backends.errors import BackendError
 from agent.report.events import watched
-from agent.search.directives import Orders, end_search
+from agent.search.directives import Due, end_search
 from agent.search.ending import (
     FAILURES_IN_A_ROW,
     LIMITS,
@@ -29,12 +29,12 @@ from agent.search.ending import (
     _weight,
     closing_summary,
 )
-from agent.search.listener import Helm
+from agent.search.listener import Listener
 from agent.searchers.base import MakeProposer, Proposer
 from agent.searchers.fallback import fallback_spec
 from diffusion.spec import UNetSpec
 from memory.connection import connect
-from memory.directives import Directive
+from memory.directives import DirectiveRow
 from memory.ledger import charge
 from memory.searches import renew_lease
 from memory.trials import rounds_done, rounds_over, trial_in_round
@@ -71,10 +71,10 @@ class Loop:
     failed_trials: int = 0  # in a row, in this drive: a resume may try again
     charged_until: float = 0.0  # the wall-clock that is in the ledger already, by the monotonic clock
     lock: Lock = field(default_factory=Lock)  # of the three above
-    helm: Helm = field(init=False)
+    listener: Listener = field(init=False)
 
     def __post_init__(self) -> None:
-        self.helm = Helm(self.make_context(0, self.proposer_name), self.make_proposer)
+        self.listener = Listener(self.make_context(0, self.proposer_name), self.make_proposer)
 
     def run(self) -> Reason:
         """Play the rounds that are left; why it ended."""
@@ -104,43 +104,43 @@ class Loop:
             number = None
             if not in_flight and not self.is_noise_known and self._is_baseline_over():
                 reason = max(reason, _in_time(self._replicate), key=_weight)
-            orders = Orders()
+            due = Due()
             if len(in_flight) < self.parallel:
-                orders = self._orders(in_flight)
-                ended = reason or self._ended(orders)
+                due = self._due(in_flight)
+                ended = reason or self._ended(due)
                 if ended and not in_flight:
                     return ended
-                number = None if ended or orders.pause else self._next(in_flight)
+                number = None if ended or due.pause else self._next(in_flight)
             if number is not None:
-                in_flight[self._begun(pool, number, orders.try_next)] = number
+                in_flight[self._begun(pool, number, due.try_next)] = number
             elif in_flight:
                 wait(in_flight, return_when=FIRST_COMPLETED)
-            elif orders.pause:
-                reason = self._paused(orders.pause)
+            elif due.pause:
+                reason = self._paused(due.pause)
             found = _collected(in_flight)
             reason = max(reason, found, key=_weight)
 
-    def _orders(self, in_flight: InFlight) -> Orders:
+    def _due(self, in_flight: InFlight) -> Due:
         """What the user wants before the next round; what changes the search itself is changed."""
         number = self._next(in_flight)
-        orders, proposer = self.helm.look(self._following(in_flight) if number is None else number, number is not None)
-        if proposer is not None and orders.backend:
-            self.proposer, self.proposer_name = proposer, orders.backend.arguments["llm"]
+        due, proposer = self.listener.look(self._following(in_flight) if number is None else number, number is not None)
+        if proposer is not None and due.backend:
+            self.proposer, self.proposer_name = proposer, due.backend.arguments["llm"]
             self.proposer.rounds = self.rounds
             self._heard(silent=False)
-        if orders.rounds is None:
-            return orders
-        self.rounds = self.proposer.rounds = orders.rounds
-        return self._orders(in_flight)
+        if due.rounds is None:
+            return due
+        self.rounds = self.proposer.rounds = due.rounds
+        return self._due(in_flight)
 
     def _following(self, in_flight: InFlight) -> int:
         """The round after all that were begun."""
         with closing(connect(self.make_context(0, "").db_path)) as db:
             return max(rounds_over(db, self.search) | set(in_flight.values()), default=-1) + 1
 
-    def _paused(self, pause: Directive) -> Reason | None:
+    def _paused(self, pause: DirectiveRow) -> Reason | None:
         """Wait until the user lifts a pause."""
-        goes_on = self.helm.wait(pause, self._next({}) or 0, lambda: self._orders({}))
+        goes_on = self.listener.wait(pause, self._next({}) or 0, lambda: self._due({}))
         return None if goes_on else "interrupted"
 
     def _is_baseline_over(self) -> bool:
@@ -173,11 +173,11 @@ class Loop:
         finally:
             self._charge(context, started)
 
-    def _ended(self, orders: Orders) -> Reason | None:
+    def _ended(self, due: Due) -> Reason | None:
         context = self.make_context(0, self.proposer_name)
         with closing(connect(context.db_path)) as db:
             renew_lease(db, self.search, self.lease)
-        if orders.stop:
+        if due.stop:
             return "stopped_by_user"
         if self.failed_trials >= FAILURES_IN_A_ROW:
             return "failures"
@@ -198,7 +198,7 @@ class Loop:
         waiting = [number for number in self._left() if number not in in_flight.values()]
         return None if not waiting or 0 in in_flight.values() else waiting[0]
 
-    def _begun(self, pool: ThreadPoolExecutor, number: int, try_next: Directive | None) -> Future[None]:
+    def _begun(self, pool: ThreadPoolExecutor, number: int, try_next: DirectiveRow | None) -> Future[None]:
         """A round that has its accepted trial, or is over already."""
         accepted = Event()
         future = pool.submit(self._round, number, accepted, try_next)
@@ -206,7 +206,7 @@ class Loop:
         accepted.wait()
         return future
 
-    def _round(self, number: int, accepted: Event, try_next: Directive | None) -> None:
+    def _round(self, number: int, accepted: Event, try_next: DirectiveRow | None) -> None:
         """One round, from wherever it stands."""
         context = self.make_context(number, self.proposer_name if number else "baseline")
         context = replace(context, report=watched(context.report, "trial.started", accepted.set))
@@ -227,14 +227,14 @@ class Loop:
         with closing(connect(context.db_path)) as db:
             charge(db, self.search, "wall", wall_seconds=seconds, note=f"round {context.round_number}")
 
-    def _play(self, context: SearchContext, try_next: Directive | None) -> None:
+    def _play(self, context: SearchContext, try_next: DirectiveRow | None) -> None:
         trial = _trial(context)
         if trial is not None:
             report_started(context, trial)  # an earlier process was stopped in the middle of it
         if trial is None and context.round_number == 0:
             trial = train_candidate(context, self.baseline, "The baseline: the data set's default spec.").trial
         if trial is None and try_next is not None:
-            trial = self.helm.try_spec(context, try_next)
+            trial = self.listener.try_spec(context, try_next)
         if trial is None:
             trial = self._proposed(context)
         if trial is None:
@@ -284,7 +284,7 @@ class Loop:
             round_number = max(rounds_done(db, self.search), 0)
             stops = end_search(db, self.search, round_number, state, f"{reason}: {said}" if said else reason)
         for stop in stops:
-            self.helm.obeyed(stop, round_number, "the search ended")
+            self.listener.obeyed(stop, round_number, "the search ended")
         self.report("search.finished", **closing_summary(context, reason))
 
 

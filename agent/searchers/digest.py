@@ -10,9 +10,9 @@ from sqlite_utils import Database
 from diffusion.spec import PARAMETERS
 from diffusion.units import format_size
 from memory import queries
-from memory.directives import Directive, active_directives
+from memory.directives import DirectiveRow, active_directives
 from tools.context import SearchContext
-from tools.gates.directive_kinds import KINDS, instruction_of
+from tools.gates.directive_kinds import KINDS, directive_of
 from tools.jobs.replicate import noise_of
 
 BEST_ROWS, RECENT_ROWS, FAILURE_ROWS, RUNNING_ROWS, DIRECTIVE_ROWS = 5, 4, 5, 8, 15
@@ -61,7 +61,7 @@ def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
         "effects": effects(db, context.search),
         "failures": [_failure(row) for row in queries.failures(db, context.search, limit=FAILURE_ROWS)],
         "running": [_running(row) for row in left["running"] if row["round"] != context.round_number][-RUNNING_ROWS:],
-        "directives": told(active_directives(db, context.search)),
+        "directives": directive_lines(active_directives(db, context.search)),
         "remaining": f"{left['rounds_left']} rounds; used so far {left['ledger']['device_seconds']:.0f} device-seconds",
     }
 
@@ -76,10 +76,10 @@ def effects(db: Database, search: int) -> dict[str, str]:
     return found
 
 
-def told(active: list[Directive]) -> list[str]:
+def directive_lines(active: list[DirectiveRow]) -> list[str]:
     """The limits and wishes that hold, latest first: the name of each, and what it means."""
     lasting = [each for each in reversed(active) if not KINDS[each.kind].once]
-    lines = [f"{each.name} ({instruction_of(each).say()[:SAID_CHARACTERS]})" for each in lasting[:DIRECTIVE_ROWS]]
+    lines = [f"{each.name} ({directive_of(each).say()[:SAID_CHARACTERS]})" for each in lasting[:DIRECTIVE_ROWS]]
     more = len(lasting) - len(lines)
     return lines + ([f"and {more} older ones; query_memory with question=remaining lists all"] if more else [])
 

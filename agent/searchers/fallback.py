@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from diffusion.spec import UNetSpec
 from diffusion.streams import stream_seed
 from memory.connection import opened
-from memory.directives import Directive, active_directives, cite
+from memory.directives import DirectiveRow, active_directives, cite
 from memory.queries import best
 from memory.trials import refused_in_round, spec_in_search
 from tools.context import SearchContext
@@ -44,7 +44,7 @@ class Choice:
     def __init__(self, context: SearchContext) -> None:
         self.context, self.facts = context, facts_of(context)
         self.rng = random.Random(stream_seed(context.seed, "fallback", context.round_number))
-        self.in_the_way: dict[int, Directive] = {}
+        self.in_the_way: dict[int, DirectiveRow] = {}
         with opened(context.db_path, read_only=True) as db:
             self.active = active_directives(db, context.search)
             self.refused = refused_in_round(db, context.search, context.round_number)

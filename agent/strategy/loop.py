@@ -15,10 +15,10 @@ from typing import Literal
 from agent.backends.errors import BackendError
 from agent.report.events import both
 from agent.report.tables import print_card, say
-from agent.search.directives import Orders, end_search
+from agent.search.directives import Due, end_search
 from agent.search.drive import refused
 from agent.search.ending import SILENT_ROUNDS_IN_A_ROW
-from agent.search.listener import Helm
+from agent.search.listener import Listener
 from agent.search.plan import Plan
 from agent.search.session import BY_LIMIT, INTERRUPTED, Seat, driving
 from agent.strategy.local_search import LocalSearch, StrategiesExhausted
@@ -121,8 +121,8 @@ class StrategyLoop:
     def _played(self) -> Reason:
         try:
             _keep_standard(self.make_context(0))
-            helm, number = Helm(self.make_context(0), None), 1
-            while self._is_to_begin(helm, number):
+            listener, number = Listener(self.make_context(0), None), 1
+            while self._is_to_begin(listener, number):
                 self._round(number)
                 number += 1
                 if self.silent_rounds >= SILENT_ROUNDS_IN_A_ROW:
@@ -135,23 +135,23 @@ class StrategyLoop:
             return "interrupted"
         return "stopped_by_user" if number <= self.rounds else "rounds"
 
-    def _is_to_begin(self, helm: Helm, number: int) -> bool:
+    def _is_to_begin(self, listener: Listener, number: int) -> bool:
         """Whether a round is left that the directives let begin; a pause is waited out.
 
         Raises:
             Interrupted: the user stops the search while it is paused.
         """
-        orders = self._orders(helm, number)
-        if orders.pause and not orders.stop and number <= self.rounds:
-            if not helm.wait(orders.pause, number, lambda: self._orders(helm, number)):
+        due = self._due(listener, number)
+        if due.pause and not due.stop and number <= self.rounds:
+            if not listener.wait(due.pause, number, lambda: self._due(listener, number)):
                 raise Interrupted
-            orders = self._orders(helm, number)
-        return number <= self.rounds and not orders.stop
+            due = self._due(listener, number)
+        return number <= self.rounds and not due.stop
 
-    def _orders(self, helm: Helm, number: int) -> Orders:
-        orders, _ = helm.look(number, number <= self.rounds)
-        self.rounds = self.rounds if orders.rounds is None else orders.rounds
-        return orders
+    def _due(self, listener: Listener, number: int) -> Due:
+        due, _ = listener.look(number, number <= self.rounds)
+        self.rounds = self.rounds if due.rounds is None else due.rounds
+        return due
 
     def _round(self, number: int) -> None:
         """One round, from wherever it stands."""

@@ -2,7 +2,7 @@
 
 Three sorts: a *limit* (freeze, restrict, cap, ban, near, strategy_bounds) and a *mode* hold until they are taken back;
 an *order* (try, rounds, pause, stop, backend, allowance) is carried out once. Who sees to that is not known here
-(`tools.gates.directives`, `agent.search.directives`). Text becomes an instruction through pydantic alone.
+(`tools.gates.directives`, `agent.search.directives`). Text becomes a directive through pydantic alone.
 """
 
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -15,7 +15,7 @@ from diffusion.settings import Strategy
 from diffusion.spec import PARAMETERS, SpecField
 from diffusion.units import format_size
 from memory.directives import (
-    Directive,
+    DirectiveRow,
 )
 from tools.gates.facts import ROUNDING, Facts, Mask, Rows, column, distances, inside, region
 
@@ -44,19 +44,19 @@ Parameter = Annotated[str, AfterValidator(_known)]
 Value = Annotated[int, Field(ge=0, le=1024)]
 
 
-class Told(BaseModel):
-    """One instruction."""
+class DirectiveKind(BaseModel):
+    """One directive."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     once: ClassVar[bool] = True  # carried out once; else it holds until it is taken back
 
     def say(self) -> str:
-        """The instruction in one line for people."""
+        """The directive in one line for people."""
         raise NotImplementedError
 
 
-class Limit(Told):
-    """An instruction that leaves some specs and forbids the others."""
+class Limit(DirectiveKind):
+    """A directive that leaves some specs and forbids the others."""
 
     once: ClassVar[bool] = False
 
@@ -151,7 +151,7 @@ class Near(Shape):
         return np.asarray(distances(rows, self.spec) <= self.distance + ROUNDING)
 
 
-class StrategyBounds(Told):
+class StrategyBounds(DirectiveKind):
     """Bounds of one value of the training strategies, in a search for a strategy."""
 
     once: ClassVar[bool] = False
@@ -170,7 +170,7 @@ class StrategyBounds(Told):
         return f"{self.field} from {self.low:g} to {self.high:g}"
 
 
-class Mode(Told):
+class Mode(DirectiveKind):
     """Whether to look far from what was tried, or close to the best."""
 
     once: ClassVar[bool] = False
@@ -181,7 +181,7 @@ class Mode(Told):
         return "explore: look far from what was tried" if self.mode == "explore" else "exploit: stay close to the best"
 
 
-class Try(Told):
+class Try(DirectiveKind):
     """Exactly this spec next."""
 
     kind: Literal["try"] = "try"
@@ -191,7 +191,7 @@ class Try(Told):
         return f"try {self.spec} next"
 
 
-class Rounds(Told):
+class Rounds(DirectiveKind):
     """How many rounds the search has after the baseline's."""
 
     kind: Literal["rounds"] = "rounds"
@@ -201,7 +201,7 @@ class Rounds(Told):
         return f"{self.rounds} rounds after the baseline"
 
 
-class Pause(Told):
+class Pause(DirectiveKind):
     """Begin no further round."""
 
     kind: Literal["pause"] = "pause"
@@ -210,7 +210,7 @@ class Pause(Told):
         return "pause after the trials under way"
 
 
-class Stop(Told):
+class Stop(DirectiveKind):
     """End the search."""
 
     kind: Literal["stop"] = "stop"
@@ -219,7 +219,7 @@ class Stop(Told):
         return "stop after the trials under way"
 
 
-class Backend(Told):
+class Backend(DirectiveKind):
     """Another language model from the next round on."""
 
     kind: Literal["backend"] = "backend"
@@ -230,7 +230,7 @@ class Backend(Told):
         return f"{self.llm} proposes from the next round on" + (f", at {self.base_url}" if self.base_url else "")
 
 
-class Allowance(Told):
+class Allowance(DirectiveKind):
     """What the search may use in all."""
 
     kind: Literal["allowance"] = "allowance"
@@ -254,12 +254,12 @@ class Allowance(Told):
         return "at most " + ", ".join(f"{value:g} {names[name]}" for name, value in self.limits.items())
 
 
-Instruction = Annotated[
+Directive = Annotated[
     Freeze | Restrict | Cap | Try | Ban | Near | Mode | Rounds | Pause | Stop | StrategyBounds | Backend | Allowance,
     Field(discriminator="kind"),
 ]
-ADAPTER: TypeAdapter[Instruction] = TypeAdapter(Instruction)
-KINDS: dict[str, type[Told]] = {
+ADAPTER: TypeAdapter[Directive] = TypeAdapter(Directive)
+KINDS: dict[str, type[DirectiveKind]] = {
     found.model_fields["kind"].default: found
     for found in (
         Freeze, Restrict, Cap, Try, Ban, Near, Mode, Rounds, Pause, Stop, StrategyBounds, Backend, Allowance,
@@ -267,14 +267,14 @@ KINDS: dict[str, type[Told]] = {
 }  # fmt: skip
 
 
-def parse_instruction(kind: str, arguments: dict[str, Any]) -> Instruction:
-    """The instruction of a kind and its arguments, as a person, a model or the memory gives them.
+def parse_directive(kind: str, arguments: dict[str, Any]) -> Directive:
+    """The directive of a kind and its arguments, as a person, a model or the memory gives them.
 
     Raises:
         UserError: one sentence with what is wrong and what would be right.
     """
     if kind not in KINDS:
-        raise UserError(f"'{kind}' is not a kind of instruction; there are {', '.join(KINDS)}")
+        raise UserError(f"'{kind}' is not a kind of directive; there are {', '.join(KINDS)}")
     try:
         return ADAPTER.validate_python({**arguments, "kind": kind})
     except ValidationError as error:
@@ -285,20 +285,20 @@ def parse_instruction(kind: str, arguments: dict[str, Any]) -> Instruction:
         raise UserError(f"'{kind}{given}' cannot be obeyed: {f'{field}: ' if field else ''}{said}") from None
 
 
-def instruction_of(directive: Directive) -> Instruction:
+def directive_of(directive: DirectiveRow) -> Directive:
     """What a stored directive says."""
-    return parse_instruction(directive.kind, directive.arguments)
+    return parse_directive(directive.kind, directive.arguments)
 
 
-def arguments_of(instruction: Instruction) -> dict[str, Any]:
-    """An instruction's arguments as JSON-ready values, without its kind; specs as text."""
-    found = instruction.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
-    return found | ({"spec": str(instruction.spec)} if isinstance(instruction, Try | Near) else {})
+def arguments_of(directive: Directive) -> dict[str, Any]:
+    """A directive's arguments as JSON-ready values, without its kind; specs as text."""
+    found = directive.model_dump(mode="json", exclude={"kind"}, exclude_none=True)
+    return found | ({"spec": str(directive.spec)} if isinstance(directive, Try | Near) else {})
 
 
-def say(instruction: Instruction) -> str:
-    """An instruction in one line for people."""
-    return instruction.say()
+def say(directive: Directive) -> str:
+    """A directive in one line for people."""
+    return directive.say()
 
 
 LASTING = tuple(kind for kind, known in KINDS.items() if not known.once)

@@ -12,13 +12,13 @@ import numpy as np
 
 from diffusion.spec import UNetSpec
 from memory.connection import opened
-from memory.directives import Directive, active_directives
+from memory.directives import DirectiveRow, active_directives
 from memory.searches import find_search
-from tools.gates.directive_kinds import Backend, Cap, Limit, Mode, Rounds, Stop, StrategyBounds, Told, Try
-from tools.gates.directive_kinds import Instruction as Instruction
+from tools.gates.directive_kinds import Backend, Cap, DirectiveKind, Limit, Mode, Rounds, Stop, StrategyBounds, Try
+from tools.gates.directive_kinds import Directive as Directive
 from tools.gates.directive_kinds import arguments_of as arguments_of
-from tools.gates.directive_kinds import instruction_of as instruction_of
-from tools.gates.directive_kinds import parse_instruction as parse_instruction
+from tools.gates.directive_kinds import directive_of as directive_of
+from tools.gates.directive_kinds import parse_directive as parse_directive
 from tools.gates.directive_kinds import say as say
 from tools.gates.facts import Facts, Mask
 
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from tools.context import SearchContext
 
 HOLDS = "It holds until the user takes it back; propose a spec that obeys it."
-REPLACED: tuple[type[Told], ...] = (Mode, Rounds, Backend)  # of two that are to be obeyed, one would undo the other
+REPLACED: tuple[type[DirectiveKind], ...] = (
+    Mode,
+    Rounds,
+    Backend,
+)  # of two that are to be obeyed, one would undo the other
 
 Latency = Callable[[UNetSpec], float]  # in milliseconds
 
@@ -63,40 +67,40 @@ def objection(context: "SearchContext", spec: UNetSpec, *, measure: bool = True)
     return _too_slow(spec, active, lambda asked: latency(context, asked))
 
 
-def first_objection(facts: Facts, spec: UNetSpec, active: Sequence[Directive]) -> tuple[str, int] | None:
+def first_objection(facts: Facts, spec: UNetSpec, active: Sequence[DirectiveRow]) -> tuple[str, int] | None:
     """The first directive that forbids a spec by what can be counted, and the sentence that names it."""
     rows = np.array([spec.row], dtype=np.int64)
     for directive in active:
-        instruction = instruction_of(directive)
-        if isinstance(instruction, Limit) and not instruction.mask(rows, facts)[0]:
-            return f"{spec} breaks {directive.name} ({instruction.say()}). {HOLDS}", directive.id
+        content = directive_of(directive)
+        if isinstance(content, Limit) and not content.mask(rows, facts)[0]:
+            return f"{spec} breaks {directive.name} ({content.say()}). {HOLDS}", directive.id
     return None
 
 
 def _too_slow(
-    spec: UNetSpec, active: Sequence[Directive], latency: Callable[[UNetSpec], float | None]
+    spec: UNetSpec, active: Sequence[DirectiveRow], latency: Callable[[UNetSpec], float | None]
 ) -> tuple[str, int] | None:
     for directive in active:
-        instruction = instruction_of(directive)
-        if isinstance(instruction, Cap) and instruction.what == "latency_ms":
+        content = directive_of(directive)
+        if isinstance(content, Cap) and content.what == "latency_ms":
             found = latency(spec)
-            if found is not None and found > instruction.at_most:
-                said = f"{instruction.say()}; measured: {found:.4g} ms"
+            if found is not None and found > content.at_most:
+                said = f"{content.say()}; measured: {found:.4g} ms"
                 return f"{spec} breaks {directive.name} ({said}). {HOLDS}", directive.id
     return None
 
 
-def allowed_rows(facts: Facts, active: Sequence[Directive]) -> Mask:
+def allowed_rows(facts: Facts, active: Sequence[DirectiveRow]) -> Mask:
     """Which rows of the space the budget and every limit that can be counted leave."""
     fits = facts.within_budget
     for directive in active:
-        if isinstance(instruction := instruction_of(directive), Limit):
-            fits = fits & instruction.mask(facts.rows, facts)
+        if isinstance(content := directive_of(directive), Limit):
+            fits = fits & content.mask(facts.rows, facts)
     return fits
 
 
-def contradictions(new: Instruction, active: Sequence[Directive], facts: Facts, text: str | None = None) -> list[str]:
-    """What stands against a new instruction, each sentence with both texts; nothing where it can be obeyed.
+def contradictions(new: Directive, active: Sequence[DirectiveRow], facts: Facts, text: str | None = None) -> list[str]:
+    """What stands against a new directive, each sentence with both texts; nothing where it can be obeyed.
 
     Whether any spec is left is counted exactly on the whole space, but for caps on latency, which are measured.
     """
@@ -106,13 +110,13 @@ def contradictions(new: Instruction, active: Sequence[Directive], facts: Facts, 
     found = [
         f"{said} contradicts {directive.name}: {why}"
         for directive in active
-        if (why := _clash(new, instruction_of(directive), facts))
+        if (why := _clash(new, directive_of(directive), facts))
     ]
     return found or _nothing_left(new, said, active, facts)
 
 
-def _impossible(new: Told, facts: Facts) -> str | None:
-    """Why an instruction cannot be obeyed in this search, whatever else holds."""
+def _impossible(new: DirectiveKind, facts: Facts) -> str | None:
+    """Why a directive cannot be obeyed in this search, whatever else holds."""
     if isinstance(new, StrategyBounds) and not facts.searches_strategies:
         return "cannot be obeyed: the strategy of this search is fixed; bound it in `diffnas-agent strategy`"
     if isinstance(new, Limit | Try | Mode) and facts.searches_strategies:
@@ -131,8 +135,8 @@ def _why_not_try(spec: UNetSpec, facts: Facts) -> str | None:
     return f"cannot be obeyed: {spec} is over the budget" if macs > facts.budget_macs else None
 
 
-def _clash(new: Told, old: Told, facts: Facts) -> str | None:
-    """Why two instructions cannot both be obeyed."""
+def _clash(new: DirectiveKind, old: DirectiveKind, facts: Facts) -> str | None:
+    """Why two directives cannot both be obeyed."""
     if isinstance(new, Limit) and isinstance(old, Limit):
         both = new.mask(facts.rows, facts) & old.mask(facts.rows, facts) & facts.within_budget
         return None if both.any() else "no spec of the space obeys both within the budget"
@@ -150,11 +154,11 @@ def _clash(new: Told, old: Told, facts: Facts) -> str | None:
     return None
 
 
-def _nothing_left(new: Told, said: str, active: Sequence[Directive], facts: Facts) -> list[str]:
+def _nothing_left(new: DirectiveKind, said: str, active: Sequence[DirectiveRow], facts: Facts) -> list[str]:
     """The sentence for limits of which each pair can be obeyed, but not all at once."""
     if not isinstance(new, Limit) or (allowed_rows(facts, active) & new.mask(facts.rows, facts)).any():
         return []
-    limits = [directive for directive in active if isinstance(instruction_of(directive), Limit)]
+    limits = [directive for directive in active if isinstance(directive_of(directive), Limit)]
     if not allowed_rows(facts, limits).any():
         return []  # nothing was left before
     names = " and ".join(directive.name for directive in limits)

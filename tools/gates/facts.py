@@ -1,4 +1,4 @@
-"""What a search is about, as far as instructions need it: its space, its budget, and what each spec in it would cost.
+"""What a search is about, as far as directives need it: its space, its budget, and what each spec in it would cost.
 
 Everything is exact and closed-form, for one spec or for all rows of the space at once. Latency is measured, not
 counted, so it is not known here (`tools.gates.latency`).

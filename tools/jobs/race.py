@@ -84,11 +84,11 @@ def run_race(context: SearchContext, *, replicas: int, allowance: int, parallel:
             for job in jobs:
                 job.result()
     found = field.conclusion
-    context.report("race.finished", **told(found))
+    context.report("race.finished", **event_of(found))
     return found
 
 
-def told(found: Conclusion) -> dict[str, object]:
+def event_of(found: Conclusion) -> dict[str, object]:
     """A conclusion as JSON has it."""
     claim = found.baseline
     return {

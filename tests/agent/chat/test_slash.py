@@ -1,11 +1,11 @@
-"""Slash commands: what is typed becomes an instruction without a model, or one sentence that says what is wrong."""
+"""Slash commands: what is typed becomes a directive without a model, or one sentence that says what is wrong."""
 
 import pytest
 
 from agent.chat.slash import NAMES, PARSERS, SLASH_HELP, Command, complete, is_slash, parse_slash
 from diffusion.errors import UserError
 from diffusion.spec import DIGITS, PARAMETERS, UNetSpec
-from tools.gates.directive_kinds import KINDS, Told
+from tools.gates.directive_kinds import KINDS, DirectiveKind
 from tools.gates.directives import arguments_of
 
 SPEC = "b8-n1-m1.1.1.1-a0000"
@@ -80,7 +80,7 @@ WRONG = {
 def test_a_slash_form_is_an_instruction(line: str) -> None:
     kind, arguments = FORMS[line]
     found = parse_slash(line, DIGITS)
-    assert isinstance(found, Told)
+    assert isinstance(found, DirectiveKind)
     assert (found.model_dump()["kind"], arguments_of(found)) == (kind, arguments)
 
 
@@ -125,5 +125,5 @@ def test_the_tab_key_completes_names_parameters_values_specs_and_numbers() -> No
 def test_the_spec_in_json_is_understood_too() -> None:
     text = UNetSpec.parse(SPEC).model_dump_json()
     found = parse_slash(f"/try {text}", DIGITS)
-    assert isinstance(found, Told)
+    assert isinstance(found, DirectiveKind)
     assert arguments_of(found) == {"spec": SPEC}

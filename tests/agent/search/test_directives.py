@@ -1,4 +1,4 @@
-"""Steering a search: orders carried out exactly once, whatever is killed when; limits obeyed by whoever proposes."""
+"""Directives in a search: those that are due are carried out exactly once, whatever is killed when; limits obeyed by whoever proposes."""
 
 import json
 import sqlite3

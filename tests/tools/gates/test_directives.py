@@ -19,8 +19,8 @@ from memory.queries import spec_distance
 from tools.count_flops import count
 from tools.errors import JobFailed, Refused
 from tools.finish_search import finish
-from tools.gates.directive_kinds import KINDS, Limit, arguments_of, parse_instruction
-from tools.gates.directives import allowed_rows, contradictions, facts_of, first_objection, instruction_of, objection
+from tools.gates.directive_kinds import KINDS, Limit, arguments_of, parse_directive
+from tools.gates.directives import allowed_rows, contradictions, directive_of, facts_of, first_objection, objection
 from tools.gates.facts import distances, region
 from tools.gates.specs import refusal
 from tools.jobs.training import train_candidate
@@ -61,7 +61,7 @@ class TestLimits:
             ("near", {"spec": str(centre), "distance": 1.0}, lambda spec: spec_distance(spec, centre) <= 1 + 1e-9),
         ]
         for kind, arguments, keeps in known:
-            limit = parse_instruction(kind, arguments)
+            limit = parse_directive(kind, arguments)
             assert isinstance(limit, Limit)
             found = limit.mask(rows, facts).tolist()
             assert found == [bool(keeps(spec)) for spec in sample]
@@ -101,7 +101,7 @@ class TestParsing:
     @pytest.mark.parametrize(
         ("kind", "arguments", "sentence"),
         [
-            ("fly", {}, "'fly' is not a kind of instruction"),
+            ("fly", {}, "'fly' is not a kind of directive"),
             ("freeze", {"parameter": "attn_9", "value": 0}, "'attn_9' is not one of the ten numbers"),
             ("freeze", {"parameter": "attn_0"}, "value: Field required"),
             ("freeze", {"parameter": "attn_0", "value": 0, "x": 1}, "x: Extra inputs are not permitted"),
@@ -112,7 +112,7 @@ class TestParsing:
     )
     def test_what_does_not_fit_is_one_sentence(self, kind: str, arguments: dict[str, Any], sentence: str) -> None:
         with pytest.raises(UserError) as mistake:
-            parse_instruction(kind, arguments)
+            parse_directive(kind, arguments)
         assert sentence in str(mistake.value)
         assert str(mistake.value).startswith(f"'{kind}")
 
@@ -124,11 +124,11 @@ class TestParsing:
             ("pause", {}),
         ]
         for kind, arguments in wishes:
-            instruction = parse_instruction(kind, arguments)
-            number = tell(search, kind, arguments_of(instruction))
-            assert instruction_of(next(each for each in active(search) if each.id == number)) == instruction
-            assert KINDS[kind] is type(instruction)
-            assert "\n" not in instruction.say()
+            directive = parse_directive(kind, arguments)
+            number = tell(search, kind, arguments_of(directive))
+            assert directive_of(next(each for each in active(search) if each.id == number)) == directive
+            assert KINDS[kind] is type(directive)
+            assert "\n" not in directive.say()
 
 
 class TestTheGate:
@@ -232,7 +232,7 @@ class TestLatency:
 class TestContradictions:
     def against(self, search: TinySearch, kind: str, arguments: dict[str, Any]) -> list[str]:
         return contradictions(
-            parse_instruction(kind, arguments), active(search), facts_of(search.context()), f"the new {kind}"
+            parse_directive(kind, arguments), active(search), facts_of(search.context()), f"the new {kind}"
         )
 
     @pytest.mark.parametrize(
