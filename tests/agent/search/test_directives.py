@@ -1,4 +1,4 @@
-"""Directives in a search: those that are due are carried out exactly once, whatever is killed when; limits obeyed by whoever proposes."""
+"""Directives in a search: what is due is carried out exactly once, whatever is killed; limits hold for all who propose."""
 
 import json
 import sqlite3
