@@ -1,4 +1,4 @@
-"""Directives in a search: what is due is carried out exactly once, whatever is killed; limits hold for all who propose."""
+"""Directives in a search: what is due is carried out exactly once, whatever is killed; limits hold for everyone."""
 
 import json
 import sqlite3
