@@ -33,7 +33,8 @@ import numpy as np
 import torch
 
 from diffusion.cost.throughput import device_name
-from diffusion.data.images import DataCard, prepare_images
+from diffusion.data.card import DataCard
+from diffusion.data.images import prepare_images
 from diffusion.settings import Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
 from tools.executors.base import Executor

@@ -28,7 +28,8 @@ from scipy.stats import beta
 
 from diffusion.cost.throughput import device_name
 from diffusion.statistics.noise import Scores, Verdicts, log_scores, pooled_noise, trial_verdicts
-from diffusion.statistics.racing import DEFAULT, Conclusion, Race, Rule, conclusion, plan_race, standing
+from diffusion.statistics.race_conclusion import Conclusion, conclusion
+from diffusion.statistics.racing import DEFAULT, Race, Rule, plan_race, standing
 
 SEARCHES = 5_000
 MOST_WRONG = 0.06  # upper bound of the share of searches

@@ -1,6 +1,6 @@
 """Slash commands: what can be typed without a language model, in chat or beside a running search.
 
-A line becomes an `Directive`, which the caller shows, checks and stores, or a `Command`, which he carries out.
+A line becomes a `Directive`, which the caller shows, checks and stores, or a `Command`, which he carries out.
 Nothing is stored or printed here, and no model is asked.
 """
 
@@ -17,33 +17,6 @@ from tools.allowance import LIMITS
 from tools.gates.directive_kinds import STRATEGY_FIELDS
 from tools.gates.directives import Directive, parse_directive
 
-SLASH_HELP: dict[str, str] = {
-    "/freeze NAME=VALUE": "keep one of the ten numbers, such as attn_0=0",
-    "/limit NAME<=VALUE": "restrict one of the ten numbers; also <, >, >=, =, and lists such as num_blocks=1,2",
-    "/cap WHAT LIMIT": "limit params, macs, memory (bytes) or latency (ms), such as /cap params 40M",
-    "/try SPEC": "train exactly this spec next",
-    "/ban SPEC": "leave out a spec, or a region such as b*-n*-m*.*.*.*-a1***",
-    "/near SPEC [DISTANCE]": "stay near a spec; a doubling, or a changed attention, counts one",
-    "/explore": "look far from what was tried",
-    "/exploit": "stay close to the best",
-    "/rounds N": "another number of rounds",
-    "/pause": "pause after the trials under way",
-    "/resume": "lift the pause, or go on with a search that no process drives",
-    "/stop": "end the search after the trials under way",
-    "/bounds FIELD LOW HIGH": "bound a value of the training strategies, in a search for a strategy",
-    "/backend ID [URL]": "another language model from the next round on",
-    "/allowance NAME=VALUE": "what the search may use: max_cost (USD), max_hours, max_tokens",
-    "/budget": "why the budget cannot be changed",
-    "/undo [NUMBER]": "take a directive back, the latest if none is named",
-    "/directives": "all directives, and what they changed",
-    "/status": "how far the search is",
-    "/best": "the best trials",
-    "/plot [FILE.png]": "the best score so far over the rounds, drawn here or into a picture",
-    "/why NUMBER": "why a trial was tried, and what came of it",
-    "/sql SELECT …": "ask the memory",
-    "/help": "these lines",
-}
-NAMES = tuple(line.split()[0] for line in SLASH_HELP)
 CAPS = {
     "params": "params",
     "macs": "macs_total",
@@ -86,12 +59,12 @@ def parse_slash(line: str, space: SearchSpace) -> "Directive | Command":
     """
     name, _, rest = line.strip().partition(" ")
     rest = rest.strip()
-    if name not in PARSERS:
-        close = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    if name not in SLASH:
+        close = difflib.get_close_matches(name, SLASH, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else "/help lists them"
         raise UserError(f"'{name}' is not a command; {hint}")
     try:
-        return PARSERS[name](rest, space)
+        return SLASH[name][2](rest, space)
     except UserError as error:
         why = str(error).rpartition(" cannot be obeyed: ")[2]
         raise UserError(f"'{line.strip()}': {why}") from None
@@ -103,7 +76,7 @@ def complete(line: str, space: SearchSpace, specs: Sequence[str] = (), directive
     if not line.startswith("/"):
         return []
     if len(words) == 1:
-        return [name for name in NAMES if name.startswith(line)]
+        return [name for name in SLASH if name.startswith(line)]
     numbers = [str(number) for number in directives]
     parameters = [f"{name}=" for name in PARAMETERS]
     if "=" in words[-1] and words[0] in ("/freeze", "/limit"):
@@ -280,29 +253,32 @@ def _sql(rest: str, space: SearchSpace) -> Command:
 
 
 Parser = Callable[[str, SearchSpace], Directive | Command]
-PARSERS: dict[str, Parser] = {
-    "/freeze": _freeze,
-    "/limit": _limit,
-    "/cap": _cap,
-    "/try": _try,
-    "/ban": _ban,
-    "/near": _near,
-    "/explore": _order("mode", mode="explore"),
-    "/exploit": _order("mode", mode="exploit"),
-    "/rounds": _rounds,
-    "/pause": _order("pause"),
-    "/resume": _command("resume"),
-    "/stop": _order("stop"),
-    "/bounds": _bounds,
-    "/backend": _backend,
-    "/allowance": _allowance,
-    "/budget": _budget,
-    "/undo": _command("undo", number="3"),
-    "/directives": _command("directives"),
-    "/status": _command("status"),
-    "/best": _command("best"),
-    "/plot": _plot,
-    "/why": _command("why", number="12", needs_number=True),
-    "/sql": _sql,
-    "/help": _command("help"),
-}
+SLASH: dict[str, tuple[str, str, Parser]] = {  # a command: what it takes, what it is for, how it is read
+    "/freeze": ("NAME=VALUE", "keep one of the ten numbers, such as attn_0=0", _freeze),
+    "/limit": (
+        "NAME<=VALUE", "restrict one of the ten numbers; also <, >, >=, =, and lists such as num_blocks=1,2", _limit,
+    ),
+    "/cap": ("WHAT LIMIT", "limit params, macs, memory (bytes) or latency (ms), such as /cap params 40M", _cap),
+    "/try": ("SPEC", "train exactly this spec next", _try),
+    "/ban": ("SPEC", "leave out a spec, or a region such as b*-n*-m*.*.*.*-a1***", _ban),
+    "/near": ("SPEC [DISTANCE]", "stay near a spec; a doubling, or a changed attention, counts one", _near),
+    "/explore": ("", "look far from what was tried", _order("mode", mode="explore")),
+    "/exploit": ("", "stay close to the best", _order("mode", mode="exploit")),
+    "/rounds": ("N", "another number of rounds", _rounds),
+    "/pause": ("", "pause after the trials under way", _order("pause")),
+    "/resume": ("", "lift the pause, or go on with a search that no process drives", _command("resume")),
+    "/stop": ("", "end the search after the trials under way", _order("stop")),
+    "/bounds": ("FIELD LOW HIGH", "bound a value of the training strategies, in a search for a strategy", _bounds),
+    "/backend": ("ID [URL]", "another language model from the next round on", _backend),
+    "/allowance": ("NAME=VALUE", "what the search may use: max_cost (USD), max_hours, max_tokens", _allowance),
+    "/budget": ("", "why the budget cannot be changed", _budget),
+    "/undo": ("[NUMBER]", "take a directive back, the latest if none is named", _command("undo", number="3")),
+    "/directives": ("", "all directives, and what they changed", _command("directives")),
+    "/status": ("", "how far the search is", _command("status")),
+    "/best": ("", "the best trials", _command("best")),
+    "/plot": ("[FILE.png]", "the best score so far over the rounds, drawn here or into a picture", _plot),
+    "/why": ("NUMBER", "why a trial was tried, and what came of it", _command("why", number="12", needs_number=True)),
+    "/sql": ("SELECT …", "ask the memory", _sql),
+    "/help": ("", "these lines", _command("help")),
+}  # fmt: skip
+SLASH_HELP = {f"{name} {takes}".strip(): what for name, (takes, what, _) in SLASH.items()}

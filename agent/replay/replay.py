@@ -5,9 +5,7 @@ written down, and today's templates, gates and tool schemas see it there. Differ
 No model is asked, nothing is trained, and the memory itself is only read.
 """
 
-import json
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -20,21 +18,19 @@ from agent.backends.pricing import price_table
 from agent.backends.recorder import told_of, tool_sha
 from agent.backends.structured import in_words, spoken
 from agent.chat.prompt import chat_values
-from agent.config.settings import RunConfig
 from agent.config.stored import reading_context, stored_config
 from agent.replay.answers import UNREADABLE, changed, objections, taken_by_round
 from agent.replay.fork import check_searched
+from agent.replay.record import Prompt, Recorded, _call, prompts_of
 from agent.report.tables import say
 from agent.searchers.digest import round_values, system_values
 from agent.searchers.llm import TOOLS
-from diffusion.settings import Protocol
 from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.forks import fork_of
 from memory.journal import Past, inserted_at, past_of, snapshot
 from memory.redaction import redact
-from memory.searches import SearchRow, find_protocol, find_search
-from prompts.origin import origin_of
+from memory.searches import find_protocol, find_search
 from prompts.render import render, template_sha
 from tools.context import SearchContext
 from tools.gates.specs import refusal
@@ -53,31 +49,6 @@ class Difference:
     why: str
     count: int = 0
     first: dict[str, Any] = field(default_factory=dict)  # round, call or proposal, recorded, now
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A message that a template made, where it was recorded first."""
-
-    call: int
-    round: int | None
-    template: str
-    sha: str
-    moment: int | None
-    values: dict[str, Any] | None
-    text: str
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """All that was recorded of a search."""
-
-    search: SearchRow
-    config: RunConfig
-    protocol: Protocol
-    calls: list[dict[str, Any]]
-    proposals: list[dict[str, Any]]
-    proposed_at: dict[int, int]  # moments, by proposal
 
 
 class Replay:
@@ -269,32 +240,6 @@ def replay(path: Path, name: str | None = None) -> dict[str, Any]:
         "unchecked": asked.unchecked,
         "differences": [vars(difference) for difference in asked.found.values()],
     }
-
-
-def _call(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **row,
-        "extra": json.loads(row["extra_json"] or "{}"),
-        "request": json.loads(row["request_json"]),
-        "response": None if row["response_json"] is None else json.loads(row["response_json"]),
-    }
-
-
-def prompts_of(calls: Iterable[dict[str, Any]]) -> Iterator[Prompt]:
-    """Every prompt of the calls once: a round's first message comes again with each further call."""
-    seen = set()
-    for call in calls:
-        for message in call["request"].get("messages", []):
-            if (origin := origin_of(message)) is None:
-                continue
-            values = origin.get("values")
-            text = message["data"]["content"]
-            key = (call["round"], origin["template"], origin.get("moment"), json.dumps(values), text)
-            if key not in seen:
-                seen.add(key)
-                yield Prompt(
-                    call["id"], call["round"], origin["template"], origin["sha"], origin.get("moment"), values, text
-                )
 
 
 def first_difference(recorded: str, now: str) -> dict[str, str | None]:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from diffusion.data.images import DataCard, card_rows
+from diffusion.data.card import DataCard, card_rows
 from diffusion.settings import Protocol
 from diffusion.units import format_size
 

@@ -17,7 +17,8 @@ from agent.backends.registry import check_backends
 from agent.config.settings import RunConfig, strategy_of
 from agent.config.stored import stored_config
 from diffusion.cost.closed_form import cost, costs
-from diffusion.data.images import DataCard, prepare_images
+from diffusion.data.card import DataCard
+from diffusion.data.images import prepare_images
 from diffusion.errors import UserError
 from diffusion.scores.networks import score_network
 from diffusion.settings import Protocol, Sampling, ScoreProtocol, Settings, choose_sampling

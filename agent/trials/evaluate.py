@@ -17,7 +17,8 @@ from agent.report.tables import how_scored, print_table, say, score
 from agent.search.plan import Plan, score_protocol
 from agent.search.session import interruptible
 from agent.search.wiring import context_maker
-from diffusion.data.images import DataCard, open_images
+from diffusion.data.card import DataCard
+from diffusion.data.images import open_images
 from diffusion.errors import UserError
 from diffusion.settings import Protocol, ScoreJob, choose_sampling
 from diffusion.training.checkpoint import Checkpoint, kept_steps, step_checkpoint

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from agent.report.tables import say, score
 from agent.trials.evaluate import Known, known_trial
 from agent.trials.model_card import CardScore, ModelCardFacts, model_card
-from diffusion.data.images import card_rows
+from diffusion.data.card import card_rows
 from diffusion.settings import Protocol
 from diffusion.training.checkpoint import Checkpoint
 from memory.connection import opened

@@ -159,16 +159,16 @@ def replay(
 ) -> Replay:
     """Run trainings whose whole curves are known again, one after the other in a random order, under a rule.
 
-    A training costs its steps times its seconds a step, and its score at the end; under the rule also a look at each
-    rung that it comes to. A curve that ends early failed there. The best has the lowest score at the last step of all.
+    Under the rule a training also costs a look at each rung that it comes to. A curve that ends early failed there. The
+    best has the lowest score at the last step of all.
 
     Args:
         curves: the whole curves, with scores at the rungs of their length.
         rule: the rule that is tried.
         order_seed: which order.
-        seconds_a_step: what a step of each costs; the same for all if not given.
-        seconds_a_look: what scoring each at a rung costs; nothing if not given.
-        seconds_at_end: what scoring each at its end costs; nothing if not given.
+        seconds_a_step: of each; 1 if not given.
+        seconds_a_look: for scoring each at a rung; 0 if not given.
+        seconds_at_end: for scoring each at its end; 0 if not given.
         baseline: the index of the one that comes first and is never stopped.
 
     Raises:
@@ -179,25 +179,33 @@ def replay(
     scored = {index: score for index, score in enumerate(finals) if score is not None and math.isfinite(score)}
     if not scored:
         raise ValueError(f"none of the {len(curves)} curves has a finite score at step {train_steps:,}")
+    free = [0.0] * len(curves)
+    steps, looks, ends = seconds_a_step or [1.0] * len(curves), seconds_a_look or free, seconds_at_end or free
+    stops = _stops(curves, order_seed, baseline, train_steps, rule)
+    spent = 0.0
+    for index, curve in enumerate(curves):
+        end = stops.get(index, max(curve))
+        looked = sum(rung <= end for rung in rule.rungs(train_steps))
+        spent += end * steps[index] + looked * looks[index] + (0.0 if index in stops else ends[index])
+    whole = sum(max(curve) * cost + end for curve, cost, end in zip(curves, steps, ends, strict=True))
+    return Replay(1 - spent / whole, min(scored, key=lambda index: scored[index]) in stops, tuple(stops))
+
+
+def _stops(
+    curves: Sequence[Curve], order_seed: int, baseline: int | None, train_steps: int, rule: Rule
+) -> dict[int, int]:
+    """Where trainings are stopped, by their index, in the order in which they are run."""
     order = random.Random(order_seed).sample(range(len(curves)), len(curves))
     if baseline is not None:
         order.sort(key=lambda index: index != baseline)
-    free = [0.0] * len(curves)
-    steps, looks, ends = seconds_a_step or [1.0] * len(curves), seconds_a_look or free, seconds_at_end or free
     seen: list[Curve] = []
-    pruned: list[int] = []
-    spent = 0.0
+    stops: dict[int, int] = {}
     for index in order:
-        curve, end = curves[index], max(curves[index])
-        stop = None if index == baseline else _stop(curve, seen, train_steps, rule)
+        stop = None if index == baseline else _stop(curves[index], seen, train_steps, rule)
         if stop is not None:
-            pruned.append(index)
-            curve, end = {step: score for step, score in curve.items() if step <= stop}, stop
-        seen.append(curve)
-        looked = sum(rung <= end for rung in rule.rungs(train_steps))
-        spent += end * steps[index] + looked * looks[index] + (ends[index] if stop is None else 0.0)
-    whole = sum(max(curve) * cost + end for curve, cost, end in zip(curves, steps, ends, strict=True))
-    return Replay(1 - spent / whole, min(scored, key=lambda index: scored[index]) in pruned, tuple(pruned))
+            stops[index] = stop
+        seen.append({step: score for step, score in curves[index].items() if stop is None or step <= stop})
+    return stops
 
 
 def _stop(curve: Curve, peers: Sequence[Curve], train_steps: int, rule: Rule) -> int | None:

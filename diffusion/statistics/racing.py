@@ -144,8 +144,18 @@ def plan_race(
     """
     logs = {spec: log_scores([score]) for spec, score in first_scores.items() if spec != baseline}
     ranked = sorted((spec for spec in logs if logs[spec]), key=lambda spec: (logs[spec], spec))
-    most = min(rule.finalists, len(ranked))
     start = len(baseline_scores)
+    count, waves = _extent(rule, min(rule.finalists, len(ranked)), start, allowance)
+    race = Race(baseline, start, tuple(ranked[:count]), max(count, 1), waves if count else 0, (), rule)
+    noise = pooled_noise({baseline: baseline_scores}, baseline)
+    seen = Seen({spec: [first_scores[spec]] for spec in race.finalists}, list(baseline_scores), noise)
+    out = _fallen(race, race.finalists, seen) if race.fresh_seeds else {}
+    left = tuple(spec for spec in race.finalists if spec not in out)
+    return replace(race, finalists=left, excluded=tuple(out.items()))
+
+
+def _extent(rule: Rule, most: int, start: int, allowance: int) -> tuple[int, int]:
+    """How many finalists race, and over how many waves; `start` replicas of the baseline are there."""
 
     def price(count: int, waves: int) -> int:
         return count * waves + max(0, min(rule.max_seeds - start, waves))
@@ -153,12 +163,7 @@ def plan_race(
     worth = min(WORTH_A_RACE, rule.max_seeds - 1)
     count = next((count for count in range(most, 1, -1) if price(count, worth) <= allowance), min(most, 1))
     waves = next((waves for waves in range(rule.max_seeds - 1, 0, -1) if price(count, waves) <= allowance), 0)
-    race = Race(baseline, start, tuple(ranked[:count]), max(count, 1), waves if count else 0, (), rule)
-    noise = pooled_noise({baseline: baseline_scores}, baseline)
-    seen = _Seen({spec: [first_scores[spec]] for spec in race.finalists}, list(baseline_scores), noise)
-    out = _fallen(race, race.finalists, seen) if race.fresh_seeds else {}
-    left = tuple(spec for spec in race.finalists if spec not in out)
-    return replace(race, finalists=left, excluded=tuple(out.items()))
+    return count, waves
 
 
 @dataclass(frozen=True)
@@ -191,17 +196,17 @@ def standing(race: Race, scores: AllScores) -> Standing:
             continue
         look = wave
         seeds |= dict.fromkeys(field, 1 + wave) | {race.baseline: race.baseline_count(wave)}
-        seen = _seen(race, scores, seeds)
-        ordered = sorted(field, key=lambda spec: _order(spec, seen.fresh[spec]))
+        seen = seen_by(race, scores, seeds)
+        ordered = sorted(field, key=lambda spec: mean_then_text(spec, seen.fresh[spec]))
         out = _fallen(race, ordered, seen)
         eliminated |= out
         field = tuple(spec for spec in ordered if spec not in out)
-        if len(field) == 1 and _claim(race, seen, field[0], look).answer == "better":
+        if len(field) == 1 and claim_at(race, seen, field[0], look).answer == "better":
             break
     return Standing((), look, field, eliminated, seeds, _ended(race, field, look))
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What claims may rest on: fresh seeds, the baseline's replicas and the noise of both."""
 
     fresh: dict[str, list[float | None]]
@@ -214,20 +219,20 @@ def fresh(scores: Scores, seeds: int) -> list[float | None]:
     return list(scores[1:seeds])
 
 
-def _seen(race: Race, scores: AllScores, seeds: Mapping[str, int]) -> _Seen:
+def seen_by(race: Race, scores: AllScores, seeds: Mapping[str, int]) -> Seen:
     """The scores by which a look decides; what else is stored, from other searches, plays no part."""
     found = {spec: fresh(scores[spec], seeds[spec]) for spec in race.finalists}
     baseline = list(scores.get(race.baseline, ())[: seeds[race.baseline]])
-    return _Seen(found, baseline, pooled_noise({race.baseline: baseline, **found}, race.baseline))
+    return Seen(found, baseline, pooled_noise({race.baseline: baseline, **found}, race.baseline))
 
 
-def _order(spec: str, scores: Scores) -> tuple[float, str]:
+def mean_then_text(spec: str, scores: Scores) -> tuple[float, str]:
     """The best geometric mean first, no score last, ties in the order of the text."""
     logs = log_scores(scores)
     return (sum(logs) / len(logs) if logs else float("inf"), spec)
 
 
-def _fallen(race: Race, ordered: Sequence[str], seen: _Seen) -> dict[str, Out]:
+def _fallen(race: Race, ordered: Sequence[str], seen: Seen) -> dict[str, Out]:
     """Who is out at a look, beaten by the first in the order or by the baseline."""
     out = {}
     for spec in ordered:
@@ -243,7 +248,7 @@ def _fallen(race: Race, ordered: Sequence[str], seen: _Seen) -> dict[str, Out]:
     return out
 
 
-def _claim(race: Race, seen: _Seen, spec: str, look: int) -> Verdict:
+def claim_at(race: Race, seen: Seen, spec: str, look: int) -> Verdict:
     """A finalist against the baseline, corrected for all looks and all finalists."""
     alpha = 2 * race.rule.error_rate * race.share(look)  # the error rate is that of one side
     return verdict(seen.noise, seen.fresh[spec], seen.baseline, alpha=alpha, comparisons=race.comparisons)
@@ -260,49 +265,3 @@ def _ended(race: Race, field: Sequence[str], look: int) -> str:
     if look < race.fresh_seeds:
         return f"after {look} fresh seeds {field[0]} is left, and it is better than the baseline"
     return f"every finalist left has its {race.fresh_seeds} fresh seeds"
-
-
-@dataclass(frozen=True)
-class Conclusion:
-    """What a race has shown."""
-
-    winner: str | None  # the best of the finalists left, by fresh seeds alone
-    baseline: Verdict | None  # the winner against the baseline
-    runner_up: str | None  # the best of the other finalists, also of those that fell out
-    separation: Verdict | None  # the winner against the runner-up
-    separated: bool | None  # whether the winner is better than every other finalist; None if there is none
-    recommended: str  # the winner if it is better than the baseline, otherwise the baseline
-    why: str
-
-
-def conclusion(race: Race, scores: AllScores) -> Conclusion:
-    """What may be said at the last look; also of a race that was stopped before its end.
-
-    Raises:
-        ValueError: a score of zero or below.
-    """
-    now = standing(race, scores)
-    if not (now.look and now.field):
-        reason = now.ended or f"the race has not come to its first look, at {race.looks[0]} fresh seeds each"
-        return Conclusion(None, None, None, None, None, race.baseline, f"{race.baseline}, the baseline: {reason}")
-    seen, winner = _seen(race, scores, now.seeds), now.field[0]
-    claim = _claim(race, seen, winner, now.look)
-    others = sorted((spec for spec in race.finalists if spec != winner), key=lambda s: _order(s, seen.fresh[s]))
-    apart = [_apart(race, seen, winner, spec, now.eliminated.get(spec)) for spec in others]
-    separated = all(each.answer == "better" for each in apart) if apart else None
-    runner_up, separation = (others[0], apart[0]) if others else (None, None)
-    beaten = claim.answer == "better"
-    if beaten:
-        why = f"{winner} is better than the baseline: {claim.why}"
-    else:
-        why = f"{race.baseline}, the baseline: nothing beat it beyond noise; the best finalist is {winner}, {claim.why}"
-    if others:
-        why += f"; {'' if separated else 'not '}separated from the other finalists"
-    return Conclusion(winner, claim, runner_up, separation, separated, winner if beaten else race.baseline, why)
-
-
-def _apart(race: Race, seen: _Seen, winner: str, other: str, out: Out | None) -> Verdict:
-    """The winner against another finalist: as it was when it beat that one out, or else at the last look."""
-    if out and out.verdict and out.by == winner:
-        return out.verdict
-    return verdict(seen.noise, seen.fresh[winner], seen.fresh[other], alpha=race.separation_alpha)

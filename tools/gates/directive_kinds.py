@@ -296,9 +296,4 @@ def arguments_of(directive: Directive) -> dict[str, Any]:
     return found | ({"spec": str(directive.spec)} if isinstance(directive, Try | Near) else {})
 
 
-def say(directive: Directive) -> str:
-    """A directive in one line for people."""
-    return directive.say()
-
-
 LASTING = tuple(kind for kind, known in KINDS.items() if not known.once)

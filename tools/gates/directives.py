@@ -19,7 +19,6 @@ from tools.gates.directive_kinds import Directive as Directive
 from tools.gates.directive_kinds import arguments_of as arguments_of
 from tools.gates.directive_kinds import directive_of as directive_of
 from tools.gates.directive_kinds import parse_directive as parse_directive
-from tools.gates.directive_kinds import say as say
 from tools.gates.facts import Facts, Mask
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from diffusion.statistics.racing import Conclusion, Race, Standing, conclusion, plan_race, standing
+from diffusion.statistics.race_conclusion import Conclusion, conclusion
+from diffusion.statistics.racing import Race, Standing, plan_race, standing
 from memory.connection import opened
 from memory.queries import best
 from memory.replicas import seed_scores

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from image_files import noise, prepared, refusal, save_npz
 
-from diffusion.data.images import DataCard, card_rows, fingerprint_of, open_images, prepare_images
+from diffusion.data.card import DataCard, card_rows
+from diffusion.data.images import fingerprint_of, open_images, prepare_images
 from diffusion.errors import UserError
 
 

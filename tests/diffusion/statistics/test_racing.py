@@ -12,7 +12,8 @@ import pytest
 
 from diffusion.statistics import racing
 from diffusion.statistics.noise import Scores, pooled_noise, verdict
-from diffusion.statistics.racing import DEFAULT, Out, Race, Rule, Training, conclusion, plan_race, standing
+from diffusion.statistics.race_conclusion import conclusion
+from diffusion.statistics.racing import DEFAULT, Out, Race, Rule, Training, plan_race, standing
 
 BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "verdict_simulation.py"
 BASELINE = [10.0, 10.1, 9.9, 10.05, 9.95]
