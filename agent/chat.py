@@ -22,7 +22,7 @@ from agent.tables import say
 from diffusion.errors import UserError
 from memory.connection import opened, transaction
 from memory.directives import Directive, active_directives, add_directive
-from memory.queries import best
+from memory.queries.records import best
 from memory.searches import SearchRow, find_search
 from memory.transcript import add_message, recent_messages
 from tools.context import SearchContext

@@ -35,10 +35,11 @@ from agent.prompted import origin
 from agent.structured import in_words, read, rejects, spoken
 from diffusion.errors import UserError
 from diffusion.units import format_size
-from memory import queries
 from memory.connection import opened
 from memory.directives import active_directives
 from memory.journal import snapshot
+from memory.queries.progress import remaining
+from memory.queries.records import best
 from memory.searches import find_search
 from prompts.render import render
 from tools.allowance import estimated_tokens
@@ -271,8 +272,8 @@ class Assistant:
 
 def chat_values(db: Database, context: SearchContext) -> dict[str, Any]:
     """The variables of the chat prompt."""
-    row, left = find_search(db, context.search), queries.remaining(db, context.search)[0]
-    ranking = queries.best(db, context.search, limit=1)
+    row, left = find_search(db, context.search), remaining(db, context.search)[0]
+    ranking = best(db, context.search, limit=1)
     first = f"trial {ranking[0]['trial']}, {ranking[0]['spec']}, {ranking[0]['rfid']:.4g}" if ranking else ""
     settings = context.protocol.settings
     return {

@@ -34,9 +34,11 @@ from diffusion.pruning import DEFAULT
 from diffusion.settings import Precision
 from diffusion.units import format_size
 from memory.connection import opened
+from memory.leases import release_lease, renew_lease, take_lease
 from memory.ledger import totals
-from memory.queries import best, proposer_shares, search_counts, show_trial
-from memory.searches import change_search, find_search, release_lease, renew_lease, set_state, take_lease
+from memory.queries.progress import proposer_shares, search_counts
+from memory.queries.records import best, show_trial
+from memory.searches import change_search, find_search, set_state
 from tools.allowance import WithinAllowance
 from tools.context import Approve, Executor, SearchContext
 from tools.executor import LocalExecutor

@@ -14,8 +14,8 @@ from diffusion.checkpoint import Checkpoint
 from diffusion.data import card_rows
 from diffusion.settings import Protocol
 from memory.connection import opened
-from memory.queries import show_trial
-from memory.ranking import Record
+from memory.queries.ranking import Record
+from memory.queries.records import show_trial
 from memory.searches import find_protocol
 
 PACKAGES = ("diffnas-agent", "torch", "diffusers", "accelerate", "torch-fidelity")

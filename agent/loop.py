@@ -24,9 +24,10 @@ from agent.steering import Orders, end_search
 from diffusion.spec import UNetSpec
 from memory.connection import connect
 from memory.directives import Directive
+from memory.leases import renew_lease
 from memory.ledger import charge, totals
-from memory.queries import best, search_counts
-from memory.searches import renew_lease
+from memory.queries.progress import search_counts
+from memory.queries.records import best
 from memory.trials import rounds_done, rounds_over, trial_in_round
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent, Interrupted, Refused

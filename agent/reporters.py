@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from diffusion.units import format_size
-from memory.clock import utc_now
+from memory.connection import utc_now
 
 Report = Callable[..., None]
 VERSUS_BASELINE = {

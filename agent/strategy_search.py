@@ -26,8 +26,8 @@ from agent.strategy_views import StrategyLines, announce, print_strategies, stra
 from agent.tables import print_card, say
 from diffusion.settings import Strategy
 from memory.connection import connect, opened
+from memory.leases import renew_lease
 from memory.ledger import charge
-from memory.searches import renew_lease
 from memory.strategies import (
     Measured,
     accept_strategy,

@@ -8,10 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from diffusion.spec import PARAMETERS, UNetSpec
-from memory import queries
 from memory.connection import connect
 from memory.directives import Directive, active_directives
-from memory.sql import SqlRefused, read_only_sql
+from memory.queries.effect import effect
+from memory.queries.progress import failures, remaining
+from memory.queries.records import best, pareto
+from memory.queries.similar import similar
+from memory.queries.sql import SqlRefused, read_only_sql
 from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
 from tools.errors import Refused
@@ -64,14 +67,14 @@ def ask(
         )
     with closing(connect(context.db_path, read_only=True)) as db:
         answers: dict[str, Callable[[], list[dict[str, Any]]]] = {
-            "best": lambda: queries.best(db, context.search, limit=limit),
-            "pareto": lambda: queries.pareto(db, context.search),
-            "similar": lambda: queries.similar(db, context.search, spec, limit=limit) if spec else [],
-            "effect": lambda: queries.effect(db, context.search, parameter or ""),
-            "failures": lambda: queries.failures(db, context.search, limit=limit),
+            "best": lambda: best(db, context.search, limit=limit),
+            "pareto": lambda: pareto(db, context.search),
+            "similar": lambda: similar(db, context.search, spec, limit=limit) if spec else [],
+            "effect": lambda: effect(db, context.search, parameter or ""),
+            "failures": lambda: failures(db, context.search, limit=limit),
             "remaining": lambda: [
                 {
-                    **queries.remaining(db, context.search)[0],
+                    **remaining(db, context.search)[0],
                     "space": context.space.choices,
                     "directives": [_told(directive) for directive in active_directives(db, context.search)],
                 }

@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from diffusion.racing import Conclusion, Race, Standing, conclusion, plan_race, standing
 from memory.connection import opened
-from memory.queries import best
+from memory.queries.records import best
 from memory.replicas import seed_scores
 from memory.trials import find_trial
 from tools.context import SearchContext

@@ -16,6 +16,7 @@ from memory.connection import connect, transaction
 from memory.directives import cite
 from memory.ledger import charge
 from memory.redaction import redact
+from memory.scores import score_of
 from memory.trainings import (
     find_training,
     training_failed,
@@ -30,7 +31,6 @@ from memory.trials import (
     accept_proposal,
     find_trial,
     record_refusal,
-    score_of,
     trial_failed,
     trial_in_round,
     trial_pruned,

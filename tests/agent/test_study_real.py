@@ -12,7 +12,7 @@ from agent.study_report import measured_study
 from agent.study_run import changed_score, run_study
 from diffusion.settings import Strategy
 from memory.connection import opened
-from memory.trials import score_of
+from memory.scores import score_of
 from tools.machine import Machine, Node
 
 

@@ -9,7 +9,7 @@ from diffusion.errors import UserError
 from memory.directives import active_directives, add_directive
 from memory.forks import Fork, fork_of, fork_search, free_fork_name
 from memory.ledger import Ledger, charge, totals
-from memory.queries import best
+from memory.queries.records import best
 from memory.searches import find_search
 
 SPECS = [f"b{width}-n1-m1.2.2.2-a0100" for width in (8, 12, 16, 20, 24)]

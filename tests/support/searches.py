@@ -12,7 +12,7 @@ from agent.drive import context_maker, make_loop
 from agent.loop import Reason
 from agent.search import Plan, open_search, plan
 from memory.connection import opened
-from memory.searches import release_lease, take_lease
+from memory.leases import release_lease, take_lease
 from tools.context import SearchContext
 
 TINY = {

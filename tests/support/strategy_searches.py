@@ -16,7 +16,7 @@ from agent.strategy_proposer import make_proposer
 from agent.strategy_search import Measure, Reason, StrategyLoop
 from diffusion.settings import Strategy
 from memory.connection import opened
-from memory.searches import release_lease, take_lease
+from memory.leases import release_lease, take_lease
 from memory.strategies import Measured, StoredStrategy, strategies_of
 from tools.propose_strategy import StrategyContext
 

@@ -14,8 +14,8 @@ from diffusion.memory_estimate import peak_bytes
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
 from memory.directives import active_directives, add_directive, citations, undo_directive
-from memory.latencies import add_latency
-from memory.queries import spec_distance
+from memory.queries.similar import spec_distance
+from memory.scores import add_latency
 from tools.count_flops import count
 from tools.directives import allowed_rows, contradictions, facts_of, first_objection, instruction_of, objection
 from tools.errors import JobFailed, Refused
