@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from memory.clock import utc_now
-from memory.connection import finite, insert, transaction
+from memory.connection import finite, insert, transaction, utc_now
 from memory.redaction import redact, redacted_json
 
 Way = Literal["tools", "json_schema", "fenced_json"]

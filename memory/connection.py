@@ -13,13 +13,14 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database
 
 from diffusion.errors import UserError
-from memory.migrations import MIGRATIONS, migration_names
+from memory.schema.migrations import MIGRATIONS, migration_names
 
 APPLICATION_ID = 0x444E4153  # "DNAS"
 BUSY_TIMEOUT_SECONDS = 10.0
@@ -105,6 +106,16 @@ def insert(conn: sqlite3.Connection, table: str, **values: Any) -> int:
     names, marks = ", ".join(values), ", ".join("?" * len(values))
     cursor = conn.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values()))
     return int(cursor.lastrowid or 0)
+
+
+def utc_now() -> str:
+    """The present, such as ``2026-11-21T04:05:06.789+00:00``."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def seconds_since(moment: str) -> float:
+    """How long ago a stored time was; negative for one that lies ahead."""
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
 
 def finite(value: float | None) -> float | None:

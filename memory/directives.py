@@ -14,8 +14,7 @@ from typing import Any, Literal
 from sqlite_utils import Database
 
 from diffusion.errors import UserError
-from memory.clock import utc_now
-from memory.connection import insert, transaction
+from memory.connection import insert, transaction, utc_now
 from memory.redaction import redact, redacted_json
 
 State = Literal["active", "done", "undone"]

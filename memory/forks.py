@@ -12,8 +12,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from diffusion.errors import UserError
-from memory.clock import utc_now
-from memory.connection import insert, transaction
+from memory.connection import insert, transaction, utc_now
 from memory.searches import SearchRow, create_search, find_protocol, set_state
 from memory.trials import rounds_over
 

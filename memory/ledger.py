@@ -9,8 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from sqlite_utils import Database
 
-from memory.clock import utc_now
-from memory.connection import insert, transaction
+from memory.connection import insert, transaction, utc_now
 from memory.redaction import redact
 
 Kind = Literal["train", "score", "model", "wall"]

@@ -14,8 +14,7 @@ from sqlite_utils import Database
 
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
-from memory.clock import utc_now
-from memory.connection import insert, transaction
+from memory.connection import insert, transaction, utc_now
 from memory.redaction import redact
 from memory.trainings import training_of
 

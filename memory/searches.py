@@ -1,17 +1,12 @@
-"""Searches and their leases: one process at a time drives a search, and a dead one's search can be taken over.
+"""Searches: what was asked for, under which protocol, and how they stand.
 
-A lease holds as long as its process lives: on this host that is looked up, elsewhere its heartbeat must be younger than
-`LEASE_SECONDS`. What happens in a search stands in `memory.trials`; nothing here starts or stops a process.
+Who drives one is told in `memory.leases`, what happens in it in `memory.trials`.
 """
 
 import json
-import os
 import re
-import secrets
-import socket
 import sqlite3
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,20 +14,15 @@ from sqlite_utils import Database
 
 from diffusion.errors import UserError
 from diffusion.settings import Protocol
-from memory.clock import seconds_since, utc_now
-from memory.connection import database_path, insert, transaction
+from memory.connection import database_path, insert, transaction, utc_now
+from memory.leases import lease_lives
 from memory.redaction import redact_optional, redacted_json
 
 State = Literal["running", "paused", "interrupted", "finished", "failed"]
 CountConvention = Literal["paper", "total"]
 
-LEASE_SECONDS = 60.0
 SHOWN_NAMES = 5
 NAME = re.compile(r"(?!\d+$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-class LeaseLost(RuntimeError):
-    """Another process drives this search now; whoever gets this must write nothing more."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +75,12 @@ def create_search(
         if name is not None and conn.execute("SELECT 1 FROM searches WHERE name = ?", [name]).fetchone():
             raise UserError(f"'{name}' is taken; go on with `diffnas-agent resume {name}` or choose another --name")
         store_protocol(db, protocol)
-        now = utc_now()
         return insert(
             conn,
             "searches",
             name=name or _free_name(conn, protocol.settings.dataset),
             state="running",
-            created=now,
-            updated=now,
+            **dict.fromkeys(("created", "updated"), utc_now()),
             budget_macs=budget_macs,
             count_convention=count_convention,
             rounds=rounds,
@@ -185,121 +173,9 @@ def change_config(db: Database, search: int, changes: dict[str, Any]) -> None:
         conn.execute("UPDATE searches SET config_json = ?, updated = ? WHERE id = ?", [config, utc_now(), search])
 
 
-def take_lease(db: Database, search: int) -> str:
-    """The right to drive a search, as a token; this process's own earlier lease is replaced.
-
-    Raises:
-        UserError: another process that lives holds it.
-    """
-    with transaction(db) as conn:
-        row = conn.execute("SELECT * FROM searches WHERE id = ?", [search]).fetchone()
-        if _lease_lives(row) and not _is_this_process(row):
-            name, by = row["name"], f"process {row['lease_pid']} on {row['lease_host'].split()[0]}"
-            if row["state"] == "paused":
-                raise UserError(
-                    f"'{name}' is paused and held by {by}; let it go on with /resume in `diffnas-agent chat {name}`"
-                )
-            raise UserError(
-                f"'{name}' is being driven by {by}; wait for it, or look at it with `diffnas-agent status {name}`"
-            )
-        token = secrets.token_hex(8)
-        pid = os.getpid()
-        conn.execute(
-            "UPDATE searches SET lease_token = ?, lease_host = ?, lease_pid = ?, lease_pid_start = ?,"
-            " lease_heartbeat = ? WHERE id = ?",
-            [token, this_host(), pid, process_start(pid), utc_now(), search],
-        )
-    return token
-
-
-def renew_lease(db: Database, search: int, token: str) -> None:
-    """Show other hosts that this process lives; needed at least every `LEASE_SECONDS`.
-
-    Raises:
-        LeaseLost: another process has taken the search over.
-    """
-    with transaction(db) as conn:
-        now = utc_now()
-        changed = conn.execute(
-            "UPDATE searches SET lease_heartbeat = ?, updated = ? WHERE id = ? AND lease_token = ?",
-            [now, now, search, token],
-        )
-        if not changed.rowcount:
-            raise LeaseLost(f"search {search} is driven by another process now")
-
-
-def release_lease(db: Database, search: int, token: str) -> None:
-    """Give the search free; without effect for a lease that was lost before."""
-    with transaction(db) as conn:
-        conn.execute(
-            "UPDATE searches SET lease_token = NULL, lease_host = NULL, lease_pid = NULL, lease_pid_start = NULL,"
-            " lease_heartbeat = NULL WHERE id = ? AND lease_token = ?",
-            [search, token],
-        )
-
-
-def is_driven(db: Database, search: int) -> bool:
-    """Whether a living process holds a search, be it paused."""
-    row = db.conn.execute("SELECT * FROM searches WHERE id = ?", [search]).fetchone()
-    return _lease_lives(row)
-
-
-def driven_by(db: Database, pid: int) -> str | None:
-    """The search that a process of this machine drives."""
-    rows = db.conn.execute("SELECT * FROM searches WHERE lease_pid = ? AND lease_host = ?", [pid, this_host()])
-    return next((str(row["name"]) for row in rows if _lease_lives(row)), None)
-
-
-@cache
-def this_host() -> str:
-    """Where a process number means one process: host name, boot and process namespace (containers share host names)."""
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    namespace = Path("/proc/self/ns/pid")
-    parts = [socket.gethostname() or "localhost"]
-    if boot.exists() and namespace.is_symlink():
-        parts += [boot.read_text().strip()[:8], os.readlink(namespace)]
-    return " ".join(parts)
-
-
-def process_start(pid: int) -> int | None:
-    """When a living process started, in clock ticks since boot; None if it is dead or this system has no /proc."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()  # the second field, the command's name, may itself hold spaces
-    state, start = fields[0], fields[19]  # fields 3 and 22 of proc(5)
-    return None if state in "ZX" else int(start)
-
-
-def _lease_lives(row: sqlite3.Row) -> bool:
-    if row["lease_token"] is None:
-        return False
-    if row["lease_host"] != this_host():
-        return seconds_since(row["lease_heartbeat"]) < LEASE_SECONDS
-    if row["lease_pid_start"] is None:
-        return _answers(row["lease_pid"])
-    return bool(process_start(row["lease_pid"]) == row["lease_pid_start"])
-
-
-def _is_this_process(row: sqlite3.Row) -> bool:
-    return bool(row["lease_host"] == this_host() and row["lease_pid"] == os.getpid())
-
-
-def _answers(pid: int) -> bool:
-    """Whether a process exists, for systems without /proc."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _seen(row: sqlite3.Row) -> SearchRow:
     values = {name: row[name] for name in SearchRow.__dataclass_fields__}
-    if values["state"] == "running" and not _lease_lives(row):
+    if values["state"] == "running" and not lease_lives(row):
         values["state"] = "interrupted"
     return SearchRow(**values)
 

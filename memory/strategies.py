@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from sqlite_utils import Database
 
 from diffusion.settings import Settings, Strategy, digest
-from memory.clock import utc_now
-from memory.connection import finite, insert, transaction
+from memory.connection import finite, insert, transaction, utc_now
 from memory.redaction import redact, redact_optional
 
 

@@ -13,8 +13,7 @@ from sqlite_utils import Database
 
 from diffusion.settings import TrainJob
 from diffusion.spec import PARAMETERS
-from memory.clock import utc_now
-from memory.connection import finite, insert, transaction
+from memory.connection import finite, insert, transaction, utc_now
 from memory.redaction import redact
 
 TrainingState = Literal["queued", "running", "done", "failed"]

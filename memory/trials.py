@@ -2,7 +2,7 @@
 
 Accepting a proposal is one transaction, and every step after it may be repeated: a process killed at any instant and
 run again writes the same rows once. States only move forwards; a move backwards is our bug and raises. Nothing here
-decides whether a proposal is allowed (`tools.gates.specs` does) or ranks anything (`memory.ranking` does).
+decides whether a proposal is allowed (`tools.gates.specs` does) or ranks anything (`memory.queries.ranking` does).
 """
 
 import sqlite3
@@ -14,13 +14,10 @@ from typing import Any, Literal
 from sqlite_utils import Database
 
 from diffusion.errors import UserError
-from diffusion.settings import Protocol, TrainJob
+from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
-from memory.clock import utc_now
-from memory.connection import finite, insert, transaction
-from memory.ranking import ranked
-from memory.redaction import redact, redact_optional, redacted_json
-from memory.searches import store_protocol
+from memory.connection import insert, transaction, utc_now
+from memory.redaction import redact, redact_optional
 from memory.trainings import TrainingState, training_of
 
 TrialState = Literal["running", "trained", "scored", "failed", "pruned"]
@@ -75,18 +72,6 @@ class Trial:
     params: int
 
 
-@dataclass(frozen=True)
-class Score:
-    """The score of a training under one protocol: the mean over its sampling seeds at the last step."""
-
-    value: float | None
-    metric: str
-    step: int
-    num_images: int
-    sampling_seeds: int
-    device_seconds: float
-
-
 def record_refusal(
     db: Database,
     search: int,
@@ -132,7 +117,6 @@ def accept_proposal(
         proposal = _add_proposal(conn, search, round_number, proposer, raw_text, job.spec, reason, None, None)
         training = training_of(conn, job, costs)
         cached = training["state"] == "done"
-        now = utc_now()
         trial = insert(
             conn,
             "trials",
@@ -142,7 +126,7 @@ def accept_proposal(
             training=training["id"],
             state="trained" if cached else "running",
             cached=cached,
-            created=now,
+            created=utc_now(),
         )
         return AcceptedTrial(trial, training["id"], cached, Path(training["run_folder"]))
 
@@ -167,36 +151,6 @@ def trial_pruned(db: Database, trial: int, why: str) -> None:
     _move_trial(db, trial, "pruned", allowed=("running", "pruned"), stays=("pruned",), error=redact(why))
 
 
-def add_score(
-    db: Database,
-    training: int,
-    *,
-    step: int,
-    protocol: Protocol,
-    sampling_seed: int,
-    metric: str,
-    value: float | None,
-    num_images: int,
-    device_seconds: float,
-    extra: dict[str, Any] | None = None,
-) -> int:
-    """Keep one measurement; measured again, the first one stays. A value that is not finite is stored as none."""
-    with transaction(db) as conn:
-        key = [training, step, store_protocol(db, protocol), sampling_seed, metric]
-        conn.execute(
-            "INSERT INTO scores (training, step, protocol, sampling_seed, metric, value, num_images, device_seconds,"
-            " extra_json, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (training, step, protocol, sampling_seed, metric) DO NOTHING",
-            [*key, finite(value), num_images, device_seconds, redacted_json(extra or {}), utc_now()],
-        )
-        row = conn.execute(
-            "SELECT id FROM scores WHERE training = ? AND step = ? AND protocol = ? AND sampling_seed = ?"
-            " AND metric = ?",
-            key,
-        ).fetchone()
-        return int(row["id"])
-
-
 def find_trial(db: Database, trial: int) -> Trial:
     """The trial of a number.
 
@@ -214,40 +168,6 @@ def find_trial(db: Database, trial: int) -> Trial:
 def trial_in_round(db: Database, search: int, round_number: int) -> Trial | None:
     """The one trial of a round, if a proposal was accepted in it."""
     return _trial_where(db, "trials.search = ? AND trials.round = ?", [search, round_number])
-
-
-def spec_in_search(db: Database, search: int, spec: UNetSpec) -> dict[str, Any] | None:
-    """The record (view `results`) of a spec that this search has tried, its best one if it has several."""
-    rows = db.conn.execute("SELECT * FROM results WHERE search = ? AND spec = ? ORDER BY trial", [search, str(spec)])
-    found = ranked([dict(row) for row in rows])
-    return found[0] if found else None
-
-
-def score_of(db: Database, training: int, protocol: str) -> Score | None:
-    """What a training scored under a protocol's fingerprint, or None if it was never measured."""
-    row = db.conn.execute(
-        "SELECT avg(value) AS value, scores.metric AS metric, step, max(num_images) AS num_images,"
-        " count(value) AS sampling_seeds, sum(device_seconds) AS device_seconds"
-        " FROM scores JOIN protocols ON protocols.fingerprint = scores.protocol AND protocols.metric = scores.metric"
-        " WHERE training = ? AND protocol = ? GROUP BY step ORDER BY step DESC LIMIT 1",
-        [training, protocol],
-    ).fetchone()
-    return None if row is None else Score(**dict(row))
-
-
-def rung_scores(db: Database, search: int, protocols: Sequence[str]) -> dict[int, dict[int, float | None]]:
-    """What the trials of a search scored at the rungs, each under the protocol of its step: by trial, then by step."""
-    rows = db.conn.execute(
-        "SELECT trials.id AS trial, step, avg(value) AS value FROM scores"
-        " JOIN protocols ON protocols.fingerprint = scores.protocol AND protocols.metric = scores.metric"
-        " JOIN trials ON trials.training = scores.training"
-        f" WHERE trials.search = ? AND scores.protocol IN ({', '.join('?' * len(protocols))}) GROUP BY trials.id, step",
-        [search, *protocols],
-    )
-    found: dict[int, dict[int, float | None]] = {}
-    for row in rows:
-        found.setdefault(row["trial"], {})[row["step"]] = row["value"]
-    return found
 
 
 def refusals_in_round(db: Database, search: int, round_number: int) -> int:

@@ -39,8 +39,9 @@ from diffusion.spec import SPACES
 from memory.connection import opened
 from memory.directives import add_directive, undo_directive
 from memory.ledger import Ledger
-from memory.queries import failures, show_trial, top_records
-from memory.sql import read_only_sql
+from memory.queries.progress import failures
+from memory.queries.records import show_trial, top_records
+from memory.queries.sql import read_only_sql
 from tools.count_flops import CountResult
 from tools.errors import JobFailed, Refused
 from tools.jobs.scoring import ScoreResult

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from diffusion.spec import PARAMETERS, UNetSpec
-from memory import queries
 from memory.connection import connect
 from memory.directives import DirectiveRow, active_directives
-from memory.sql import SqlRefused, read_only_sql
+from memory.queries import effect, progress, records, similar
+from memory.queries.sql import SqlRefused, read_only_sql
 from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
 from tools.errors import Refused
@@ -64,14 +64,14 @@ def ask(
         )
     with closing(connect(context.db_path, read_only=True)) as db:
         answers: dict[str, Callable[[], list[dict[str, Any]]]] = {
-            "best": lambda: queries.best(db, context.search, limit=limit),
-            "pareto": lambda: queries.pareto(db, context.search),
-            "similar": lambda: queries.similar(db, context.search, spec, limit=limit) if spec else [],
-            "effect": lambda: queries.effect(db, context.search, parameter or ""),
-            "failures": lambda: queries.failures(db, context.search, limit=limit),
+            "best": lambda: records.best(db, context.search, limit=limit),
+            "pareto": lambda: records.pareto(db, context.search),
+            "similar": lambda: similar.similar(db, context.search, spec, limit=limit) if spec else [],
+            "effect": lambda: effect.effect(db, context.search, parameter or ""),
+            "failures": lambda: progress.failures(db, context.search, limit=limit),
             "remaining": lambda: [
                 {
-                    **queries.remaining(db, context.search)[0],
+                    **progress.remaining(db, context.search)[0],
                     "space": context.space.choices,
                     "directives": [_shown(directive) for directive in active_directives(db, context.search)],
                 }

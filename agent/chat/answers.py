@@ -12,8 +12,9 @@ from sqlite_utils import Database
 from agent.report.tables import ledger_line, score
 from diffusion.spec import PARAMETERS
 from diffusion.units import format_size
-from memory import queries
 from memory.directives import all_directives, citations
+from memory.queries import progress, records
+from memory.queries.effect import effect as effect_of
 from memory.searches import find_search
 from tools.jobs.replicate import noise_of
 
@@ -46,7 +47,7 @@ def answer(db: Database, search: int, question: str) -> Lines | None:
 
 def how_far(db: Database, search: int) -> Lines:
     """Where the search stands."""
-    row, left = find_search(db, search), queries.remaining(db, search)[0]
+    row, left = find_search(db, search), progress.remaining(db, search)[0]
     counts = left["trials"]
     lines = [
         f"{row.name} is {row.state}"
@@ -64,7 +65,7 @@ def how_far(db: Database, search: int) -> Lines:
 
 def best(db: Database, search: int) -> Lines:
     """The best trials, best first."""
-    ranking = queries.best(db, search, limit=SHOWN_ROWS)
+    ranking = records.best(db, search, limit=SHOWN_ROWS)
     if not ranking:
         return ["No trial has a score yet."]
     return [_trial_line(row) for row in ranking]
@@ -72,20 +73,20 @@ def best(db: Database, search: int) -> Lines:
 
 def failures(db: Database, search: int) -> Lines:
     """What failed or was refused, latest first."""
-    rows = queries.failures(db, search, limit=SHOWN_ROWS)
+    rows = progress.failures(db, search, limit=SHOWN_ROWS)
     found = [f"Round {row['round']}, {row['kind']}: {row['spec'] or 'no valid spec'}. {row['why']}" for row in rows]
     return found or ["No trial failed and no proposal was refused."]
 
 
 def left(db: Database, search: int) -> Lines:
     """Rounds that are left, and what was used."""
-    row = queries.remaining(db, search)[0]
+    row = progress.remaining(db, search)[0]
     return [f"{row['rounds_left']} of {row['rounds']} rounds are left.", *cost(db, search)]
 
 
 def cost(db: Database, search: int) -> Lines:
     """What was used."""
-    return [f"Used: {ledger_line(queries.remaining(db, search)[0]['ledger'])}."]
+    return [f"Used: {ledger_line(progress.remaining(db, search)[0]['ledger'])}."]
 
 
 def noise(db: Database, search: int) -> Lines:
@@ -114,7 +115,7 @@ def directives(db: Database, search: int) -> Lines:
 
 def effect(db: Database, search: int, parameter: str) -> Lines:
     """What one of the ten numbers seems to do."""
-    rows = [row for row in queries.effect(db, search, parameter) if row["kind"] == "value"]
+    rows = [row for row in effect_of(db, search, parameter) if row["kind"] == "value"]
     lines = [
         f"{parameter}={row['value']}: mean {score(row['mean'])} over {row['count']}, best {score(row['best'])} (trial "
         f"{row['best_trial']})."
@@ -130,7 +131,7 @@ def why(db: Database, search: int, number: int, *, is_round: bool = False) -> Li
     if row is None:
         known = db.conn.execute("SELECT max(trial) AS last FROM results WHERE search = ?", [search]).fetchone()["last"]
         return [f"'{number}' is not a {column} of this search; its latest trial is {known or 'not there yet'}."]
-    shown = queries.show_trial(db, row["trial"])
+    shown = records.show_trial(db, row["trial"])
     lines = [
         f"Trial {shown['trial']} (round {shown['round']}): {shown['spec']}, proposed by {shown['proposer']}.",
         f"Its reason: {shown['reason'] or 'none was given'}",

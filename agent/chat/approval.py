@@ -12,9 +12,9 @@ from threading import Lock
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
-from memory.approvals import decision_on, record_decision
 from memory.connection import opened
 from memory.redaction import redact
+from memory.transcript import decision_on, record_decision
 from tools.context import Decision, SearchContext
 from tools.errors import Interrupted
 from tools.gates.specs import refusal

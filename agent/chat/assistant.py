@@ -42,7 +42,7 @@ from prompts.render import render
 from tools.allowance import estimated_tokens
 from tools.context import SearchContext
 from tools.count_flops import count_flops
-from tools.gates.directives import Directive, parse_directive
+from tools.gates.directive_kinds import Directive, parse_directive
 from tools.query_memory import query_memory
 
 CALLS_PER_ANSWER = 12

@@ -15,9 +15,11 @@ from agent.report.status import print_rows, print_status, search_status
 from diffusion.errors import UserError
 from memory.connection import opened, transaction
 from memory.directives import active_directives, undo_directive
-from memory.queries import best, remaining
-from memory.searches import SearchRow, is_driven
-from memory.sql import SqlRefused, read_only_sql
+from memory.leases import is_driven
+from memory.queries.progress import remaining
+from memory.queries.records import best
+from memory.queries.sql import SqlRefused, read_only_sql
+from memory.searches import SearchRow
 from memory.transcript import add_message
 
 SQL_ROWS = 20

@@ -20,13 +20,13 @@ from agent.chat.voice import Voice, Words
 from diffusion.errors import UserError
 from memory.connection import opened, transaction
 from memory.directives import DirectiveRow, active_directives, add_directive
-from memory.queries import best
+from memory.queries.records import best
 from memory.searches import SearchRow, find_search
 from memory.transcript import add_message, recent_messages
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent
-from tools.gates.directive_kinds import Backend, Cap, Limit
-from tools.gates.directives import Directive, allowed_rows, arguments_of, contradictions, facts_of
+from tools.gates.directive_kinds import Backend, Cap, Directive, Limit, arguments_of
+from tools.gates.directives import allowed_rows, contradictions, facts_of
 from tools.gates.facts import Facts
 
 if TYPE_CHECKING:

@@ -5,16 +5,16 @@ from typing import Any
 from sqlite_utils import Database
 
 from diffusion.units import format_size
-from memory import queries
 from memory.directives import active_directives
+from memory.queries import progress, records
 from memory.searches import find_search
 from tools.context import SearchContext
 
 
 def chat_values(db: Database, context: SearchContext) -> dict[str, Any]:
     """The variables of the chat prompt."""
-    row, left = find_search(db, context.search), queries.remaining(db, context.search)[0]
-    ranking = queries.best(db, context.search, limit=1)
+    row, left = find_search(db, context.search), progress.remaining(db, context.search)[0]
+    ranking = records.best(db, context.search, limit=1)
     first = f"trial {ranking[0]['trial']}, {ranking[0]['spec']}, {ranking[0]['rfid']:.4g}" if ranking else ""
     settings = context.protocol.settings
     return {

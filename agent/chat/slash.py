@@ -14,8 +14,7 @@ from diffusion.errors import UserError
 from diffusion.spec import PARAMETERS, SearchSpace
 from diffusion.units import parse_size
 from tools.allowance import LIMITS
-from tools.gates.directive_kinds import STRATEGY_FIELDS
-from tools.gates.directives import Directive, parse_directive
+from tools.gates.directive_kinds import STRATEGY_FIELDS, Directive, parse_directive
 
 CAPS = {
     "params": "params",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from diffusion.errors import UserError
 from memory.connection import opened
-from memory.searches import driven_by
+from memory.leases import driven_by
 
 PROGRAM = (sys.executable, "-m", "agent")
 MISTAKE = 2  # exit code of what the person has to mend

@@ -22,7 +22,7 @@ def top(
     """The best trials of all searches under one protocol."""
     from agent.report.status import print_top
     from memory.connection import opened
-    from memory.queries import top_records
+    from memory.queries.records import top_records
 
     with opened(memory_path(db), read_only=True) as memory:
         found = top_records(memory, protocol, limit)
@@ -33,12 +33,12 @@ def top(
 def pareto(name: Name = None, db: Db = None, as_json: Json = False) -> None:
     """Trials of a search that none beats in both cost and score."""
     from agent.report.status import print_top
-    from memory import queries
     from memory.connection import opened
+    from memory.queries import records
     from memory.searches import find_search
 
     with opened(memory_path(db), read_only=True) as memory:
-        found = queries.pareto(memory, find_search(memory, name).id)
+        found = records.pareto(memory, find_search(memory, name).id)
     show(found, as_json, print_top)
 
 
@@ -46,12 +46,12 @@ def pareto(name: Name = None, db: Db = None, as_json: Json = False) -> None:
 def failures(name: Name = None, limit: Limit = 20, db: Db = None, as_json: Json = False) -> None:
     """Failed trials and refused proposals of a search, with their reasons."""
     from agent.report.status import print_failures
-    from memory import queries
     from memory.connection import opened
+    from memory.queries import progress
     from memory.searches import find_search
 
     with opened(memory_path(db), read_only=True) as memory:
-        found = queries.failures(memory, find_search(memory, name).id, limit)
+        found = progress.failures(memory, find_search(memory, name).id, limit)
     show(found, as_json, print_failures)
 
 
@@ -62,7 +62,7 @@ def show_command(
     """Everything about one trial."""
     from agent.report.status import print_trial
     from memory.connection import opened
-    from memory.queries import show_trial
+    from memory.queries.records import show_trial
 
     with opened(memory_path(db), read_only=True) as memory:
         found = show_trial(memory, trial)
@@ -80,7 +80,7 @@ def sql(
 ) -> None:
     """Read-only SQL on the memory; the view `results` has a row for each trial."""
     from agent.report.status import print_rows
-    from memory.sql import SqlRefused, read_only_sql
+    from memory.queries.sql import SqlRefused, read_only_sql
 
     try:
         found = read_only_sql(memory_path(db), statement, max_rows=limit)

@@ -24,9 +24,10 @@ from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
 from memory.directives import add_directive, undo_directive
+from memory.scores import add_score
 from memory.searches import create_search
 from memory.trainings import training_finished
-from memory.trials import accept_proposal, add_score, trial_scored, trial_trained
+from memory.trials import accept_proposal, trial_scored, trial_trained
 from prompts.render import render
 from tools.context import SearchContext
 from tools.count_flops import count

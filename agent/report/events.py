@@ -6,7 +6,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, TextIO
 
-from memory.clock import utc_now
+from memory.connection import utc_now
 
 Report = Callable[..., None]
 

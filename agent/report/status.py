@@ -10,7 +10,8 @@ from agent.report.tables import ledger_line, print_table, print_trials, say, sco
 from diffusion.units import format_size
 from memory.directives import DirectiveRow, active_directives
 from memory.ledger import totals
-from memory.queries import best, search_counts
+from memory.queries.progress import search_counts
+from memory.queries.records import best
 from memory.searches import SearchRow, find_search, list_searches
 from memory.trials import rounds_done
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from memory.connection import connect
 from memory.ledger import totals
-from memory.queries import best, search_counts
+from memory.queries.progress import search_counts
+from memory.queries.records import best
 from memory.trials import rounds_done
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent, Interrupted

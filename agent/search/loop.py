@@ -35,8 +35,8 @@ from agent.searchers.fallback import fallback_spec
 from diffusion.spec import UNetSpec
 from memory.connection import connect
 from memory.directives import DirectiveRow
+from memory.leases import renew_lease
 from memory.ledger import charge
-from memory.searches import renew_lease
 from memory.trials import rounds_done, rounds_over, trial_in_round
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent, Interrupted, Refused

@@ -20,7 +20,8 @@ from agent.report.tables import say
 from agent.search.plan import Plan
 from agent.search.wiring import context_maker, executor_of
 from memory.connection import opened
-from memory.searches import change_search, find_search, release_lease, renew_lease, set_state, take_lease
+from memory.leases import release_lease, renew_lease, take_lease
+from memory.searches import change_search, find_search, set_state
 from tools.context import SearchContext
 from tools.executors.base import Executor
 from tools.executors.machine import Share

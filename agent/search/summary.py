@@ -12,7 +12,8 @@ from agent.search.session import Seat
 from diffusion.units import format_size
 from memory.connection import opened
 from memory.ledger import totals
-from memory.queries import best, proposer_shares, search_counts, show_trial
+from memory.queries.progress import proposer_shares, search_counts
+from memory.queries.records import best, show_trial
 from memory.searches import find_search
 from tools.executors.machine import Share
 

@@ -9,8 +9,8 @@ from sqlite_utils import Database
 
 from diffusion.spec import PARAMETERS
 from diffusion.units import format_size
-from memory import queries
 from memory.directives import DirectiveRow, active_directives
+from memory.queries import effect, progress, records
 from tools.context import SearchContext
 from tools.gates.directive_kinds import KINDS, directive_of
 from tools.jobs.replicate import noise_of
@@ -45,8 +45,8 @@ def system_values(context: SearchContext, rounds: int) -> dict[str, Any]:
 
 def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
     """The variables of the round prompt."""
-    ranking = queries.best(db, context.search, limit=None)
-    left = queries.remaining(db, context.search)[0]
+    ranking = records.best(db, context.search, limit=None)
+    left = progress.remaining(db, context.search)[0]
     baseline = next((row for row in ranking if row["round"] == 0), None)
     noise = noise_of(db, context.search)
     recent = sorted(ranking, key=lambda row: -row["round"])[:RECENT_ROWS]
@@ -59,7 +59,7 @@ def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
         "recent": [_row(context, row) for row in recent],
         "noise": noise and f"{noise.cv:.1%} ({noise.degrees_of_freedom} degrees of freedom)",
         "effects": effects(db, context.search),
-        "failures": [_failure(row) for row in queries.failures(db, context.search, limit=FAILURE_ROWS)],
+        "failures": [_failure(row) for row in progress.failures(db, context.search, limit=FAILURE_ROWS)],
         "running": [_running(row) for row in left["running"] if row["round"] != context.round_number][-RUNNING_ROWS:],
         "directives": directive_lines(active_directives(db, context.search)),
         "remaining": f"{left['rounds_left']} rounds; used so far {left['ledger']['device_seconds']:.0f} device-seconds",
@@ -70,7 +70,7 @@ def effects(db: Database, search: int) -> dict[str, str]:
     """For each parameter that was tried at two values or more: mean score and number of trials by value."""
     found = {}
     for parameter in PARAMETERS:
-        values = [row for row in queries.effect(db, search, parameter) if row["kind"] == "value"]
+        values = [row for row in effect.effect(db, search, parameter) if row["kind"] == "value"]
         if len(values) > 1 and max(row["count"] for row in values) >= FEWEST_FOR_EFFECT:
             found[parameter] = ", ".join(f"{row['value']}: {row['mean']:.4g} ({row['count']})" for row in values)
     return found

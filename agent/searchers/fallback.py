@@ -13,8 +13,8 @@ from diffusion.spec import UNetSpec
 from diffusion.streams import stream_seed
 from memory.connection import opened
 from memory.directives import DirectiveRow, active_directives, cite
-from memory.queries import best
-from memory.trials import refused_in_round, spec_in_search
+from memory.queries.records import best, spec_in_search
+from memory.trials import refused_in_round
 from tools.context import SearchContext
 from tools.errors import JobFailed
 from tools.gates.directives import allowed_rows, facts_of, first_objection, objection

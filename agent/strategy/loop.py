@@ -27,8 +27,8 @@ from agent.strategy.proposer import Proposer, in_round, make_proposer
 from agent.strategy.views import StrategyLines, announce, print_strategies, strategy_summary
 from diffusion.settings import Strategy
 from memory.connection import connect, opened
+from memory.leases import renew_lease
 from memory.ledger import charge
-from memory.searches import renew_lease
 from memory.strategies import (
     Measured,
     accept_strategy,

@@ -15,7 +15,7 @@ from agent.study.columns import Column, Columns, column, without_waiting
 from agent.study.differences import Truth, agreement, compared
 from diffusion.settings import Protocol
 from diffusion.statistics.ranking import FEWEST
-from memory.queries import show_trial
+from memory.queries.records import show_trial
 from memory.searches import find_protocol
 
 ENOUGH_TAU, ENOUGH_LOW = 0.9, 0.75  # what a cheaper score has to keep: Kendall's tau-b, and its interval's lower end

@@ -16,7 +16,8 @@ from agent.study.arms import FEWEST_TRUTH_SEEDS, Arm, Study
 from diffusion.errors import UserError
 from diffusion.settings import Protocol
 from diffusion.statistics.ranking import FEWEST
-from memory.trials import score_of, trial_in_round
+from memory.scores import score_of
+from memory.trials import trial_in_round
 
 State = Literal["scored", "failed", "waiting"]
 

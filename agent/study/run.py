@@ -23,8 +23,9 @@ from diffusion.errors import UserError
 from diffusion.settings import Protocol, ScoreProtocol, choose_sampling
 from memory.connection import opened
 from memory.ledger import charge
+from memory.scores import add_score, score_of
 from memory.searches import find_search, set_state
-from memory.trials import OVER, Trial, add_score, find_trial, score_of, trial_in_round
+from memory.trials import OVER, Trial, find_trial, trial_in_round
 from tools.context import SearchContext
 from tools.errors import Interrupted, JobFailed
 from tools.jobs.measure import run_and_remember

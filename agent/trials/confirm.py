@@ -29,7 +29,7 @@ from diffusion.statistics.noise import Verdict, interval, pooled_noise, verdict
 from diffusion.units import format_size
 from memory.connection import opened
 from memory.ledger import charge
-from memory.queries import best
+from memory.queries.records import best
 from memory.replicas import replicas_of, seed_scores
 from memory.searches import SearchRow, find_protocol, find_search, set_state
 from memory.trials import find_trial, trial_in_round

@@ -23,7 +23,7 @@ from diffusion.errors import UserError
 from diffusion.settings import Protocol, ScoreJob, choose_sampling
 from diffusion.training.checkpoint import Checkpoint, kept_steps, step_checkpoint
 from memory.connection import opened
-from memory.queries import show_trial
+from memory.queries.records import show_trial
 from memory.searches import find_protocol, find_search
 from memory.trials import Trial, find_trial
 from tools.errors import Interrupted, JobFailed

@@ -14,8 +14,8 @@ from diffusion.data.card import card_rows
 from diffusion.settings import Protocol
 from diffusion.training.checkpoint import Checkpoint
 from memory.connection import opened
-from memory.queries import show_trial
-from memory.ranking import Record
+from memory.queries.ranking import Record
+from memory.queries.records import show_trial
 from memory.searches import find_protocol
 
 PACKAGES = ("diffnas-agent", "torch", "diffusers", "accelerate", "torch-fidelity")

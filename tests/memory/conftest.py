@@ -12,7 +12,7 @@ from sqlite_utils import Database
 
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
-from memory import trainings, trials
+from memory import scores, trainings, trials
 from memory.connection import opened
 from memory.searches import create_search
 
@@ -117,7 +117,7 @@ class Filler:
             "extra": {},
         }
         changed = {**values, **changes}
-        return trials.add_score(
+        return scores.add_score(
             self.db, training, protocol=protocol, sampling_seed=sampling_seed, value=value, **changed
         )
 

@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from diffusion.errors import UserError
 from memory.connection import APPLICATION_ID, checkpoint_connection, connect, database_path, opened, transaction
-from memory.migrations import migration_names
+from memory.schema.migrations import migration_names
 
 ROOT = Path(__file__).parents[2]
 CHARGE = "from memory.connection import *; from memory.ledger import charge; import sys; from pathlib import Path\n"

@@ -8,7 +8,6 @@ import pytest
 from sqlite_utils import Database
 
 from diffusion.errors import UserError
-from diffusion.settings import Settings
 from memory.directives import (
     LONGEST_NAME,
     active_directives,
@@ -22,7 +21,6 @@ from memory.directives import (
     see_directive,
     undo_directive,
 )
-from memory.latencies import add_latency, find_latency
 
 FREEZE = {"parameter": "attn_0", "value": 0}
 
@@ -108,15 +106,6 @@ def test_no_secret_is_kept_and_a_name_is_one_short_line(db: Database, search: in
     assert "sk-1234567890abcdef" not in json.dumps([found.text, found.name])
     assert "\n" not in found.name
     assert len(found.name) <= LONGEST_NAME + len(f'directive {number}: ""')
-
-
-def test_a_latency_is_kept_for_its_device_and_the_first_measurement_stays(db: Database, fill: Any) -> None:
-    settings = Settings(dataset="digits", resolution=8, channels=1)
-    for median_ms in (3.5, 9.0):
-        add_latency(db, fill.spec, settings, "a cpu", 2, median_ms=median_ms, forwards=50)
-    assert find_latency(db, fill.spec, settings, "a cpu", 2) == 3.5
-    assert find_latency(db, fill.spec, settings, "a cpu", 1) is None
-    assert find_latency(db, fill.spec, settings, "a gpu", 2) is None
 
 
 def test_the_second_process_that_delivers_a_message_finds_it_there(path: Path, db: Database, search: int) -> None:

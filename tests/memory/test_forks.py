@@ -8,7 +8,7 @@ from diffusion.errors import UserError
 from memory.directives import active_directives, add_directive
 from memory.forks import Fork, fork_of, fork_search, free_fork_name
 from memory.ledger import Ledger, charge, totals
-from memory.queries import best
+from memory.queries.records import best
 from memory.searches import find_search
 from tools.gates.directive_kinds import LASTING
 

@@ -9,8 +9,9 @@ from sqlite_utils import Database
 from memory.connection import opened
 from memory.directives import add_directive, undo_directive
 from memory.journal import inserted_at, moment, past_of, snapshot
+from memory.leases import renew_lease, take_lease
 from memory.ledger import charge
-from memory.searches import change_search, renew_lease, take_lease
+from memory.searches import change_search
 from memory.trainings import training_paused, training_started
 from memory.trials import find_trial
 

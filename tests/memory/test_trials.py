@@ -6,8 +6,8 @@ import pytest
 
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
-from memory import trainings, trials
-from memory.trials import Score
+from memory import scores, trainings, trials
+from memory.queries import records
 
 
 def test_an_accepted_proposal_becomes_a_trial_with_a_training(fill: Any, search: int) -> None:
@@ -40,7 +40,7 @@ def test_a_finished_training_is_reused_by_another_search(fill: Any, search: int)
     second = fill.accept(other, 0, job=fill.job(folder=Path("elsewhere")))
     assert (second.cached, second.training, second.run_folder) == (True, first.training, first.run_folder)
     assert trials.find_trial(fill.db, second.trial).state == "trained"
-    score = trials.score_of(fill.db, second.training, fill.protocol.fingerprint)
+    score = scores.score_of(fill.db, second.training, fill.protocol.fingerprint)
     assert score is not None
     assert score.value == 3.0
 
@@ -111,30 +111,6 @@ def test_what_is_not_there_cannot_be_changed(fill: Any) -> None:
         trainings.training_started(fill.db, 5)
 
 
-def test_a_measurement_is_kept_once_and_the_first_one_stays(fill: Any, search: int) -> None:
-    training = fill.accept(search, 0).training
-    assert fill.score(training, 3.0) == fill.score(training, 4.0)
-    assert fill.rows("SELECT value FROM scores") == [(3.0,)]
-
-
-@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
-def test_a_score_that_is_no_number_is_none(fill: Any, search: int, value: float | None) -> None:
-    accepted = fill.accept(search, 0)
-    fill.score(accepted.training, value)
-    score = trials.score_of(fill.db, accepted.training, fill.protocol.fingerprint)
-    assert score == Score(None, "fid-digits-cnn", 600, 1000, 0, 2.0)
-
-
-def test_the_score_of_a_training_is_the_mean_over_sampling_seeds(fill: Any, search: int) -> None:
-    training = fill.accept(search, 0).training
-    assert trials.score_of(fill.db, training, fill.protocol.fingerprint) is None
-    fill.score(training, 3.0)
-    fill.score(training, 5.0, sampling_seed=1)
-    fill.score(training, 90.0, step=100)
-    score = trials.score_of(fill.db, training, fill.protocol.fingerprint)
-    assert score == Score(4.0, "fid-digits-cnn", 600, 1000, 2, 4.0)
-
-
 @pytest.mark.parametrize(
     ("number", "known"), [(7, "the latest is 1"), (0, "the latest is 1"), (10**30, "the latest is 1")]
 )
@@ -155,11 +131,11 @@ def test_the_trial_of_a_round_is_found(fill: Any, search: int) -> None:
 
 def test_a_spec_is_known_to_its_own_search_alone(fill: Any, search: int) -> None:
     fill.scored(search, 0, fill.spec, 3.0)
-    record = trials.spec_in_search(fill.db, search, fill.spec)
+    record = records.spec_in_search(fill.db, search, fill.spec)
     assert record is not None
     assert (record["trial"], record["state"], record["rfid"]) == (1, "scored", 3.0)
-    assert trials.spec_in_search(fill.db, fill.search(), fill.spec) is None
-    assert trials.spec_in_search(fill.db, search, UNetSpec.parse("b8-n1-m1.1.1.1-a0000")) is None
+    assert records.spec_in_search(fill.db, fill.search(), fill.spec) is None
+    assert records.spec_in_search(fill.db, search, UNetSpec.parse("b8-n1-m1.1.1.1-a0000")) is None
 
 
 def test_refusals_are_counted_by_round_and_numbered_with_the_acceptance(fill: Any, search: int) -> None:

@@ -7,9 +7,10 @@ from diffusion.cost.closed_form import cost
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
 from memory.connection import opened
+from memory.scores import add_score
 from memory.searches import create_search, set_state
 from memory.trainings import training_finished, training_started
-from memory.trials import accept_proposal, add_score, trial_scored, trial_trained
+from memory.trials import accept_proposal, trial_scored, trial_trained
 
 TRIALS = (
     ("b8-n1-m1.1.1.1-a0000", 156.3, "baseline", "The baseline: the data set's default spec."),

@@ -13,7 +13,7 @@ from agent.search.ending import Reason
 from agent.search.plan import Plan, open_search, plan
 from agent.search.wiring import context_maker
 from memory.connection import opened
-from memory.searches import release_lease, take_lease
+from memory.leases import release_lease, take_lease
 from tools.context import SearchContext
 
 TINY = {

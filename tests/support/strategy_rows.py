@@ -3,7 +3,7 @@
 from sqlite_utils import Database
 
 from diffusion.settings import Strategy
-from memory.strategy_tables import STRATEGY_TABLES
+from memory.schema.strategies import STRATEGY_TABLES
 
 STANDARD = Strategy(
     learning_rate=1e-3, dropout=0.3, diffusion_steps=1000, batch_size=8, warmup_steps=10, train_steps=100

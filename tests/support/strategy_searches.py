@@ -16,7 +16,7 @@ from agent.strategy.plan import planned_strategy_search, stored_limits, strategy
 from agent.strategy.proposer import make_proposer
 from diffusion.settings import Strategy
 from memory.connection import opened
-from memory.searches import release_lease, take_lease
+from memory.leases import release_lease, take_lease
 from memory.strategies import Measured, StoredStrategy, strategies_of
 from tools.propose_strategy import StrategyContext
 

@@ -97,7 +97,7 @@ def inside(found: Region, rows: Rows) -> Mask:
 
 
 def distances(rows: Rows, spec: UNetSpec) -> NDArray[np.float64]:
-    """How far each row is from a spec, as `memory.queries.spec_distance` measures it.  (N,)"""
+    """How far each row is from a spec, as `memory.queries.similar.spec_distance` measures it.  (N,)"""
     here = np.array(spec.row)
     sizes = np.abs(np.log2(rows[:, :SIZES] / here[:SIZES])).sum(axis=1)
     flags = (rows[:, SIZES:] != here[SIZES:]).sum(axis=1)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from diffusion.cost.throughput import device_name
 from diffusion.spec import UNetSpec
 from memory.connection import opened, transaction
-from memory.latencies import add_latency, find_latency
 from memory.ledger import charge
 from memory.redaction import redact
+from memory.scores import add_latency, find_latency
 from tools.errors import JobFailed
 from tools.executors.local import child_environment
 

@@ -10,7 +10,8 @@ from contextlib import closing
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.connection import connect
-from memory.trials import spec_in_search, trial_in_round
+from memory.queries.records import spec_in_search
+from memory.trials import trial_in_round
 from tools.context import SearchContext
 from tools.errors import JobFailed, Refused
 from tools.gates.directives import objection as objection_of_a_directive

@@ -7,7 +7,8 @@ from sqlite_utils import Database
 from diffusion.settings import ScoreJob
 from memory.connection import opened, transaction
 from memory.ledger import charge
-from memory.trials import Trial, add_score, trial_scored
+from memory.scores import add_score
+from memory.trials import Trial, trial_scored
 from tools.context import SearchContext
 
 EXTRA = ("grid", "kid", "kid_std", "precision", "recall")  # kept beside the score

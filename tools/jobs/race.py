@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from diffusion.statistics.race_conclusion import Conclusion, conclusion
 from diffusion.statistics.racing import Race, Standing, plan_race, standing
 from memory.connection import opened
-from memory.queries import best
+from memory.queries.records import best
 from memory.replicas import seed_scores
 from memory.trials import find_trial
 from tools.context import SearchContext

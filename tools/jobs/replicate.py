@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from diffusion.statistics.noise import Noise, Verdicts, interval, pooled_noise, trial_verdicts
 from memory.connection import opened, transaction
 from memory.ledger import charge
-from memory.queries import best
+from memory.queries.records import best
 from memory.replicas import (
     Replica,
     add_replica,
@@ -21,9 +21,10 @@ from memory.replicas import (
     seed_scores,
     write_verdict,
 )
+from memory.scores import score_of
 from memory.searches import find_search
 from memory.trainings import training_failed, training_finished, training_started
-from memory.trials import Trial, find_trial, score_of
+from memory.trials import Trial, find_trial
 from tools.context import SearchContext
 from tools.errors import JobFailed
 from tools.jobs.measure import keep_score

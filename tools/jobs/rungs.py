@@ -7,7 +7,8 @@ Nothing here trains.
 
 from diffusion.statistics.pruning import Curve, Verdict, rung_protocol, should_prune
 from memory.connection import opened
-from memory.trials import Trial, rung_scores, score_of
+from memory.scores import rung_scores, score_of
+from memory.trials import Trial
 from tools.context import SearchContext
 from tools.errors import JobFailed
 from tools.jobs.measure import run_and_remember

@@ -8,9 +8,10 @@ from pydantic import BaseModel
 
 from diffusion.errors import UserError
 from memory.connection import connect
-from memory.queries import best
+from memory.queries.records import best
+from memory.scores import score_of
 from memory.searches import find_search
-from memory.trials import Trial, find_trial, score_of, trial_failed, trial_scored
+from memory.trials import Trial, find_trial, trial_failed, trial_scored
 from tools.context import SearchContext
 from tools.errors import JobFailed, Refused, Unavailable
 from tools.jobs.measure import run_and_remember

@@ -14,6 +14,7 @@ from diffusion.spec import UNetSpec
 from memory.connection import connect, transaction
 from memory.ledger import charge
 from memory.redaction import redact
+from memory.scores import score_of
 from memory.trainings import (
     find_training,
     training_failed,
@@ -27,7 +28,6 @@ from memory.trials import (
     Trial,
     accept_proposal,
     find_trial,
-    score_of,
     trial_failed,
     trial_in_round,
     trial_pruned,

@@ -13,8 +13,8 @@ from agent.chat.approval import Approver
 from agent.cli.main import main
 from agent.search.wiring import context_maker
 from diffusion.spec import UNetSpec
-from memory.approvals import decision_on
 from memory.connection import opened
+from memory.transcript import decision_on
 
 A, B = "b8-n1-m1.1.1.2-a0000", "b8-n1-m1.1.2.1-a0000"
 BASELINE = "b8-n1-m1.1.1.1-a0000"

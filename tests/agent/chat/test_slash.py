@@ -5,8 +5,7 @@ import pytest
 from agent.chat.slash import SLASH, SLASH_HELP, Command, complete, is_slash, parse_slash
 from diffusion.errors import UserError
 from diffusion.spec import DIGITS, PARAMETERS, UNetSpec
-from tools.gates.directive_kinds import KINDS, DirectiveKind
-from tools.gates.directives import arguments_of
+from tools.gates.directive_kinds import KINDS, DirectiveKind, arguments_of
 
 SPEC = "b8-n1-m1.1.1.1-a0000"
 FORMS = {

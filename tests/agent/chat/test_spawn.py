@@ -20,7 +20,8 @@ from agent.chat.voice import Voice
 from agent.chat.wiring import chat_about, talk_about
 from diffusion.errors import UserError
 from memory.connection import opened
-from memory.searches import find_search, is_driven, set_state
+from memory.leases import is_driven
+from memory.searches import find_search, set_state
 
 PROGRAM = """
 import sys, time

@@ -25,7 +25,8 @@ from diffusion.errors import UserError
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
 from memory.directives import active_directives, add_directive, all_directives, citations, undo_directive
-from memory.searches import find_search, release_lease, take_lease
+from memory.leases import release_lease, take_lease
+from memory.searches import find_search
 from prompts.render import render
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent, Refused
@@ -411,7 +412,8 @@ def filled_to_round_100(search: Steered, specs: Iterator[UNetSpec]) -> None:
 
 
 def scored(db: Any, search: Steered, trial: int, value: float) -> None:
-    from memory.trials import add_score, find_trial
+    from memory.scores import add_score
+    from memory.trials import find_trial
 
     add_score(
         db, find_trial(db, trial).training, step=2, protocol=search.plan.protocol, sampling_seed=0,

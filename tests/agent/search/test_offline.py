@@ -7,7 +7,7 @@ from searches import TinySearch
 
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
-from memory.queries import proposer_shares
+from memory.queries.progress import proposer_shares
 
 
 def test_the_offline_backend_searches_locally_under_the_budget(tmp_path: Path) -> None:

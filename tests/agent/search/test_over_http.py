@@ -11,7 +11,7 @@ from searches import TinySearch
 
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
-from memory.queries import failures
+from memory.queries.progress import failures
 from prompts.render import render
 
 A, B, C = "b8-n1-m1.1.1.2-a0000", "b8-n1-m1.1.2.2-a0000", "b8-n1-m2.1.1.1-a0000"

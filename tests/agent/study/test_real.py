@@ -14,7 +14,7 @@ from agent.study.run import changed_score, run_study
 from agent.study.store import open_study, stored_study
 from diffusion.settings import Strategy
 from memory.connection import opened
-from memory.trials import score_of
+from memory.scores import score_of
 from tools.executors.machine import Machine, Node
 
 

@@ -14,13 +14,13 @@ from diffusion.errors import UserError
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
 from memory.directives import active_directives, add_directive, citations, undo_directive
-from memory.latencies import add_latency
-from memory.queries import spec_distance
+from memory.queries.similar import spec_distance
+from memory.scores import add_latency
 from tools.count_flops import count
 from tools.errors import JobFailed, Refused
 from tools.finish_search import finish
-from tools.gates.directive_kinds import KINDS, Limit, arguments_of, parse_directive
-from tools.gates.directives import allowed_rows, contradictions, directive_of, facts_of, first_objection, objection
+from tools.gates.directive_kinds import KINDS, Limit, arguments_of, directive_of, parse_directive
+from tools.gates.directives import allowed_rows, contradictions, facts_of, first_objection, objection
 from tools.gates.facts import distances, region
 from tools.gates.specs import refusal
 from tools.jobs.training import train_candidate

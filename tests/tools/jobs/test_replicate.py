@@ -10,7 +10,7 @@ from searches import TinySearch
 from diffusion.statistics.noise import pooled_noise, trial_verdicts
 from memory.connection import opened
 from memory.ledger import totals
-from memory.queries import best
+from memory.queries.records import best
 from memory.replicas import replicas_of, seed_scores
 from tools.errors import Interrupted, JobFailed
 

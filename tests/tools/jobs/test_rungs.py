@@ -13,7 +13,8 @@ from diffusion.settings import ScoreJob, TrainJob
 from diffusion.statistics.pruning import DEFAULT, rung_protocol
 from memory.connection import opened
 from memory.ledger import totals
-from memory.queries import best, failures, search_counts
+from memory.queries.progress import failures, search_counts
+from memory.queries.records import best
 from memory.trials import find_trial
 from tools.errors import Interrupted, JobFailed
 

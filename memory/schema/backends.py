@@ -1,4 +1,4 @@
-"""The SQL of what was found out about backends; `memory.migrations` makes the table, `memory.backends` uses it."""
+"""The SQL of what was found out about backends; `memory.backends` reads and writes it."""
 
 BACKEND_TABLES = (
     """

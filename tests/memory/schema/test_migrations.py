@@ -8,7 +8,8 @@ from sqlite_utils import Database
 
 from diffusion.spec import PARAMETERS
 from memory.connection import APPLICATION_ID, opened
-from memory.migrations import APPEND_ONLY, MIGRATIONS, migration_names
+from memory.schema.migrations import MIGRATIONS, migration_names
+from memory.schema.tables import APPEND_ONLY
 
 TABLES = {
     "protocols", "searches", "proposals", "trainings", "trials", "scores", "messages", "model_calls", "ledger",

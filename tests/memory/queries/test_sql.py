@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from memory.connection import opened
-from memory.sql import CELL_CHARACTERS, SqlRefused, read_only_sql
+from memory.queries.sql import CELL_CHARACTERS, SqlRefused, read_only_sql
 
 
 @pytest.fixture

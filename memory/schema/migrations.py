@@ -1,0 +1,117 @@
+"""The schema of the memory as numbered migrations; a released migration is never edited, a change is a new one.
+
+A migration is named ``m<number>_<what>``. Tables are STRICT, times are ISO-8601 text in UTC, flags are 0 or 1, and a
+column named after a table holds that table's id. Nothing here reads or writes rows.
+"""
+
+from sqlite_utils import Database, Migrations
+
+from memory.schema.backends import BACKEND_TABLES
+from memory.schema.directives import STEERING_TABLES
+from memory.schema.journal import JOURNAL_TABLES, journal_triggers, triggers_of
+from memory.schema.results import ALL_RESULTS, RESULTS
+from memory.schema.strategies import STRATEGY_TABLES
+from memory.schema.tables import APPEND_ONLY, REPLICAS, TABLES, TRIALS_WITH_PRUNED
+
+MIGRATIONS = Migrations("diffnas")
+
+
+@MIGRATIONS()
+def m0001_tables(db: Database) -> None:
+    """Searches, proposals, trainings, trials, scores, messages, model calls and the ledger."""
+    for statement in TABLES:
+        db.conn.execute(statement)
+    for table in APPEND_ONLY:
+        for action in ("UPDATE", "DELETE"):
+            db.conn.execute(
+                f"CREATE TRIGGER {table}_no_{action.lower()} BEFORE {action} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+
+
+@MIGRATIONS()
+def m0002_results(db: Database) -> None:
+    """The record of a trial as people see it; a view is made anew, in its newest text, when a table below it is."""
+    db.conn.execute(ALL_RESULTS)
+    db.conn.execute(RESULTS)
+
+
+@MIGRATIONS()
+def m0003_pruned_trials(db: Database) -> None:
+    """A trial may end as pruned; SQLite changes no CHECK, so the table is written anew."""
+    for view in ("results", "all_results"):
+        db.conn.execute(f"DROP VIEW {view}")
+    db.conn.execute(TRIALS_WITH_PRUNED)
+    db.conn.execute("INSERT INTO trials_new SELECT * FROM trials")
+    db.conn.execute("DROP TABLE trials")
+    db.conn.execute("ALTER TABLE trials_new RENAME TO trials")
+    db.conn.execute("CREATE INDEX trials_training ON trials (training)")
+    db.conn.execute(ALL_RESULTS)
+    db.conn.execute(RESULTS)
+
+
+@MIGRATIONS()
+def m0004_replicas(db: Database) -> None:
+    """Trainings with other seeds, and what was said of a trial by the noise that they show."""
+    for statement in REPLICAS:
+        db.conn.execute(statement)
+    for action in ("UPDATE", "DELETE"):
+        db.conn.execute(
+            f"CREATE TRIGGER verdicts_no_{action.lower()} BEFORE {action} ON verdicts "
+            "BEGIN SELECT RAISE(ABORT, 'verdicts is append-only'); END"
+        )
+    for view in ("results", "all_results"):
+        db.conn.execute(f"DROP VIEW {view}")
+    db.conn.execute(ALL_RESULTS)
+    db.conn.execute(RESULTS)
+
+
+@MIGRATIONS()
+def m0005_strategies(db: Database) -> None:
+    """Training strategies that were searched for, and how well they were seen to rank."""
+    for statement in STRATEGY_TABLES:
+        db.conn.execute(statement)
+
+
+@MIGRATIONS()
+def m0006_directives(db: Database) -> None:
+    """What people tell a search, which decisions it changed, and latencies measured for it."""
+    for statement in STEERING_TABLES:
+        db.conn.execute(statement)
+    for action in ("UPDATE", "DELETE"):
+        db.conn.execute(
+            f"CREATE TRIGGER citations_no_{action.lower()} BEFORE {action} ON citations "
+            "BEGIN SELECT RAISE(ABORT, 'citations is append-only'); END"
+        )
+
+
+@MIGRATIONS()
+def m0007_journal(db: Database) -> None:
+    """What rows were before they changed, so that a prompt can be made again from the memory as it was; forks."""
+    for statement in JOURNAL_TABLES:
+        db.conn.execute(statement)
+    for statement in journal_triggers(db.conn):
+        db.conn.execute(statement)
+
+
+@MIGRATIONS()
+def m0008_backends(db: Database) -> None:
+    """What was found out about backends."""
+    for statement in BACKEND_TABLES:
+        db.conn.execute(statement)
+
+
+@MIGRATIONS()
+def m0009_message_keys(db: Database) -> None:
+    """A message that is delivered twice is kept once."""
+    db.conn.execute("ALTER TABLE messages ADD COLUMN key TEXT")
+    db.conn.execute("CREATE UNIQUE INDEX messages_key ON messages (search, key)")
+    for change in ("insert", "update", "delete"):
+        db.conn.execute(f"DROP TRIGGER journal_messages_{change}")
+    for statement in triggers_of(db.conn, "messages"):
+        db.conn.execute(statement)
+
+
+def migration_names() -> list[str]:
+    """Every migration that this code knows, in order."""
+    return [migration.name for migration in MIGRATIONS._migrations]
