@@ -40,8 +40,8 @@ def candidates(planned: Plan, count: int) -> list[UNetSpec]:
     rng, found = random.Random(0), [planned.baseline]
     while len(found) < count:
         spec = config.search_space.sample(rng)
-        macs = cost(spec, settings.family, settings.resolution, settings.channels).macs.by(config.count)
-        if macs <= config.budget and spec not in found:
+        macs = cost(spec, settings.family, settings.resolution, settings.channels).macs.by(config.search.count)
+        if macs <= config.search.budget and spec not in found:
             found.append(spec)
     return found
 
@@ -58,7 +58,7 @@ def curve_of(planned: Plan, executor: LocalExecutor, out: Path, spec: UNetSpec) 
         data_fingerprint=protocol.data_fingerprint,
         data_folder=(out / "data").absolute(),
         run_folder=(out / "trainings" / key).absolute(),
-        checkpoint_steps=planned.config.checkpoint_steps,
+        checkpoint_steps=planned.config.jobs.checkpoint_steps,
     )
     kept = job.run_folder / "curve.json"
     if kept.exists():

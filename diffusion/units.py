@@ -22,6 +22,11 @@ def parse_size(text: str | int | float, what: str = "MACs") -> int:
     raise UserError(f"'{text}' is not a number of {what}; write 6.06G, 20M or 20000000")
 
 
+def parse_list(value: object) -> object:
+    """``250,500`` or ``a,b`` as a tuple of its parts; anything but text is left to pydantic."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
 def format_size(number: float) -> str:
     """Four significant digits and a suffix: 6053953536 → ``6.054G``."""
     for suffix in ("T", "G", "M", "K"):

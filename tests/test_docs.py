@@ -26,7 +26,7 @@ from strategy_searches import TinyStrategySearch, tau_of
 
 from agent.backends.registry import PROVIDERS
 from agent.cli.main import app, main
-from agent.config.settings import PREFIX, RunConfig
+from agent.config.settings import FIELDS, PREFIX
 from agent.config.sources import resolve
 from agent.estimate.dry_run import estimate
 from agent.report.costs import spec_costs
@@ -384,7 +384,7 @@ class TestSettings:
     """Rows, defaults and presets are compared in tests/agent/test_config.py."""
 
     def test_every_variable_that_a_page_names_exists(self) -> None:
-        settings = {PREFIX + name.upper() for name in RunConfig.model_fields}
+        settings = {PREFIX + name.upper() for name in FIELDS}
         keys = {provider.key for provider in PROVIDERS.values() if provider.key}
         for path in PAGES:
             text = path.read_text(encoding="utf-8")
@@ -403,7 +403,7 @@ class TestSettings:
 
     def test_a_shown_toml_file_is_one_that_can_be_used(self) -> None:
         for body in fences(page("docs/configuration.md"), "toml"):
-            assert set(tomllib.loads(body)) <= set(RunConfig.model_fields)
+            assert set(tomllib.loads(body)) <= set(FIELDS)
 
 
 class TestPages:

@@ -8,11 +8,11 @@ from typing import Literal
 
 from diffusion.cost.closed_form import Convention, Cost, cost
 from diffusion.cost.throughput import PASSES, WORTH_MEASURING_MACS
-from diffusion.settings import Precision, ScoreJob, Tracker, TrainJob, training_key
+from diffusion.settings import Compile, Precision, ScoreJob, Tracker, TrainJob, training_key
 from diffusion.settings import Protocol as ScoringProtocol
 from diffusion.spec import SearchSpace, UNetSpec
 from diffusion.statistics.pruning import Rule
-from diffusion.training.compilation import Compile, is_compiled
+from diffusion.training.compilation import is_compiled
 from tools.allowance import Allowance
 from tools.executors.base import Executor
 

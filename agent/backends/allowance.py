@@ -18,7 +18,7 @@ from tools.allowance import LIMITS, Allowance, Limits
 
 def limits_of(config: RunConfig) -> Limits:
     """The limits that the settings name."""
-    return Limits(config.max_cost, config.max_hours, config.max_tokens)
+    return Limits(config.backend.max_cost, config.backend.max_hours, config.backend.max_tokens)
 
 
 def check_allowance(config: RunConfig, backends: list[tuple[str, str | None]]) -> None:
@@ -27,14 +27,14 @@ def check_allowance(config: RunConfig, backends: list[tuple[str, str | None]]) -
     Raises:
         UserError: a limit in money, and a model whose price nobody knows; or the file of prices is none.
     """
-    table = price_table(config.prices)
-    if config.max_cost is None:
+    table = price_table(config.backend.prices)
+    if config.backend.max_cost is None:
         return
     for llm, base_url in backends:
         if table.price(llm, base_url) is None:
             place = f" at {base_url}" if base_url else ""
             raise UserError(
-                f"--max-cost {config.max_cost:g} cannot be kept: the price of {llm}{place} is unknown; "
+                f"--max-cost {config.backend.max_cost:g} cannot be kept: the price of {llm}{place} is unknown; "
                 "give it in a file with --prices FILE, or limit --max-tokens instead"
             )
 
@@ -45,25 +45,25 @@ def allowance_of(search: int, config: RunConfig) -> Allowance:
     Raises:
         UserError: a limit in money, and what the search has spent before is unknown.
     """
-    table = price_table(config.prices)
-    if config.max_cost is not None:
-        with opened(config.db, read_only=True) as db:
+    table = price_table(config.backend.prices)
+    if config.backend.max_cost is not None:
+        with opened(config.places.db, read_only=True) as db:
             calls = spent(db, search).unknown
         for call in calls:
             if call["cost_usd"] is None and table.price(call["model"], call["base_url"]) is None:
                 raise UserError(
-                    f"--max-cost {config.max_cost:g} cannot be kept: what {call['model']} has cost before is unknown; "
-                    "give its price in a file with --prices FILE, or limit --max-tokens instead"
+                    f"--max-cost {config.backend.max_cost:g} cannot be kept: what {call['model']} has cost before is "
+                    "unknown; give its price in a file with --prices FILE, or limit --max-tokens instead"
                 )
     return Allowance(
-        config.db.absolute(),
+        config.places.db.absolute(),
         search,
         limits_of(config),
         price_of=table.cost_usd,
-        llm=config.llm,
-        base_url=config.base_url,
-        answer_tokens=config.llm_max_tokens,
-        processes=config.nproc,
+        llm=config.backend.llm,
+        base_url=config.backend.base_url,
+        answer_tokens=config.backend.llm_max_tokens,
+        processes=config.jobs.nproc,
     )
 
 
@@ -71,7 +71,7 @@ def keep_limits(config: RunConfig, search: int, given: dict[str, Any]) -> None:
     """Store the limits and prices that a resume named, so that the next one has them too."""
     changed = {name: given[name] for name in (*LIMITS, "prices") if given.get(name) is not None}
     if changed:
-        with opened(config.db) as db:
+        with opened(config.places.db) as db:
             change_config(db, search, {name: str(v) if name == "prices" else v for name, v in changed.items()})
 
 

@@ -122,11 +122,11 @@ def make_chain(config: RunConfig, purpose: Purpose = "propose", first: Address |
             make_model(
                 address.llm,
                 base_url=address.base_url,
-                timeout_seconds=config.llm_timeout_seconds,
-                max_tokens=config.llm_max_tokens,
-                seed=config.seed,
+                timeout_seconds=config.backend.llm_timeout_seconds,
+                max_tokens=config.backend.llm_max_tokens,
+                seed=config.search.seed,
             ),
-            known_way(config.db, address),
+            known_way(config.places.db, address),
         )
         for address in addresses
     ]
@@ -135,9 +135,13 @@ def make_chain(config: RunConfig, purpose: Purpose = "propose", first: Address |
 def addresses_of(config: RunConfig, purpose: Purpose = "propose", first: Address | None = None) -> list[Address]:
     """Where the backends of a purpose are, without repetitions."""
     if first is None:
-        chats = purpose == "chat" and config.llm_chat
-        first = Address.parse(config.llm_chat or "") if chats else Address(config.llm, config.base_url)
-    return list(dict.fromkeys([first, *map(Address.parse, config.llm_fallbacks or ())]))
+        chats = purpose == "chat" and config.backend.llm_chat
+        first = (
+            Address.parse(config.backend.llm_chat or "")
+            if chats
+            else Address(config.backend.llm, config.backend.base_url)
+        )
+    return list(dict.fromkeys([first, *map(Address.parse, config.backend.llm_fallbacks or ())]))
 
 
 def check_backends(config: RunConfig) -> None:

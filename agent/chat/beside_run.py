@@ -21,7 +21,7 @@ from tools.context import SearchContext
 
 def approver_of(config: RunConfig, inbox: Inbox) -> Approver | None:
     """Who is asked before each training, if anybody is to be."""
-    return Approver(inbox.ask) if config.approve else None
+    return Approver(inbox.ask) if config.backend.approve else None
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def listening(
         voice = Voice(typed.console, inbox.ask, printing=typed.printing)
         chat = Chat(context, voice, carry_out, assistant_of(config, voice))
         inbox.handle, typed.complete = _handler(chat), chat.completions
-    if is_conversation or config.approve:
+    if is_conversation or config.backend.approve:
         with reading(inbox, typed, Event()):
             yield
     else:

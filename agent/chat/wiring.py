@@ -101,4 +101,4 @@ def chat_about(talk: Talk, voice: Voice, llm: str | None, base_url: str | None) 
 
 def without_hours(config: RunConfig) -> RunConfig:
     """The settings without the limit in hours, which are those of the search and not of a talk about it."""
-    return config.model_copy(update={"max_hours": None})
+    return config.changed(max_hours=None)

@@ -45,7 +45,7 @@ def confirm(
     changes: dict[str, Any] = {"db": path, "out": out, "num_images": num_images, "sampling_steps": sampling_steps}
     changes |= {"parallel": parallel, "nproc": nproc, "executor": executor, "log_with": log_with}
     planned = planned_confirm(source, protocol, asked, chosen, changes)
-    named = planned.config.model_copy(update={"name": name or f"{source.name}-confirm"})
+    named = planned.config.changed(name=name or f"{source.name}-confirm")
     planned = replace(planned, config=named)
     if dry_run:
         trainings = (1 + len(asked.specs)) * seeds

@@ -42,7 +42,7 @@ def doctor(
     if llm is not None:
         from agent.backends.registry import check_backend
 
-        check_backend(settings.llm, settings.base_url)  # said before any work
+        check_backend(settings.backend.llm, settings.backend.base_url)  # said before any work
     found = _checked(console, settings)
     report = _examined(console, settings) if llm is not None else None
     if as_json:
@@ -77,12 +77,12 @@ def _examined(console: "Console", settings: "RunConfig") -> "Report":
     from memory.backends import remember_backend
     from memory.connection import check_memory, opened
 
-    check_memory(settings.db)
-    backend = make_chain(settings.model_copy(update={"llm_fallbacks": None}))[0]
+    check_memory(settings.places.db)
+    backend = make_chain(settings.changed(llm_fallbacks=None))[0]
     console.print(f"\nExamining {backend.address}; no GPU is used.", soft_wrap=True)
     report = examine(backend, lambda grade: _say_grade(console, grade))
     shape = report.as_json()
-    with opened(settings.db) as db:
+    with opened(settings.places.db) as db:
         remember_backend(
             db,
             report.llm,

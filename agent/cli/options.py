@@ -92,7 +92,7 @@ def memory_path(given: Path | None) -> Path:
     """The memory that was named by option, environment or ``.env``, or the default."""
     from agent.config.sources import resolve
 
-    return resolve({"db": given}).config.db
+    return resolve({"db": given}).config.places.db
 
 
 def show(found: Any, as_json: bool, for_people: Any) -> None:

@@ -131,19 +131,19 @@ def _run(config: "RunConfig", options: dict[str, Any]) -> int:
     from agent.study.store import open_study
     from memory.connection import check_memory, opened
 
-    check_memory(config.db)
+    check_memory(config.places.db)
     if options["plots"]:
         check_plots(options["plots"])
     study = _study(config, options)
     arm = study.arm(options["also_on"])
     also = [changed_score(arm, text) for text in options["also_score"] or ()]
     if not options["resume"]:
-        with opened(config.db) as db:
+        with opened(config.places.db) as db:
             study = open_study(db, study)
     as_json = options["as_json"]
     if code := run_study(study, as_json=as_json, also=also, also_on=options["also_on"]):
         return code
-    found = _measured(config.db, study.name, options["top_k"])
+    found = _measured(config.places.db, study.name, options["top_k"])
     _tell(Console(stderr=as_json, highlight=False), found, options["plots"])
     return 0
 
@@ -157,8 +157,8 @@ def _study(config: "RunConfig", options: dict[str, Any]) -> "Study":
 
     if not options["resume"]:
         return plan_study(config, asked_study(config, options))
-    overrides = {name: options[name] for name in HOW_JOBS_RUN} | {"db": config.db}
-    with opened(config.db, read_only=True) as db:
+    overrides = {name: options[name] for name in HOW_JOBS_RUN} | {"db": config.places.db}
+    with opened(config.places.db, read_only=True) as db:
         return stored_study(db, options["name"], overrides)
 
 
@@ -168,17 +168,16 @@ def asked_study(config: "RunConfig", options: dict[str, Any]) -> "Asked":
     Raises:
         UserError: one sentence with the remedy.
     """
-    from agent.config.settings import strategy_of
     from agent.config.strategies import default_strategy, parse_strategy
     from agent.study.arms import Asked
 
-    base = strategy_of(config)
+    base = config.strategy
     rapid, standard = (
-        parse_strategy(options[name] or default_strategy(config.dataset, name), base, f"--{name}")
+        parse_strategy(options[name] or default_strategy(config.data.dataset, name), base, f"--{name}")
         for name in ("rapid", "standard")
     )
     return Asked(
-        name=options["name"] or _free_name(config.db),
+        name=options["name"] or _free_name(config.places.db),
         specs=options["specs"],
         rapid=rapid,
         standard=standard,
@@ -252,9 +251,9 @@ def _dry(settings: "Resolved", options: dict[str, Any]) -> dict[str, Any]:
     from memory.connection import check_memory
 
     config = settings.config
-    check_memory(config.db)
+    check_memory(config.places.db)
     with tempfile.TemporaryDirectory() as folder:
-        study = plan_study(config.model_copy(update={"out": Path(folder)}), asked_study(config, options))
+        study = plan_study(config.changed(out=Path(folder)), asked_study(config, options))
     return {"settings": settings.shown(), **planned_costs(study)}
 
 

@@ -121,10 +121,10 @@ def _searched(config: "RunConfig", notes: list[str], *, as_json: bool) -> int:
     from agent.search.plan import open_search, plan
     from memory.connection import check_memory, opened
 
-    check_memory(config.db)  # said before any work
+    check_memory(config.places.db)  # said before any work
     planned = plan(config)
     planned = replace(planned, notes=(*planned.notes, *notes))
-    with opened(config.db) as memory:
+    with opened(config.places.db) as memory:
         search = open_search(memory, planned)
     return drive(search, planned, as_json=as_json)
 

@@ -102,6 +102,6 @@ def _chosen_study(settings: "Resolved", name: str | None, standard: str | None) 
 
     if standard is not None:
         raise UserError(f"--standard '{standard}': the study {name} has its own one; leave --standard out")
-    found = study_of(settings.config.db, name)
+    found = study_of(settings.config.places.db, name)
     settings.config = config_of(settings, found)
     return found

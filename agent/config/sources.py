@@ -11,12 +11,8 @@ from typing import Any
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
-from pydantic_settings import (
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-)
 
-from agent.config.settings import PREFIX, SEARCHERS, RunConfig, strategy_of
+from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig
 from diffusion.errors import UserError
 from diffusion.spec import SPACES
 
@@ -43,7 +39,7 @@ class Resolved:
 
     def shown(self) -> dict[str, Any]:
         """Each setting as JSON with the source that decided it; the baseline as a spec's text."""
-        values = self.config.model_dump(mode="json") | {"baseline": str(self.config.baseline)}
+        values = self.config.as_json() | {"baseline": str(self.config.search.baseline)}
         return {name: {"value": value, "from": self.sources[name]} for name, value in values.items()}
 
 
@@ -56,14 +52,14 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Reso
     given = {name: value for name, value in options.items() if value is not None}
     layers = {
         "file": file_settings(config_file),
-        ".env": environment_settings(DotEnvSettingsSource(RunConfig, env_file=ENV_FILE)(), _names_in(_dotenv())),
-        "environment": environment_settings(EnvSettingsSource(RunConfig)(), _names_in(os.environ)),
+        ".env": environment_settings(_dotenv()),
+        "environment": environment_settings(os.environ),
         "option": given,
     }
     preset, source = chosen_preset(layers)
     layers = {"preset": preset_settings(preset), **layers}
     values: dict[str, Any] = {"preset": preset}
-    sources = dict.fromkeys(RunConfig.model_fields, "built-in") | {"preset": source}
+    sources = dict.fromkeys(FIELDS, "built-in") | {"preset": source}
     for layer, settings in layers.items():
         values |= settings
         sources |= dict.fromkeys(settings, f"preset {preset}" if layer == "preset" else layer)
@@ -106,7 +102,7 @@ def file_settings(path: Path | None) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"'{found}' is not TOML: {error}") from None
     for name in settings:
-        if name not in RunConfig.model_fields:
+        if name not in FIELDS:
             raise _unknown(name, str(found))
     return settings
 
@@ -122,18 +118,23 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
         name, sign, value = pair.partition("=")
         if not sign:
             raise UserError(f"--set '{pair}' lacks a value; write --set learning_rate=1e-3")
-        if name not in RunConfig.model_fields:
+        if name not in FIELDS:
             raise _unknown(name, "--set")
         found[name] = value
     return found
 
 
-def environment_settings(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    """What the environment says; an unknown ``DIFFNAS_*`` name is a typing error, not something to pass over."""
-    for name in names:
-        if name not in RunConfig.model_fields:
-            raise _unknown(PREFIX + name.upper(), "the environment")
-    return {name: value for name, value in settings.items() if name in RunConfig.model_fields and value != ""}
+def environment_settings(environment: Mapping[str, str | None]) -> dict[str, str]:
+    """What the environment says; an empty value says nothing.
+
+    Raises:
+        UserError: an unknown ``DIFFNAS_*`` name, which is a typing error and not something to pass over.
+    """
+    found = {name.upper(): value for name, value in environment.items() if name.upper().startswith(PREFIX)}
+    for name in found:
+        if name.removeprefix(PREFIX).lower() not in FIELDS:
+            raise _unknown(name, "the environment")
+    return {name.removeprefix(PREFIX).lower(): value for name, value in found.items() if value}
 
 
 def load_provider_keys() -> None:
@@ -147,33 +148,28 @@ def _dotenv() -> dict[str, str | None]:
     return dict(dotenv_values(ENV_FILE)) if Path(ENV_FILE).is_file() else {}
 
 
-def _names_in(environment: Mapping[str, Any]) -> set[str]:
-    return {name[len(PREFIX) :].lower() for name in environment if name.upper().startswith(PREFIX)}
-
-
 def _unknown(name: str, where: str) -> UserError:
-    close = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), RunConfig.model_fields, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RunConfig.model_fields)}"
+    close = difflib.get_close_matches(name.lower().removeprefix(PREFIX.lower()), FIELDS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(FIELDS)}"
     return UserError(f"'{name}' in {where} is not a setting; {hint}")
 
 
 def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConfig:
     try:
-        config = RunConfig.model_validate(values)
-        strategy_of(config)
+        config = RunConfig.from_flat(values)
     except ValidationError as error:
         raise mistake(error, values, sources) from None
-    if config.space not in SPACES:
-        raise UserError(f"--space '{config.space}' does not exist; there are {', '.join(SPACES)}")
-    if config.searcher not in SEARCHERS:
-        raise UserError(f"--searcher '{config.searcher}' does not exist; there are {', '.join(SEARCHERS)}")
+    if config.search.space not in SPACES:
+        raise UserError(f"--space '{config.search.space}' does not exist; there are {', '.join(SPACES)}")
+    if config.search.searcher not in SEARCHERS:
+        raise UserError(f"--searcher '{config.search.searcher}' does not exist; there are {', '.join(SEARCHERS)}")
     return config
 
 
 def mistake(error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]) -> UserError:
     """The first thing that is wrong with `values`, as it was typed."""
     first = error.errors()[0]
-    name = str(first["loc"][0])
+    name = str(first["loc"][1])  # after its group
     cause = (first.get("ctx") or {}).get("error")
     if isinstance(cause, UserError):
         return UserError(f"{typed_name(name, sources)}: {cause}")

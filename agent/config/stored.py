@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.config.settings import RunConfig
+from agent.config.settings import FIELDS, RunConfig
 from agent.config.sources import mistake
 from diffusion.settings import Protocol, ScoreJob, TrainJob
 from memory.searches import SearchRow
@@ -35,9 +35,10 @@ def stored_config(config_json: str, changes: dict[str, Any] | None = None) -> Ru
     Raises:
         UserError: they cannot be read, or a change does not fit.
     """
-    values = json.loads(config_json) | (changes or {})
+    told = json.loads(config_json)  # beside the settings stands what the search was told, such as a study's arm
+    values = {name: value for name, value in told.items() if name in FIELDS} | (changes or {})
     try:
-        return RunConfig.model_validate(values)
+        return RunConfig.from_flat(values)
     except ValidationError as error:
         raise mistake(error, values, {}) from None
 
@@ -56,8 +57,8 @@ def reading_context(
         convention=search.count_convention,
         protocol=protocol,
         seed=search.seed,
-        out=config.out,
+        out=config.places.out,
         executor=NoJobs(),
         report=lambda event, **values: None,
-        processes=config.nproc,
+        processes=config.jobs.nproc,
     )

@@ -165,7 +165,9 @@ def data(config: RunConfig) -> Check:
     from diffusion.data.images import prepare_images
 
     with tempfile.TemporaryDirectory(prefix="diffnas-doctor-") as folder:
-        card = prepare_images(config.dataset, Path(folder), data_dir=config.data_dir, resolution=config.resolution)
+        card = prepare_images(
+            config.data.dataset, Path(folder), data_dir=config.data.data_dir, resolution=config.data.resolution
+        )
     size = f"{card.resolution}×{card.resolution}, {card.channels} channel(s)"
     return Check("data", "ok", f"{card.name}: {card.train_count:,} and {card.test_count:,} images of {size}")
 
@@ -175,8 +177,8 @@ def features(config: RunConfig) -> Check:
     from diffusion.scores.features import feature_extractor
     from diffusion.scores.networks import score_network
 
-    network = score_network(config.feature_network)
-    feature_extractor(network.name, weights=config.feature_weights)
+    network = score_network(config.score.feature_network)
+    feature_extractor(network.name, weights=config.score.feature_weights)
     return Check("features", "ok", f"{network.name}, {network.num_features:,} features")
 
 
@@ -184,18 +186,18 @@ def memory(config: RunConfig) -> Check:
     """Whether the memory is one, or can be made."""
     from memory.connection import check_memory
 
-    there = config.db.exists()
-    check_memory(config.db)
-    return Check("memory", "ok", f"{config.db}" + ("" if there else ", not there yet"))
+    there = config.places.db.exists()
+    check_memory(config.places.db)
+    return Check("memory", "ok", f"{config.places.db}" + ("" if there else ", not there yet"))
 
 
 def output(config: RunConfig) -> Check:
     """Whether there is room for checkpoints."""
-    place = config.out.absolute()
+    place = config.places.out.absolute()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
-    found = f"{config.out}: {free / 2**30:.0f} GiB free"
+    found = f"{config.places.out}: {free / 2**30:.0f} GiB free"
     if free < LEAST_FREE_BYTES:
         return Check("output", "warning", found, "make room, or name another folder with --out")
     return Check("output", "ok", found)

@@ -32,14 +32,14 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
 
     With a `spec`, of its training by hand alone. Seconds are estimated where two steps may be `measured` here.
     """
-    alone = {"rounds": 0, "parallel": 1, "replicas": 1, "race_trainings": 0}
-    config = resolved.config.model_copy(update=alone if spec else {})
-    check_memory(config.db)
+    alone: dict[str, Any] = {"rounds": 0, "parallel": 1, "replicas": 1, "race_trainings": 0}
+    config = resolved.config.changed(**alone) if spec else resolved.config
+    check_memory(config.places.db)
     with tempfile.TemporaryDirectory() as folder:
-        planned = plan(config.model_copy(update={"out": Path(folder)}), spec)
-        jobs = jobs_of(config, this_machine()) if config.executor == "local" else None
+        planned = plan(config.changed(out=Path(folder)), spec)
+        jobs = jobs_of(config, this_machine()) if config.jobs.executor == "local" else None
         memory_bytes = memory_bytes_of(planned, jobs)
-        measures = measured and jobs is not None and config.train_steps > 1
+        measures = measured and jobs is not None and config.strategy.train_steps > 1
         calibration: Calibration | None = calibrate(job_of(planned, jobs)) if measures else None
     return {
         "settings": Resolved(config, resolved.sources).shown(),
@@ -51,7 +51,7 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
         "jobs": jobs and asdict(jobs),
         "memory_bytes": memory_bytes,
         "cost": costs_of(planned),
-        "allowance": {name: getattr(config, name) for name in LIMITS},
+        "allowance": {name: getattr(config.backend, name) for name in LIMITS},
         "use": forecast(planned, calibration, jobs.parallel if jobs else 1),
     }
 
@@ -59,16 +59,16 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
 def job_of(planned: Plan, jobs: Share | None) -> TrainJob:
     """The baseline's training, in the output folder itself."""
     protocol = planned.protocol
-    precision = planned.config.precision
+    precision = planned.config.jobs.precision
     return TrainJob(
         spec=planned.baseline,
         settings=protocol.settings,
         strategy=protocol.strategy,
-        seed=planned.config.seed,
+        seed=planned.config.search.seed,
         data_fingerprint=protocol.data_fingerprint,
-        data_folder=(planned.config.out / "data").absolute(),
-        run_folder=(planned.config.out / "training").absolute(),
-        processes=planned.config.nproc,
+        data_folder=(planned.config.places.out / "data").absolute(),
+        run_folder=(planned.config.places.out / "training").absolute(),
+        processes=planned.config.jobs.nproc,
         threads=jobs.threads if jobs else 1,
         precision="fp32" if precision == "auto" else precision,
     )
@@ -84,16 +84,18 @@ def memory_bytes_of(planned: Plan, jobs: Share | None) -> int:
 def costs_of(planned: Plan) -> dict[str, int]:
     """MACs of one trial at the baseline's cost, and the most the whole search can take at the budget."""
     config, settings = planned.config, planned.protocol.settings
-    baseline = cost(planned.baseline, settings.family, settings.resolution, settings.channels).macs.by(config.count)
-    images_trained = config.train_steps * config.batch_size
-    images_denoised = config.num_images * config.sampling_steps
+    baseline = cost(planned.baseline, settings.family, settings.resolution, settings.channels).macs.by(
+        config.search.count
+    )
+    images_trained = config.strategy.train_steps * config.strategy.batch_size
+    images_denoised = config.score.num_images * config.score.sampling_steps
     passes = BACKWARD_FACTOR * images_trained + images_denoised
     return {
         "baseline_macs": baseline,
         "baseline_trial_macs": baseline * passes,
-        "search_macs_at_most": baseline * passes + config.rounds * config.budget * passes,
+        "search_macs_at_most": baseline * passes + config.search.rounds * config.search.budget * passes,
         "images_trained_per_trial": images_trained,
-        "images_sampled_per_trial": config.num_images,
+        "images_sampled_per_trial": config.score.num_images,
     }
 
 

@@ -28,8 +28,8 @@ FIRST_ROUND_TOKENS, TOKENS_PER_ROUND, MOST_ROUND_TOKENS = 300, 150, 3500  # the 
 def forecast(planned: Plan, calibration: Calibration | None, parallel: int) -> dict[str, Any]:
     """The estimates; None where nothing is known."""
     config = planned.config
-    tokens = forecast_tokens(config.rounds)
-    dollars = price_table(config.prices).cost_usd(config.llm, config.base_url, *tokens)
+    tokens = forecast_tokens(config.search.rounds)
+    dollars = price_table(config.backend.prices).cost_usd(config.backend.llm, config.backend.base_url, *tokens)
     times = forecast_seconds(planned, calibration, parallel) if calibration else (None, None)
     return {
         "input_tokens": tokens[0],
@@ -56,16 +56,25 @@ def forecast_tokens(rounds: int) -> tuple[int, int]:
 def forecast_seconds(planned: Plan, calibration: Calibration, parallel: int) -> tuple[float, float]:
     """Device-seconds and wall-clock of the baseline, its replicas, all rounds at the budget, and the race."""
     config, settings = planned.config, planned.protocol.settings
-    baseline = cost(planned.baseline, settings.family, settings.resolution, settings.channels).macs.by(config.count)
-    at_baseline, at_budget = (_trial_seconds(planned, calibration, times) for times in (1.0, config.budget / baseline))
-    race = config.rounds if config.race_trainings is None else config.race_trainings
-    jobs = ((1, at_baseline), (config.replicas - 1, at_baseline), (config.rounds, at_budget), (race, at_budget))
-    device = sum(count * seconds for count, seconds in jobs) * config.nproc
+    baseline = cost(planned.baseline, settings.family, settings.resolution, settings.channels).macs.by(
+        config.search.count
+    )
+    at_baseline, at_budget = (
+        _trial_seconds(planned, calibration, times) for times in (1.0, config.search.budget / baseline)
+    )
+    race = config.search.rounds if config.search.race_trainings is None else config.search.race_trainings
+    jobs = (
+        (1, at_baseline),
+        (config.search.replicas - 1, at_baseline),
+        (config.search.rounds, at_budget),
+        (race, at_budget),
+    )
+    device = sum(count * seconds for count, seconds in jobs) * config.jobs.nproc
     return device, sum(math.ceil(count / parallel) * seconds for count, seconds in jobs)
 
 
 def _trial_seconds(planned: Plan, calibration: Calibration, times_macs: float) -> float:
     config = planned.config
-    denoised = config.num_images * config.sampling_steps
-    trained = calibration.training_seconds(config.train_steps, times_macs)
-    return trained + calibration.scoring_seconds(denoised, config.batch_size, times_macs)
+    denoised = config.score.num_images * config.score.sampling_steps
+    trained = calibration.training_seconds(config.strategy.train_steps, times_macs)
+    return trained + calibration.scoring_seconds(denoised, config.strategy.batch_size, times_macs)

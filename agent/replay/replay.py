@@ -137,7 +137,7 @@ class Replay:
 
     def prices(self) -> None:
         """Price every answered call by today's table."""
-        table = price_table(self.recorded.config.prices)
+        table = price_table(self.recorded.config.backend.prices)
         for call in self.recorded.calls:
             if call["error"] is not None or call["input_tokens"] is None or call["output_tokens"] is None:
                 continue

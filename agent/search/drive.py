@@ -27,19 +27,19 @@ from tools.executors.machine import Share, this_machine
 def drive(search: int, planned: Plan, *, as_json: bool) -> int:
     """Play the rounds, print the summary; the exit code."""
     config = planned.config
-    with driving(search, planned, as_json=as_json, backend=config.llm, takes_lines=True) as seat:
+    with driving(search, planned, as_json=as_json, backend=config.backend.llm, takes_lines=True) as seat:
         console, report, go_on = seat.console, seat.report, seat.go_on
         announce(console, seat.name, planned, seat.jobs)
-        with opened(config.db) as db:
+        with opened(config.places.db) as db:
             for pause in lift_pauses(db, search):
                 say(console, f"Lifted: {pause.name}.")
-        report("search.started", name=seat.name, settings=config.model_dump(mode="json"), proposer=config.llm)
+        report("search.started", name=seat.name, settings=config.as_json(), proposer=config.backend.llm)
         loop = make_loop(search, seat.lease, planned, seat.make_context, report, seat.jobs)
         try:
             reason = loop.run()
         except BackendError as error:
             raise refused(search, config, loop.proposer_name, error, go_on) from error
-    summary(console, config.db, search)
+    summary(console, config.places.db, search)
     if reason in ("interrupted", *LIMITS):
         why = {
             "failures": "stopped: too many trials failed in a row",
@@ -53,7 +53,7 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
 
 def refused(search: int, config: RunConfig, llm: str, error: BackendError, go_on: str) -> UserError:
     """What to tell the user of a backend that refuses every call; the search is interrupted by it."""
-    with opened(config.db) as db:
+    with opened(config.places.db) as db:
         set_state(db, search, "interrupted", str(error))
     return UserError(f"'{llm}' refuses every call ({error}); check the key and the model's name, then `{go_on}`")
 
@@ -71,14 +71,14 @@ def make_loop(
     return Loop(
         search=search,
         lease=lease,
-        rounds=config.rounds,
+        rounds=config.search.rounds,
         baseline=planned.baseline,
         proposer=make_proposer(config),
         make_proposer=lambda llm, base_url: make_proposer(config, Address(llm, base_url)),
-        proposer_name=config.llm,
+        proposer_name=config.backend.llm,
         make_context=make_context,
         report=report,
         parallel=(jobs or jobs_of(config, this_machine())).parallel,
-        replicas=config.replicas,
-        race_trainings=config.rounds if config.race_trainings is None else config.race_trainings,
+        replicas=config.search.replicas,
+        race_trainings=config.search.rounds if config.search.race_trainings is None else config.search.race_trainings,
     )

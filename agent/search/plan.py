@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from agent.backends.allowance import check_prices
 from agent.backends.registry import check_backends
-from agent.config.settings import RunConfig, strategy_of
+from agent.config.settings import RunConfig
 from agent.config.stored import stored_config
 from diffusion.cost.closed_form import cost, costs
 from diffusion.data.card import DataCard
@@ -48,14 +48,24 @@ def check(config: RunConfig) -> None:
     check_backends(config)
     check_prices(config)
     check_jobs(config)
-    if config.name is not None:
-        check_name(config.name)
-    score_network(config.feature_network)
-    choose_sampling(config.sampler, config.sampling_steps, config.family, config.diffusion_steps)
-    if config.feature_weights is not None and not config.feature_weights.is_file():
-        raise UserError(f"'{config.feature_weights}' does not exist; name the weights file with --feature-weights")
-    if late := [step for step in config.snapshot_steps or () if step > config.train_steps]:
-        raise UserError(f"--snapshot-steps {late[0]}: the training ends at step {config.train_steps}")
+    if config.search.name is not None:
+        check_name(config.search.name)
+    score_network(config.score.feature_network)
+    sampling_of(config)
+    if (weights := config.score.feature_weights) is not None and not weights.is_file():
+        raise UserError(f"'{weights}' does not exist; name the weights file with --feature-weights")
+    if late := [step for step in config.jobs.snapshot_steps or () if step > config.strategy.train_steps]:
+        raise UserError(f"--snapshot-steps {late[0]}: the training ends at step {config.strategy.train_steps}")
+
+
+def sampling_of(config: RunConfig) -> Sampling:
+    """How images are drawn.
+
+    Raises:
+        UserError: the family or the diffusion steps do not allow it.
+    """
+    sampler, steps = config.score.sampler, config.score.sampling_steps
+    return choose_sampling(sampler, steps, config.data.family, config.strategy.diffusion_steps)
 
 
 def check_jobs(config: RunConfig) -> None:
@@ -64,12 +74,13 @@ def check_jobs(config: RunConfig) -> None:
     Raises:
         UserError: one sentence with the remedy.
     """
-    if config.nproc > config.batch_size:
-        raise UserError(f"--nproc {config.nproc}: a batch has only {config.batch_size} images; take fewer processes")
-    if config.log_with is not None and find_spec(config.log_with) is None:
-        raise UserError(f"--log-with {config.log_with} needs the package {config.log_with}; pip install it")
-    if config.executor == "local":
-        check_processes(this_machine(), config.nproc)
+    jobs, images = config.jobs, config.strategy.batch_size
+    if jobs.nproc > images:
+        raise UserError(f"--nproc {jobs.nproc}: a batch has only {images} images; take fewer processes")
+    if jobs.log_with is not None and find_spec(jobs.log_with) is None:
+        raise UserError(f"--log-with {jobs.log_with} needs the package {jobs.log_with}; pip install it")
+    if jobs.executor == "local":
+        check_processes(this_machine(), jobs.nproc)
     elif find_spec("ray") is None:
         raise UserError("--executor ray needs the package ray; pip install 'diffnas-agent[ray]'")
 
@@ -80,7 +91,7 @@ def jobs_of(config: RunConfig, machine: Machine) -> Share:
     Raises:
         UserError: one of them finds no room.
     """
-    return share(machine, config.parallel, config.nproc, config.rounds)
+    return share(machine, config.search.parallel, config.jobs.nproc, config.search.rounds)
 
 
 def plan(config: RunConfig, spec: UNetSpec | None = None) -> Plan:
@@ -92,9 +103,10 @@ def plan(config: RunConfig, spec: UNetSpec | None = None) -> Plan:
         UserError: one sentence with the remedy.
     """
     check(config)
-    _check_out(config.out)
+    _check_out(config.places.out)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the hub's client is imported
-    card = prepare_images(config.dataset, config.out / "data", data_dir=config.data_dir, resolution=config.resolution)
+    data, folder = config.data, config.places.out / "data"
+    card = prepare_images(data.dataset, folder, data_dir=data.data_dir, resolution=data.resolution)
     return _planned(config, card, spec)
 
 
@@ -103,23 +115,23 @@ def _planned(config: RunConfig, card: DataCard, spec: UNetSpec | None) -> Plan:
         dataset=PurePath(card.name).name if is_path(card.name) else card.name,  # a card names no folder of a machine
         resolution=card.resolution,
         channels=card.channels,
-        family=config.family,
-        schedule=config.schedule,
-        horizontal_flips=config.horizontal_flips,
+        family=config.data.family,
+        schedule=config.data.schedule,
+        horizontal_flips=config.data.horizontal_flips,
     )
-    if config.batch_size > card.train_count:
-        raise UserError(f"--batch-size {config.batch_size}: the data set has only {card.train_count} training images")
+    if (images := config.strategy.batch_size) > card.train_count:
+        raise UserError(f"--batch-size {images}: the data set has only {card.train_count} training images")
     baseline, notes = (spec, ()) if spec else affordable_baseline(config, settings)
     protocol = Protocol(
         data_fingerprint=card.fingerprint,
         settings=settings,
-        strategy=strategy_of(config),
+        strategy=config.strategy,
         score=score_protocol(
             card,
-            feature_network=config.feature_network,
-            reference_split=config.reference_split,
-            sampling=choose_sampling(config.sampler, config.sampling_steps, config.family, config.diffusion_steps),
-            num_images=config.num_images,
+            feature_network=config.score.feature_network,
+            reference_split=config.score.reference_split,
+            sampling=sampling_of(config),
+            num_images=config.score.num_images,
         ),
     )
     return Plan(config, protocol, baseline, card, notes)
@@ -167,26 +179,27 @@ def affordable_baseline(config: RunConfig, settings: Settings) -> tuple[UNetSpec
     Raises:
         UserError: the baseline lies outside the space, or the budget is below the smallest spec.
     """
-    space, baseline = config.search_space, config.baseline
+    space, asked = config.search_space, config.search
+    baseline, budget, count = asked.baseline, asked.budget, asked.count
     if sentence := space.why_not(baseline):
         raise UserError(f"--baseline '{baseline}': {sentence}")
     size = (settings.family, settings.resolution, settings.channels)
     rows = space.rows()
-    every = costs(rows, *size).macs(config.count)
+    every = costs(rows, *size).macs(count)
     smallest = int(every.argmin())
-    if int(every[smallest]) > config.budget:
+    if int(every[smallest]) > budget:
         raise UserError(
-            f"--budget {format_size(config.budget)} is below the smallest spec of the space {space.name}: "
-            f"{UNetSpec.from_row(rows[smallest])} costs {format_size(int(every[smallest]))} MACs ({config.count})"
+            f"--budget {format_size(budget)} is below the smallest spec of the space {space.name}: "
+            f"{UNetSpec.from_row(rows[smallest])} costs {format_size(int(every[smallest]))} MACs ({count})"
         )
-    if cost(baseline, *size).macs.by(config.count) <= config.budget:
+    if cost(baseline, *size).macs.by(count) <= budget:
         return baseline, ()
     narrower = [
         spec
         for width in sorted(space.base_channel, reverse=True)
         if (spec := baseline.model_copy(update={"base_channel": width})) and width < baseline.base_channel
     ]
-    fitting = [spec for spec in narrower if cost(spec, *size).macs.by(config.count) <= config.budget]
+    fitting = [spec for spec in narrower if cost(spec, *size).macs.by(count) <= budget]
     found = fitting[0] if fitting else UNetSpec.from_row(rows[smallest])
     return found, (f"the default baseline {baseline} exceeds the budget; the baseline is {found}",)
 
@@ -218,13 +231,13 @@ def open_search(
     config = planned.config
     return create_search(
         db,
-        name=config.name,
-        budget_macs=config.budget,
-        count_convention=config.count,
-        rounds=config.rounds,
-        seed=config.seed,
-        searcher=config.searcher,
-        backend=backend or config.llm,
+        name=config.search.name,
+        budget_macs=config.search.budget,
+        count_convention=config.search.count,
+        rounds=config.search.rounds,
+        seed=config.search.seed,
+        searcher=config.search.searcher,
+        backend=backend or config.backend.llm,
         protocol=planned.protocol,
         config={**stored(planned), **(told or {})},
     )
@@ -232,12 +245,9 @@ def open_search(
 
 def stored(planned: Plan) -> dict[str, Any]:
     """All that a resume needs, as JSON-ready values; paths are absolute, so that it works from any folder."""
-    config = planned.config.model_dump(mode="json")
-    config |= {name: str(getattr(planned.config, name).absolute()) for name in ("out", "data_dir", "db")}
-    for name in ("feature_weights", "prices"):
-        if (path := getattr(planned.config, name)) is not None:
-            config[name] = str(path.absolute())
-    return {**config, "baseline": str(planned.baseline)}
+    flat = planned.config.flat()
+    paths = {name: str(value.absolute()) for name, value in flat.items() if isinstance(value, Path)}
+    return planned.config.as_json() | paths | {"baseline": str(planned.baseline)}
 
 
 def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) -> Plan:
@@ -250,4 +260,4 @@ def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) ->
     check_backends(config)
     check_prices(config)
     check_jobs(config)
-    return Plan(config, protocol, config.baseline, None, ())
+    return Plan(config, protocol, config.search.baseline, None, ())

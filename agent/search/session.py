@@ -51,14 +51,14 @@ def driving(search: int, planned: Plan, *, as_json: bool, backend: str, takes_li
         UserError: another process drives it.
     """
     config = planned.config
-    with opened(config.db) as db:
+    with opened(config.places.db) as db:
         lease = take_lease(db, search)
         set_state(db, search, "running")
-        change_search(db, search, rounds=config.rounds, backend=backend)
+        change_search(db, search, rounds=config.search.rounds, backend=backend)
         name = find_search(db, str(search)).name
     console = Console(stderr=as_json, highlight=False)
     stop = Event()
-    go_on = f"diffnas-agent resume {name}{_db_option(config.db)}"
+    go_on = f"diffnas-agent resume {name}{_db_option(config.places.db)}"
     try:
         with executor_of(config, stop) as (executor, jobs):
             typed = TypedLine(Lines(console, several=jobs.parallel > 1))
@@ -69,12 +69,12 @@ def driving(search: int, planned: Plan, *, as_json: bool, backend: str, takes_li
             )
             with (
                 interruptible(stop, executor, console, go_on),
-                heartbeat(config.db, search, lease),
+                heartbeat(config.places.db, search, lease),
                 listening(config, make_context(0, "chat"), typed, inbox, takes_lines),
             ):
                 yield Seat(lease, name, console, report, make_context, go_on, jobs)
     finally:
-        with opened(config.db) as db:
+        with opened(config.places.db) as db:
             release_lease(db, search, lease)
 
 

@@ -33,26 +33,31 @@ def why_spent(seat: Seat) -> str:
 def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:
     """Who is in charge, then what is searched under which limit."""
     config = planned.config
-    if config.llm == OFFLINE:
+    if config.backend.llm == OFFLINE:
         say(
             console,
             "No language model is in charge: the offline backend proposes local changes (choose one with --llm).",
         )
     else:
-        say(console, f"{config.llm} proposes" + (f" at {config.base_url}" if config.base_url else "") + ".")
+        say(
+            console,
+            f"{config.backend.llm} proposes"
+            + (f" at {config.backend.base_url}" if config.backend.base_url else "")
+            + ".",
+        )
     settings = planned.protocol.settings
     print_card(console, planned.card)
     say(
         console,
         f"Search {name}: {settings.dataset} {settings.resolution}×{settings.resolution}, at most "
-        f"{format_size(config.budget)} MACs ({config.count}) of {config.search_space.size:,} specs, baseline and "
-        f"{config.rounds} rounds of {config.train_steps} steps.",
+        f"{format_size(config.search.budget)} MACs ({config.search.count}) of {config.search_space.size:,} specs, "
+        f"baseline and {config.search.rounds} rounds of {config.strategy.train_steps} steps.",
     )
     say(console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
-    if jobs.parallel > 1 or jobs.processes > 1 or config.executor != "local":
+    if jobs.parallel > 1 or jobs.processes > 1 or config.jobs.executor != "local":
         say(
             console,
-            f"Trainings: {jobs.parallel} at once on {config.executor}, each with {jobs.processes} process(es) of "
+            f"Trainings: {jobs.parallel} at once on {config.jobs.executor}, each with {jobs.processes} process(es) of "
             f"{jobs.threads} thread(s).",
         )
     for note in planned.notes:

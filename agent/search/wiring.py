@@ -25,12 +25,12 @@ def executor_of(config: RunConfig, stop: Event) -> Iterator[tuple[Executor, Shar
     Raises:
         UserError: a job finds no room, or no cluster answers.
     """
-    if config.executor == "local":
+    if config.jobs.executor == "local":
         yield LocalExecutor(stop), jobs_of(config, this_machine())
         return
     from tools.executors.ray_cluster import RayExecutor, ray_cluster
 
-    with ray_cluster(config.ray_address) as machine:
+    with ray_cluster(config.jobs.ray_address) as machine:
         jobs = jobs_of(config, machine)
         yield RayExecutor(stop, machine, jobs), jobs
 
@@ -52,28 +52,28 @@ def context_maker(
 
     def make_context(round_number: int, proposer: str) -> SearchContext:
         return SearchContext(
-            db_path=config.db.absolute(),
+            db_path=config.places.db.absolute(),
             search=search,
             round_number=round_number,
             proposer=proposer,
             space=config.search_space,
-            budget_macs=config.budget,
-            convention=config.count,
+            budget_macs=config.search.budget,
+            convention=config.search.count,
             protocol=planned.protocol,
-            seed=config.seed,
-            out=config.out,
+            seed=config.search.seed,
+            out=config.places.out,
             executor=executor,
             report=report,
-            checkpoint_steps=config.checkpoint_steps,
-            snapshot_steps=config.snapshot_steps or (),
-            feature_weights=config.feature_weights,
-            prune=DEFAULT if config.prune else None,
+            checkpoint_steps=config.jobs.checkpoint_steps,
+            snapshot_steps=config.jobs.snapshot_steps or (),
+            feature_weights=config.score.feature_weights,
+            prune=DEFAULT if config.search.prune else None,
             processes=each.processes,
             threads=each.threads,
             device=each.device,
             precision=precision_of(config, each.device),
-            compile=config.compile,
-            log_with=config.log_with,
+            compile=config.jobs.compile,
+            log_with=config.jobs.log_with,
             allowance=allowance,
             approve=approve,
             is_alone=round_number == 0 or each.parallel == 1,
@@ -86,6 +86,6 @@ def context_maker(
 
 def precision_of(config: RunConfig, device: Literal["cpu", "cuda"]) -> Precision:
     """What trainings compute in: unless it is asked for otherwise, bf16 autocast on a GPU."""
-    if config.precision != "auto":
-        return config.precision
+    if config.jobs.precision != "auto":
+        return config.jobs.precision
     return "bf16" if device == "cuda" else "fp32"

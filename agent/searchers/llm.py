@@ -116,7 +116,7 @@ def make_proposer(config: RunConfig, first: Address | None = None) -> LLMPropose
         UserError: one of the backends cannot be used from here.
     """
     backends = make_chain(config, "propose", first)
-    return LLMProposer(backends, config.rounds, config.llm_retries, config.llm_retry_seconds)
+    return LLMProposer(backends, config.search.rounds, config.backend.llm_retries, config.backend.llm_retry_seconds)
 
 
 def checkpoint_path(db_path: Path) -> Path:

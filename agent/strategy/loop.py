@@ -55,21 +55,21 @@ def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measur
         UserError: another process drives the search, or the backend refuses every call.
     """
     config = planned.config
-    with opened(config.db) as db:
+    with opened(config.places.db) as db:
         limits = stored_limits(db, planned, search)
         measure = measure or stored_measure(db, planned, search, as_json=as_json)
-    with driving(search, planned, as_json=as_json, backend=config.llm) as seat:
+    with driving(search, planned, as_json=as_json, backend=config.backend.llm) as seat:
         report = both(seat.report, StrategyLines(seat.console))
         print_card(seat.console, planned.card)
         announce(seat.console, planned, limits, is_measured=measure is not None)
-        report("search.started", name=seat.name, settings=config.model_dump(mode="json"), proposer=config.llm)
+        report("search.started", name=seat.name, settings=config.as_json(), proposer=config.backend.llm)
         loop = StrategyLoop(
             search=search,
             lease=seat.lease,
-            rounds=config.rounds,
+            rounds=config.search.rounds,
             proposer=make_proposer(config),
             make_context=lambda number: replace(
-                strategy_context(seat.make_context(number, config.llm), limits), report=report
+                strategy_context(seat.make_context(number, config.backend.llm), limits), report=report
             ),
             report=report,
             measure=measure,
@@ -77,8 +77,8 @@ def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measur
         try:
             reason = loop.run()
         except BackendError as error:
-            raise refused(search, config, config.llm, error, seat.go_on) from error
-        with opened(config.db, read_only=True) as db:
+            raise refused(search, config, config.backend.llm, error, seat.go_on) from error
+        with opened(config.places.db, read_only=True) as db:
             found = strategy_summary(db, search, limits, reason)
         report("strategy.finished", **found)
     print_strategies(seat.console, found)

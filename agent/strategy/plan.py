@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from agent.config.settings import RunConfig, strategy_of
+from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.config.strategies import default_strategy, parse_strategy
 from agent.search.plan import Plan, open_search, plan
@@ -85,7 +85,7 @@ def limits_of(planned: Plan, share: float, train_images: int) -> StrategyLimits:
         cost_limit=share,
         sampling_steps=planned.protocol.score.sampling_steps,
         train_images=train_images,
-        processes=planned.config.nproc,
+        processes=planned.config.jobs.nproc,
     )
 
 
@@ -114,8 +114,8 @@ def with_standard(config: RunConfig, text: str | None) -> RunConfig:
     Raises:
         UserError: no such strategy or field, or a value outside its bounds.
     """
-    named = text or default_strategy(config.dataset, "standard")
-    return config.model_copy(update=parse_strategy(named, strategy_of(config), "--standard").model_dump())
+    named = text or default_strategy(config.data.dataset, "standard")
+    return config.model_copy(update={"strategy": parse_strategy(named, config.strategy, "--standard")})
 
 
 def planned_strategy_search(config: RunConfig, cost: str, study: Study | None = None) -> tuple[int, Plan]:
@@ -124,11 +124,11 @@ def planned_strategy_search(config: RunConfig, cost: str, study: Study | None = 
     Raises:
         UserError: one sentence with the remedy.
     """
-    check_memory(config.db)  # said before any work
-    planned = plan(config.model_copy(update={"searcher": STRATEGY}))
+    check_memory(config.places.db)  # said before any work
+    planned = plan(config.changed(searcher=STRATEGY))
     if study:
         check_same(study, planned)
-    with opened(config.db) as db:
+    with opened(config.places.db) as db:
         limit = cost_limit(db, planned, cost)
         return open_strategy_search(db, planned, limit, study.name if study else None), planned
 
@@ -136,13 +136,13 @@ def planned_strategy_search(config: RunConfig, cost: str, study: Study | None = 
 def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> dict[str, Any]:
     """``--dry-run``: the settings, the limit and the bounds; the data are checked in a folder thrown away."""
     config = resolved.config
-    check_memory(config.db)
+    check_memory(config.places.db)
     with tempfile.TemporaryDirectory() as folder:
-        planned = plan(config.model_copy(update={"searcher": STRATEGY, "out": Path(folder)}))
+        planned = plan(config.changed(searcher=STRATEGY, out=Path(folder)))
     if study:
         check_same(study, planned)
-    if config.db.exists():
-        with opened(config.db, read_only=True) as db:
+    if config.places.db.exists():
+        with opened(config.places.db, read_only=True) as db:
             limit = cost_limit(db, planned, cost)
     else:
         limit = cost_limit(None, planned, cost)
@@ -155,7 +155,7 @@ def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> dict[
         "note": limit.note,
         "images_at_most": limits.allowed_images,
         "bounds": {name: list(bound) for name, bound in limits.bounds().items()},
-        "rounds": config.rounds,
+        "rounds": config.search.rounds,
         "measured_on": study and study.name,
     }
 
@@ -167,7 +167,9 @@ def stored_measure(db: Database, planned: Plan, search: int, *, as_json: bool) -
         UserError: the study is not there any more, or its truth is not.
     """
     name = json.loads(find_search(db, search).config_json).get(MEASURED_ON)
-    return None if name is None else MeasureOn(study_of(planned.config.db, name, planned.config), as_json=as_json)
+    return (
+        None if name is None else MeasureOn(study_of(planned.config.places.db, name, planned.config), as_json=as_json)
+    )
 
 
 def strategy_context(context: SearchContext, limits: StrategyLimits) -> StrategyContext:

@@ -112,9 +112,11 @@ def strategy_row(known: StoredStrategy) -> dict[str, Any]:
 
 def make_proposer(config: RunConfig) -> Proposer:
     """Who proposes, by the backend of the settings."""
-    if config.llm == OFFLINE:
-        return LocalSearch(config.seed)
-    return StrategyProposer(make_chain(config), config.rounds, config.llm_retries, config.llm_retry_seconds)
+    if config.backend.llm == OFFLINE:
+        return LocalSearch(config.search.seed)
+    return StrategyProposer(
+        make_chain(config), config.search.rounds, config.backend.llm_retries, config.backend.llm_retry_seconds
+    )
 
 
 def in_round(context: SearchContext) -> StoredStrategy | None:

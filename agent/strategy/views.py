@@ -87,15 +87,20 @@ def changed(values: dict[str, Any], standard: dict[str, Any]) -> dict[str, Any]:
 def announce(console: Console, planned: Plan, limits: StrategyLimits, *, is_measured: bool) -> None:
     """Who proposes, under which limit, and whether anything is measured."""
     config = planned.config
-    if config.llm == OFFLINE:
+    if config.backend.llm == OFFLINE:
         say(console, "No language model is in charge: a local search proposes (choose one with --llm).")
     else:
-        say(console, f"{config.llm} proposes" + (f" at {config.base_url}" if config.base_url else "") + ".")
+        say(
+            console,
+            f"{config.backend.llm} proposes"
+            + (f" at {config.backend.base_url}" if config.backend.base_url else "")
+            + ".",
+        )
     say(console, f"Standard strategy: {pairs(values_of(limits.standard))}.")
     say(
         console,
         f"At most {limits.cost_limit:.3g} of its cost: {limits.allowed_images:,} images for each training. "
-        f"{config.rounds} proposal(s), {'each measured' if is_measured else 'not measured'}.",
+        f"{config.search.rounds} proposal(s), {'each measured' if is_measured else 'not measured'}.",
     )
 
 

@@ -59,7 +59,7 @@ class Arm:
     @property
     def seed(self) -> int:
         """Of its trainings and images."""
-        return self.planned.config.seed
+        return self.planned.config.search.seed
 
     @property
     def is_truth(self) -> bool:

@@ -31,7 +31,7 @@ def as_studied(settings: Resolved, name: str) -> tuple[Resolved, list[str]]:
         UserError: there is no such study, its full trainings are missing, or something else is to be searched.
     """
     config = settings.config
-    with opened(config.db, read_only=True) as db:
+    with opened(config.places.db, read_only=True) as db:
         study = stored_study(db, name)
         found = measured_study(db, study)
         cheapest = found["cheapest_score"]
@@ -44,10 +44,11 @@ def as_studied(settings: Resolved, name: str) -> tuple[Resolved, list[str]]:
         notes.append(f"the score is that of the study {study.name}: {cheapest['why']}")
     chosen = {field: value for field, value in chosen.items() if settings.sources[field] != "option"}
     source = f"study {study.name}"
-    asked = {field: getattr(config, field) for field, source in settings.sources.items() if source == "option"}
-    taken = config_of(settings, study).model_copy(update=chosen | asked)
+    asked = {field: config.flat()[field] for field, source in settings.sources.items() if source == "option"}
+    taken = config_of(settings, study).changed(**(chosen | asked))
     _check_same(study, taken)
-    changed = {field for field in RunConfig.model_fields if getattr(taken, field) != getattr(config, field)}
+    before = config.flat()
+    changed = {field for field, value in taken.flat().items() if value != before[field]}
     return Resolved(taken, settings.sources | dict.fromkeys(changed | chosen.keys(), source)), notes
 
 
@@ -66,9 +67,9 @@ def _check_same(study: Study, config: RunConfig) -> None:
     Raises:
         UserError: it names the difference.
     """
-    there = study.arm(STANDARD).planned.config
+    here, there = config.flat(), study.arm(STANDARD).planned.config.flat()
     for field in SAME:
-        ours, theirs = getattr(config, field), getattr(there, field)
+        ours, theirs = here[field], there[field]
         if ours != theirs:
             raise UserError(
                 f"'{study.name}' is a study of something else: {field} is {theirs} there and {ours} here; leave that "

@@ -36,7 +36,7 @@ def study_of(db_path: Path, name: str, config: RunConfig | None = None) -> Study
     Raises:
         UserError: there is none, or the full training of half of its specs is missing.
     """
-    overrides = None if config is None else {field: getattr(config, field) for field in ("db", *HOW_JOBS_RUN)}
+    overrides = None if config is None else {field: config.flat()[field] for field in ("db", *HOW_JOBS_RUN)}
     with opened(db_path, read_only=True) as db:
         study = stored_study(db, name, overrides)
         truth_in(db, study)
@@ -49,11 +49,9 @@ def config_of(settings: Resolved, study: Study) -> RunConfig:
     A preset that nobody named is not asked for.
     """
     config, standard = settings.config, study.arm(STANDARD)
-    unasked = {"built-in"} | ({f"preset {config.preset}"} if settings.sources["preset"] == "built-in" else set())
-    taken = {
-        field: getattr(standard.planned.config, field) for field in FROM_STUDY if settings.sources[field] in unasked
-    }
-    return config.model_copy(update={**taken, **standard.strategy.model_dump(), "snapshot_steps": None})
+    unasked = {"built-in"} | ({f"preset {config.search.preset}"} if settings.sources["preset"] == "built-in" else set())
+    taken = {field: standard.planned.config.flat()[field] for field in FROM_STUDY if settings.sources[field] in unasked}
+    return config.changed(**taken, **standard.strategy.model_dump(), snapshot_steps=None)
 
 
 def check_same(study: Study, planned: Plan) -> None:
@@ -87,7 +85,7 @@ class MeasureOn:
             raise Interrupted
         if end == "failures":
             raise JobFailed("three trials in a row failed, so there is no ranking")
-        with opened(arm.planned.config.db, read_only=True) as db:
+        with opened(arm.planned.config.places.db, read_only=True) as db:
             step = arm.score_steps[-1]
             row = proxy_row(arm, step, column(db, self.study, arm, step), truth_in(db, self.study))
         tau = row["kendall"]
@@ -101,7 +99,7 @@ class MeasureOn:
         if known is not None:
             return known
         arm = arm_for(self.study, strategy)
-        with opened(arm.planned.config.db) as db:
+        with opened(arm.planned.config.places.db) as db:
             return replace(arm, search=open_arm(db, self.study, arm))
 
 
@@ -111,8 +109,8 @@ def arm_for(study: Study, strategy: Strategy) -> Arm:
     name = f"strategy-{strategy_fingerprint(strategy)}"
     changes: dict[str, Any] = {**strategy.model_dump(), "name": f"{study.name}-{name}"}
     changes |= {"searcher": MEASURED, "snapshot_steps": None}
-    config, score = standard.planned.config.model_copy(update=changes), standard.protocol.score
-    sampling = choose_sampling(score.sampler, score.sampling_steps, config.family, strategy.diffusion_steps)
+    config, score = standard.planned.config.changed(**changes), standard.protocol.score
+    sampling = choose_sampling(score.sampler, score.sampling_steps, config.data.family, strategy.diffusion_steps)
     taken = score.model_copy(update={"variance": sampling.variance})
     protocol = standard.protocol.model_copy(update={"strategy": strategy, "score": taken})
     return Arm(name, replace(standard.planned, config=config, protocol=protocol), (strategy.train_steps,))

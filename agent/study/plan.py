@@ -44,12 +44,12 @@ def plan_study(config: RunConfig, asked: Asked) -> Study:
         UserError: one sentence with the remedy.
     """
     _check(asked)
-    first = plan(_arm_config(config, asked, STANDARD, asked.standard, config.seed, ()))
+    first = plan(_arm_config(config, asked, STANDARD, asked.standard, config.search.seed, ()))
     settings = first.protocol.settings
-    specs = stratified_specs(config, settings, first.baseline, asked.specs, config.seed)
+    specs = stratified_specs(config, settings, first.baseline, asked.specs, config.search.seed)
     truth = asked.standard.model_copy(update={"train_steps": truth_steps(asked)})
-    of = [(RAPID, asked.rapid, config.seed), (STANDARD, asked.standard, config.seed)]
-    of += [(f"{TRUTH}{number}", truth, config.seed + number) for number in range(1, asked.truth_seeds + 1)]
+    of = [(RAPID, asked.rapid, config.search.seed), (STANDARD, asked.standard, config.search.seed)]
+    of += [(f"{TRUTH}{number}", truth, config.search.seed + number) for number in range(1, asked.truth_seeds + 1)]
     arms = tuple(_arm(first, config, asked, name, strategy, seed) for name, strategy, seed in of)
     study = Study(asked.name, specs, arms)
     check_one_protocol(study)
@@ -82,7 +82,7 @@ def _arm(first: Plan, config: RunConfig, asked: Asked, name: str, strategy: Stra
         count = first.card.train_count
         raise UserError(f"--{name} batch_size={strategy.batch_size}: the data set has only {count} training images")
     score = first.protocol.score
-    sampling = choose_sampling(score.sampler, score.sampling_steps, config.family, strategy.diffusion_steps)
+    sampling = choose_sampling(score.sampler, score.sampling_steps, config.data.family, strategy.diffusion_steps)
     taken = score.model_copy(update={"variance": sampling.variance})
     protocol = first.protocol.model_copy(update={"strategy": strategy, "score": taken})
     return Arm(name, Plan(own, protocol, first.baseline, first.card, first.notes), steps)
@@ -94,7 +94,7 @@ def _arm_config(
     """The settings of an arm, so that `evaluate`, `sample` and `export` understand its trials."""
     changes: dict[str, Any] = {"searcher": STUDY, "llm": "offline", "prune": False, "rounds": asked.specs - 1}
     changes |= strategy.model_dump() | {"seed": seed, "name": f"{asked.name}-{name}", "snapshot_steps": steps or None}
-    return config.model_copy(update=changes)
+    return config.changed(**changes)
 
 
 def stratified_specs(
@@ -107,10 +107,12 @@ def stratified_specs(
     """
     rows = config.search_space.rows()  # (size, 10)
     size = (settings.family, settings.resolution, settings.channels)
-    macs = costs(rows, *size).macs(config.count)  # (size,)
-    others = np.flatnonzero((macs <= config.budget) & (rows != np.array(baseline.row)).any(axis=1))
+    macs = costs(rows, *size).macs(config.search.count)  # (size,)
+    others = np.flatnonzero((macs <= config.search.budget) & (rows != np.array(baseline.row)).any(axis=1))
     if len(others) < count - 1:
-        raise UserError(f"--specs {count}: the budget admits only {len(others) + 1} specs of the space {config.space}")
+        raise UserError(
+            f"--specs {count}: the budget admits only {len(others) + 1} specs of the space {config.search.space}"
+        )
     strata = np.array_split(others[np.argsort(macs[others], kind="stable")], count - 1)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation([rng.choice(stratum) for stratum in strata])

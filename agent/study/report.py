@@ -184,6 +184,6 @@ def _macs(study: Study, arm: Arm) -> int:
     """The multiply-accumulates of an arm's trainings and scores."""
     settings, score = arm.protocol.settings, arm.protocol.score
     size = (settings.family, settings.resolution, settings.channels)
-    each = sum(cost(spec, *size).macs.by(arm.planned.config.count) for spec in study.specs)
+    each = sum(cost(spec, *size).macs.by(arm.planned.config.search.count) for spec in study.specs)
     trained = BACKWARD_FACTOR * arm.strategy.train_steps * arm.strategy.batch_size
     return each * (trained + len(arm.score_steps) * score.num_images * score.sampling_steps)

@@ -76,8 +76,8 @@ def resume_arm(search: int, planned: Plan, *, as_json: bool) -> int:
         UserError: as `run_study`.
     """
     config = planned.config
-    overrides = {name: getattr(config, name) for name in ("db", *HOW_JOBS_RUN)}
-    with opened(config.db, read_only=True) as db:
+    overrides = {name: config.flat()[name] for name in ("db", *HOW_JOBS_RUN)}
+    with opened(config.places.db, read_only=True) as db:
         study = stored_study(db, json.loads(find_search(db, search).config_json)["study"], overrides)
     return run_study(study, as_json=as_json)
 
@@ -113,7 +113,7 @@ def changed_score(arm: Arm, text: str) -> ScoreProtocol:
 
 def _close(arm: Arm) -> None:
     """An arm that is done is finished, also if the process was killed before it could say so."""
-    with opened(arm.planned.config.db) as db:
+    with opened(arm.planned.config.places.db) as db:
         if find_search(db, str(arm.search)).state != "finished":
             set_state(db, arm.search, "finished", "rounds")
 
@@ -130,12 +130,12 @@ def _is_over(arm: Arm, number: int) -> bool:
 
 
 def _trial(arm: Arm, number: int) -> Trial | None:
-    with opened(arm.planned.config.db, read_only=True) as db:
+    with opened(arm.planned.config.places.db, read_only=True) as db:
         return trial_in_round(db, arm.search, number)
 
 
 def _has_score(arm: Arm, trial: Trial, protocol: Protocol) -> bool:
-    with opened(arm.planned.config.db, read_only=True) as db:
+    with opened(arm.planned.config.places.db, read_only=True) as db:
         return score_of(db, trial.training, protocol.fingerprint) is not None
 
 
@@ -170,13 +170,13 @@ def _played(study: Study, arm: Arm, works: Sequence[Work], as_json: bool) -> tup
             f"{strategy.train_steps} steps at {strategy.learning_rate:g}; {how_scored(arm.protocol)}",
         )
         tell = seat.report
-        tell("search.started", name=seat.name, settings=arm.planned.config.model_dump(mode="json"), proposer=STUDY)
+        tell("search.started", name=seat.name, settings=arm.planned.config.as_json(), proposer=STUDY)
         started = time.monotonic()
         end: End = "interrupted"
         try:
             end = _together(seat, works)
         finally:
-            with opened(arm.planned.config.db) as db:
+            with opened(arm.planned.config.places.db) as db:
                 charge(db, arm.search, "wall", wall_seconds=time.monotonic() - started, note=STUDY)
                 set_state(db, arm.search, "finished" if end == "rounds" else "interrupted", end)
         tell("search.finished", **closing_summary(_context(seat, 0), end))

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from agent.config.settings import RunConfig
+from agent.config.stored import stored_config
 from agent.search.plan import Plan, open_search, reopened
 from agent.study.arms import STUDY, Arm, Study
 from diffusion.errors import UserError
@@ -94,8 +94,8 @@ def _told(row: SearchRow) -> dict[str, Any]:
 def _stored_arm(db: Database, row: SearchRow, overrides: dict[str, Any] | None) -> Arm:
     told, protocol = _told(row), find_protocol(db, row.protocol)
     if overrides is None:
-        config = RunConfig.model_validate(told)
-        planned = Plan(config, protocol, config.baseline, None, ())
+        config = stored_config(row.config_json)
+        planned = Plan(config, protocol, config.search.baseline, None, ())
     else:
         planned = reopened(row.config_json, protocol, overrides)
     return Arm(told["arm"], planned, tuple(told["score_steps"]), row.id)
@@ -122,8 +122,8 @@ def open_study(db: Database, study: Study) -> Study:
 def open_arm(db: Database, study: Study, arm: Arm) -> int:
     """The search of an arm, which is made if it is not there."""
     config = arm.planned.config
-    known = next((row for row in list_searches(db) if row.name == config.name), None)
-    if known is not None and known.searcher == config.searcher and _told(known)["study"] == study.name:
+    known = next((row for row in list_searches(db) if row.name == config.search.name), None)
+    if known is not None and known.searcher == config.search.searcher and _told(known)["study"] == study.name:
         return known.id
     told: dict[str, Any] = {"study": study.name, "arm": arm.name, "specs": [str(spec) for spec in study.specs]}
     told |= {"score_steps": arm.score_steps, "train": "full" if arm.is_truth else "rapid"}

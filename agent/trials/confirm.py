@@ -106,13 +106,13 @@ def planned_confirm(
         "searcher": CONFIRM,
         "llm": "offline",
         "rounds": len(asked.specs),
-        "seed": config.seed + FIRST_SEED,
+        "seed": config.search.seed + FIRST_SEED,
         "baseline": asked.baseline,
         "replicas": asked.seeds,
         "race_trainings": 0,
         "prune": False,
     }
-    return plan(config.model_copy(update=update))
+    return plan(config.changed(**update))
 
 
 def open_confirm(db: Database, planned: Plan, specs: Sequence[UNetSpec]) -> int:
@@ -132,21 +132,21 @@ def drive_confirm(search: int, planned: Plan, specs: Sequence[UNetSpec], *, as_j
     with driving(search, planned, as_json=as_json, backend=CONFIRM) as seat:
         print_card(seat.console, planned.card)
         say(seat.console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
-        seat.report("search.started", name=seat.name, settings=config.model_dump(mode="json"), proposer=CONFIRM)
+        seat.report("search.started", name=seat.name, settings=config.as_json(), proposer=CONFIRM)
         started = time.monotonic()
         try:
-            _train_all(seat, (planned.baseline, *specs), config.replicas)
+            _train_all(seat, (planned.baseline, *specs), config.search.replicas)
         except Interrupted:
-            with opened(config.db) as db:
+            with opened(config.places.db) as db:
                 set_state(db, search, "interrupted", "interrupted")
             say(seat.console, f"interrupted; go on with: {seat.go_on}", whole=True)
             return INTERRUPTED
         finally:
-            with opened(config.db) as db:
+            with opened(config.places.db) as db:
                 charge(db, search, "wall", wall_seconds=time.monotonic() - started, note=CONFIRM)
-        with opened(config.db) as db:
+        with opened(config.places.db) as db:
             set_state(db, search, "finished", "confirmed")
-    with opened(config.db, read_only=True) as db:
+    with opened(config.places.db, read_only=True) as db:
         found = confirmed(db, search)
     if as_json:
         print(json.dumps(found, allow_nan=False))

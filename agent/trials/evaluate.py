@@ -3,7 +3,6 @@
 Nothing is trained here. Drawing images and exporting stand in `agent.trials.sample` and `agent.trials.export`.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -12,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from agent.config.settings import RunConfig
+from agent.config.stored import stored_config
 from agent.report.progress import Lines
 from agent.report.tables import how_scored, print_table, say, score
 from agent.search.plan import Plan, score_protocol
@@ -44,7 +44,7 @@ class Known:
     @property
     def data_folder(self) -> Path:
         """Where the prepared images lie."""
-        return self.config.out / "data"
+        return self.config.places.out / "data"
 
     @property
     def card(self) -> DataCard:
@@ -85,7 +85,7 @@ def known_trial(db_path: Path, trial: int) -> Known:
         ended = {"failed": f"failed ({found.error})", "pruned": f"was stopped early ({found.error})"}
         why = ended.get(found.state, "is not trained yet")
         raise UserError(f"'{trial}' {why}; `diffnas-agent status {search.name}` says how its search stands")
-    config = RunConfig.model_validate({**json.loads(search.config_json), "db": db_path})
+    config = stored_config(search.config_json, {"db": db_path})
     return Known(found, protocol, config)
 
 
@@ -106,7 +106,7 @@ def evaluate_by_hand(
     """
     known = known_trial(db_path, trial)
     protocol = changed_protocol(known, changes, step)
-    seed = known.config.seed if sampling_seed is None else sampling_seed
+    seed = known.config.search.seed if sampling_seed is None else sampling_seed
     stored = _stored(db_path, known, protocol, seed)
     if stored is None:
         known.checkpoint(protocol.strategy.train_steps)  # said before any work
@@ -167,10 +167,10 @@ def _measure(
     """Run the job in a process of its own and remember what it measured."""
     stop = Event()
     executor, lines = LocalExecutor(stop), Lines(console)
-    alone = known.config.model_copy(update={"parallel": 1, "nproc": 1})  # one job on this machine, with all its cores
+    alone = known.config.changed(parallel=1, nproc=1)  # one job on this machine, with all its cores
     planned = Plan(alone, known.protocol, known.trial.spec, None, ())
     context = context_maker(known.trial.search, planned, executor, stop, lines)(known.trial.round, "hand")
-    weights = feature_weights or known.config.feature_weights
+    weights = feature_weights or known.config.score.feature_weights
     job = context.score_job(known.trial.run_folder, known.trial.spec).model_copy(
         update={"protocol": protocol, "sampling_seed": seed, "feature_weights": weights and weights.absolute()}
     )

@@ -68,7 +68,7 @@ def _from_trial(db_path: Path, trial: int, sampler: str | None, steps: int | Non
     own = known.protocol.score
     sampling = choose_sampling(sampler or own.sampler, steps or own.sampling_steps, settings.family, diffusion_steps)
     name = f"trial-{trial}" + (f"-step{step}" if step else "")
-    return Drawable(ema_model(checkpoint), settings, diffusion_steps, sampling, name, known.config.out)
+    return Drawable(ema_model(checkpoint), settings, diffusion_steps, sampling, name, known.config.places.out)
 
 
 def _from_folder(folder: Path, sampler: str | None, steps: int | None) -> Drawable:
@@ -78,7 +78,7 @@ def _from_folder(folder: Path, sampler: str | None, steps: int | None) -> Drawab
     default = "iddpm" if loaded.settings.family == "iddpm" else "ddim"
     asked = steps or min(loaded.diffusion_steps, MOST_DEFAULT_STEPS)
     sampling = choose_sampling(sampler or default, asked, loaded.settings.family, loaded.diffusion_steps)
-    out = resolve({}).config.out
+    out = resolve({}).config.places.out
     return Drawable(loaded.model, loaded.settings, loaded.diffusion_steps, sampling, folder.resolve().name, out)
 
 

@@ -30,19 +30,19 @@ def train_by_hand(config: RunConfig, spec: UNetSpec, *, as_json: bool) -> int:
     Raises:
         UserError: one sentence with the remedy.
     """
-    check_memory(config.db)  # said before any work
-    planned = plan(config.model_copy(update={"searcher": BY_HAND, "llm": "offline", "rounds": 0, "parallel": 1}), spec)
+    check_memory(config.places.db)  # said before any work
+    planned = plan(config.changed(searcher=BY_HAND, llm="offline", rounds=0, parallel=1), spec)
     settings = planned.protocol.settings
     planned = _limited_to(planned, settings, spec)
-    with opened(config.db) as db:
+    with opened(config.places.db) as db:
         search = open_search(db, planned)
     return drive_training(search, planned, as_json=as_json)
 
 
 def _limited_to(planned: Plan, settings: Settings, spec: UNetSpec) -> Plan:
     """The plan whose budget is what the spec costs."""
-    macs = cost(spec, settings.family, settings.resolution, settings.channels).macs.by(planned.config.count)
-    config = planned.config.model_copy(update={"budget": macs, "baseline": spec})
+    macs = cost(spec, settings.family, settings.resolution, settings.channels).macs.by(planned.config.search.count)
+    config = planned.config.changed(budget=macs, baseline=spec)
     return Plan(config, planned.protocol, spec, planned.card, planned.notes)
 
 
@@ -50,22 +50,22 @@ def drive_training(search: int, planned: Plan, *, as_json: bool) -> int:
     """Train to the end, or to where it is stopped; the exit code."""
     with driving(search, planned, as_json=as_json, backend=BY_HAND) as seat:
         print_card(seat.console, planned.card)
-        seat.report("search.started", name=seat.name, settings=planned.config.model_dump(mode="json"), proposer=BY_HAND)
+        seat.report("search.started", name=seat.name, settings=planned.config.as_json(), proposer=BY_HAND)
         started = time.monotonic()
         try:
             done = train_as_asked(seat.make_context(0, BY_HAND), planned.baseline, REASON)
         except Interrupted:
             return _interrupted(seat, planned, search)
         finally:
-            with opened(planned.config.db) as db:
+            with opened(planned.config.places.db) as db:
                 charge(db, search, "wall", wall_seconds=time.monotonic() - started, note="round 0")
-        with opened(planned.config.db) as db:
+        with opened(planned.config.places.db) as db:
             set_state(db, search, "failed" if done.status == "failed" else "finished", done.status)
     return _told(seat, planned, done)
 
 
 def _interrupted(seat: Seat, planned: Plan, search: int) -> int:
-    with opened(planned.config.db) as db:
+    with opened(planned.config.places.db) as db:
         set_state(db, search, "interrupted", "interrupted")
     say(seat.console, f"interrupted; go on with: {seat.go_on}", whole=True)
     return INTERRUPTED

@@ -37,19 +37,19 @@ def ended_search(folder: Path, **settings: object) -> Path:
         ),
     )
     values = {"preset": "digits", "space": "digits-8", "budget": "2M", "rounds": 2, "train_steps": STEPS, **settings}
-    config = RunConfig.model_validate({**values, "baseline": TRIALS[0][0], "db": folder / "diffnas.db"})
+    config = RunConfig.from_flat({**values, "baseline": TRIALS[0][0], "db": folder / "diffnas.db"})
     with opened(folder / "diffnas.db") as db:
         search = create_search(
             db,
             name="first",
-            budget_macs=config.budget,
-            count_convention=config.count,
-            rounds=config.rounds,
+            budget_macs=config.search.budget,
+            count_convention=config.search.count,
+            rounds=config.search.rounds,
             seed=0,
             searcher="llm",
-            backend=config.llm,
+            backend=config.backend.llm,
             protocol=protocol,
-            config=config.model_dump(mode="json") | {"baseline": TRIALS[0][0]},
+            config=config.as_json() | {"baseline": TRIALS[0][0]},
         )
         for number, (text, value, proposer, reason) in enumerate(TRIALS):
             spec = UNetSpec.parse(text)

@@ -45,13 +45,13 @@ class TinySearch:
     def __post_init__(self) -> None:
         given = {**TINY, "db": self.folder / "diffnas.db", "out": self.folder / "runs", **self.options}
         self.plan: Plan = plan(resolve(given).config)
-        with opened(self.plan.config.db) as db:
+        with opened(self.plan.config.places.db) as db:
             self.search = open_search(db, self.plan)
         self.make_context = context_maker(self.search, self.plan, self.executor, self.stop, self.report)
 
     @property
     def db(self) -> Path:
-        return self.plan.config.db
+        return self.plan.config.places.db
 
     def report(self, event: str, **values: Any) -> None:
         self.events.append({"event": event, **values})

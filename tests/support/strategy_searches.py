@@ -61,13 +61,13 @@ class TinyStrategySearch:
     def __post_init__(self) -> None:
         given = {**SETTINGS, "db": self.folder / "diffnas.db", "out": self.folder / "runs", **self.options}
         config = resolve(given).config
-        with opened(config.db) as db:
+        with opened(config.places.db) as db:
             make_tables(db)
         self.search, self.plan = planned_strategy_search(config, self.cost)
 
     @property
     def db(self) -> Path:
-        return self.plan.config.db
+        return self.plan.config.places.db
 
     def report(self, event: str, **values: Any) -> None:
         self.events.append({"event": event, **values})
@@ -92,9 +92,9 @@ class TinyStrategySearch:
             return StrategyLoop(
                 search=self.search,
                 lease=lease,
-                rounds=config.rounds,
+                rounds=config.search.rounds,
                 proposer=make_proposer(config),
-                make_context=lambda number: self.context(number, config.llm),
+                make_context=lambda number: self.context(number, config.backend.llm),
                 report=self.report,
                 measure=self.measure,
             ).run()

@@ -144,7 +144,7 @@ class TestRefusal:
             TinySearch(tmp_path, options)
 
     def test_offline_costs_nothing_and_may_be_limited(self, tmp_path: Path) -> None:
-        assert plan_of(tmp_path, max_cost=0.01).config.max_cost == 0.01
+        assert plan_of(tmp_path, max_cost=0.01).config.backend.max_cost == 0.01
 
     def test_a_resume_after_calls_of_unknown_price_is_refused(self, tmp_path: Path) -> None:
         with serve(well_behaved(SPECS)) as server:

@@ -101,7 +101,7 @@ class TestTheSameSearchWithEveryBackend:
         if server is None:
             return
         with opened(search.db, read_only=True) as db:
-            known = known_backend(db, "openai:scripted", search.plan.config.base_url)
+            known = known_backend(db, "openai:scripted", search.plan.config.backend.base_url)
         assert (known and (known.answers, known.source)) == (
             ("json_schema", "search") if kind == "tools rejected" else None
         )
@@ -262,7 +262,7 @@ class TestSettings:
     def test_a_toml_file_may_write_them_as_a_list(self, tmp_path: Path) -> None:
         file = tmp_path / "diffnas.toml"
         file.write_text('llm_fallbacks = ["openai:a@http://h/v1", "offline"]\n')
-        assert resolve({}, file).config.llm_fallbacks == ("openai:a@http://h/v1", "offline")
+        assert resolve({}, file).config.backend.llm_fallbacks == ("openai:a@http://h/v1", "offline")
 
     @pytest.mark.parametrize("setting", ["llm_fallbacks", "llm_chat"])
     def test_a_backend_that_cannot_be_used_is_said_before_anything_is_spent(self, setting: str) -> None:
@@ -272,7 +272,7 @@ class TestSettings:
     def test_what_the_doctor_found_decides_how_a_model_is_asked(self, tmp_path: Path) -> None:
         config = resolve({"llm": "openai:a", "base_url": "http://127.0.0.1:9/v1", "db": tmp_path / "m.db"}).config
         assert make_chain(config)[0].way == "tools"
-        with opened(config.db) as db:
+        with opened(config.places.db) as db:
             remember_backend(db, "openai:a", "http://127.0.0.1:9/v1", "json_schema", source="search")
             remember_backend(db, "openai:a", "http://127.0.0.1:9/v1", "fenced_json", source="doctor")
             remember_backend(db, "openai:a", None, "json_schema", source="doctor", passed=3, cases=20)

@@ -374,7 +374,7 @@ class TestWithAModel:
     def test_chat_has_a_setting_of_its_own(self, memory: Path, serving: Any) -> None:
         server = serving(assistant())
         talk = talk_about(memory, "first")
-        config: RunConfig = talk.config.model_copy(update={"llm_chat": f"openai:talker@{server.url}"})
+        config: RunConfig = talk.config.changed(llm_chat=f"openai:talker@{server.url}")
         talker = Talker(memory)
         talker.chat = Chat(talk.context, talker.chat.voice, carry_out, assistant_of(config, talker.chat.voice))
         talker.said("which one is best?")

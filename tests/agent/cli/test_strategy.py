@@ -222,14 +222,13 @@ class TestTheCommand:
         assert "--set train_steps=150" in found["use"]
 
     def test_what_is_printed_to_use_a_strategy_is_the_strategy(self, typed: Typed, tmp_path: Path) -> None:
-        from agent.config.settings import strategy_of
         from agent.config.sources import parse_pairs, resolve
 
         tables_in(tmp_path)
         _, out, _ = typed("--json", "--rounds", "3")
         for row in json.loads(out.splitlines()[-1])["strategies"]:
             config = resolve(parse_pairs(row["use"].replace("--set ", "").split())).config
-            assert {name: getattr(strategy_of(config), name) for name in row["values"]} == row["values"]
+            assert {name: getattr(config.strategy, name) for name in row["values"]} == row["values"]
 
     def test_a_dry_run_says_the_limit_and_the_bounds_and_writes_nothing(self, typed: Typed, tmp_path: Path) -> None:
         code, out, _ = typed("--dry-run", "--json")

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from agent.backends.registry import PROVIDERS
-from agent.config.settings import PREFIX, RunConfig
+from agent.config.settings import FIELDS, GROUP_OF, PREFIX
 from agent.config.sources import OWN_OPTION, load_provider_keys, parse_pairs, resolve, typed_name
 from diffusion.errors import UserError
 from diffusion.settings import Strategy
 from diffusion.spec import UNetSpec
 
 ROOT = Path(__file__).parents[3]
-FIELDS = set(RunConfig.model_fields)
 VARIABLE = re.compile(r"^#? ?([A-Z][A-Z0-9_]+)=(.*)$", re.MULTILINE)
 ROW = re.compile(r"^\| `([a-z_]+)` \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
 SMALL = "b8-n1-m1.1.1.1-a0000"
@@ -62,11 +61,11 @@ class TestPrecedence:
         if last >= 4:
             options["rounds"] = 104
         found = resolve(options)
-        assert found.config.rounds == (5 if last == 0 else 100 + last)
+        assert found.config.search.rounds == (5 if last == 0 else 100 + last)
         assert found.sources["rounds"] == self.LAYERS[last]
 
     def test_every_setting_has_a_source(self) -> None:
-        assert set(resolve({}).sources) == FIELDS
+        assert set(resolve({}).sources) == set(FIELDS)
 
     def test_what_nobody_set_is_built_in(self) -> None:
         found = resolve({})
@@ -80,7 +79,7 @@ class TestPrecedence:
         Path("diffnas.toml").write_text("rounds = 1\nseed = 1\n")
         Path("other.toml").write_text("rounds = 2\n")
         found = resolve({}, Path("other.toml"))
-        assert (found.config.rounds, found.config.seed) == (2, 0)
+        assert (found.config.search.rounds, found.config.search.seed) == (2, 0)
 
     @pytest.mark.parametrize("where", ["file", ".env", "environment", "option"])
     def test_a_preset_may_be_named_anywhere_and_stays_the_weakest(
@@ -92,14 +91,14 @@ class TestPrecedence:
         if where == "environment":
             monkeypatch.setenv("DIFFNAS_PRESET", "ddpm-cifar10")
         found = resolve({"preset": "ddpm-cifar10"} if where == "option" else {})
-        assert (found.config.preset, found.sources["preset"]) == ("ddpm-cifar10", where)
-        assert (found.config.train_steps, found.config.rounds) == (160_000, 3)
+        assert (found.config.search.preset, found.sources["preset"]) == ("ddpm-cifar10", where)
+        assert (found.config.strategy.train_steps, found.config.search.rounds) == (160_000, 3)
         assert found.sources["train_steps"] == "preset ddpm-cifar10"
 
     @pytest.mark.parametrize(("dataset", "preset"), [("digits", "digits"), ("images.npz", "ddpm-cifar10")])
     def test_without_a_preset_the_data_set_chooses_it(self, dataset: str, preset: str) -> None:
         found = resolve({"dataset": dataset})
-        assert (found.config.preset, found.config.dataset) == (preset, dataset)
+        assert (found.config.search.preset, found.config.data.dataset) == (preset, dataset)
 
 
 class TestEnvironment:
@@ -113,7 +112,7 @@ class TestEnvironment:
     )
     def test_a_spec_is_written_there_as_on_the_command_line(self, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("DIFFNAS_BASELINE", text)
-        assert resolve({}).config.baseline == UNetSpec.parse(SMALL)
+        assert resolve({}).config.search.baseline == UNetSpec.parse(SMALL)
 
     def test_provider_keys_of_the_env_file_reach_their_packages_but_settings_do_not(self) -> None:
         Path(".env").write_text("OPENAI_API_KEY=from-the-file\nDIFFNAS_SEED=3\n")
@@ -168,7 +167,11 @@ class TestPairs:
     def test_set_takes_every_setting_as_text(self) -> None:
         pairs = parse_pairs(["learning_rate=1e-3", "horizontal_flips=true", f"baseline={SMALL}", "name=a=b"])
         found = resolve({**pairs, "name": None}).config
-        assert (found.learning_rate, found.horizontal_flips, str(found.baseline)) == (1e-3, True, SMALL)
+        assert (found.strategy.learning_rate, found.data.horizontal_flips, str(found.search.baseline)) == (
+            1e-3,
+            True,
+            SMALL,
+        )
         assert pairs["name"] == "a=b"
 
     def test_a_pair_without_a_value_and_an_unknown_key_are_told_what_would_be_right(self) -> None:
@@ -184,7 +187,7 @@ class TestAgreement:
         assert set(example()) == {PREFIX + name.upper() for name in FIELDS} | keys
 
     def test_the_example_environment_holds_the_built_in_defaults(self) -> None:
-        for name, field in RunConfig.model_fields.items():
+        for name, field in FIELDS.items():
             if not field.is_required() and field.default is not None:
                 assert example()[PREFIX + name.upper()] == shown(field.default).strip("`"), name
 
@@ -198,18 +201,18 @@ class TestAgreement:
         assert set(resolve({}).sources.values()) == {".env"}
 
     def test_the_documentation_has_a_row_for_every_setting_with_its_default_and_option(self) -> None:
-        assert set(documented()) == FIELDS
-        for name, field in RunConfig.model_fields.items():
+        assert set(documented()) == set(FIELDS)
+        for name, field in FIELDS.items():
             default = "that of the preset" if field.is_required() else shown(field.default)
             option = typed_name(name, {}) if name in OWN_OPTION else "--set"
             assert documented()[name] == (default, f"`{option}`"), name
 
     def test_the_strategy_takes_all_its_values_from_settings_with_equal_defaults(self) -> None:
         for name, field in Strategy.model_fields.items():
-            assert RunConfig.model_fields[name].default == field.default, name
+            assert (GROUP_OF[name], FIELDS[name].default) == ("strategy", field.default), name
 
     def test_the_documented_presets_are_those_of_the_file(self) -> None:
-        presets = tomllib.loads((ROOT / "agent" / "presets.toml").read_text(encoding="utf-8"))
+        presets = tomllib.loads((ROOT / "agent" / "config" / "presets.toml").read_text(encoding="utf-8"))
         text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").partition("## Presets")[2]
         head = re.search(r"^\| setting \| (.*) \|$", text, re.MULTILINE)
         assert head is not None
@@ -221,4 +224,4 @@ class TestAgreement:
 
     @pytest.mark.parametrize("preset", ["digits", "ddpm-cifar10", "iddpm-cifar10"])
     def test_a_preset_is_valid(self, preset: str) -> None:
-        assert resolve({"preset": preset}).config.preset == preset
+        assert resolve({"preset": preset}).config.search.preset == preset

@@ -74,8 +74,8 @@ class Steered(TinySearch):
 
     def loop(self, lease: str) -> Loop:
         return Loop(
-            self.search, lease, self.plan.config.rounds, self.plan.baseline, self.proposer, self.plan.config.llm,
-            self.make_context, self.report, make_proposer=self.other,
+            self.search, lease, self.plan.config.search.rounds, self.plan.baseline, self.proposer,
+            self.plan.config.backend.llm, self.make_context, self.report, make_proposer=self.other,
         )  # fmt: skip
 
     def other(self, llm: str, base_url: str | None) -> Walker:

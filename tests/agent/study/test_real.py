@@ -33,11 +33,11 @@ def test_real_networks_go_through_the_whole_study(tmp_path: Path, monkeypatch: p
     short = {"batch_size": 8, "diffusion_steps": 50}
     rapid, standard = Strategy(train_steps=1, **short), Strategy(train_steps=2, dropout=0.3, **short)
     study = plan_study(config, Asked("tiny", 5, rapid, standard, truth_steps=2))
-    with opened(config.db) as db:
+    with opened(config.places.db) as db:
         study = open_study(db, study)
     also = [changed_score(study.arms[0], "num_images=8")]
     assert run_study(study, as_json=False, also=also) == 0
-    with opened(config.db, read_only=True) as db:
+    with opened(config.places.db, read_only=True) as db:
         found = measured_study(db, stored_study(db, "tiny"))
         first = study.arms[1]
         trainings = db.conn.execute("SELECT training FROM trials WHERE search = ?", [first.search]).fetchall()
