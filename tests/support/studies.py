@@ -128,7 +128,7 @@ class PlantedStudy:
     def run(self, also: tuple[ScoreProtocol, ...] = (), also_on: str = "rapid", *, as_json: bool = False) -> int:
         """Begin the study, or go on with it, by the same call."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("agent.search.drive.LocalExecutor", self.executor)
+            patch.setattr("agent.search.wiring.LocalExecutor", self.executor)
             return run_study(self.opened(), as_json=as_json, also=also, also_on=also_on)
 
     def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:

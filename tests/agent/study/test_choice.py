@@ -113,7 +113,7 @@ def test_a_search_of_it_runs_under_its_protocol(
 ) -> None:
     shutil.copy(good.db, tmp_path / "copy.db")
     executor = Planted(lambda job: value(1.0, job))
-    monkeypatch.setattr("agent.search.drive.LocalExecutor", executor)
+    monkeypatch.setattr("agent.search.wiring.LocalExecutor", executor)
     words = ("--db", str(tmp_path / "copy.db"), "--out", str(tmp_path / "runs"), "--rounds", "1", "--json")
     code, out, err = typed(*words, "--set", "replicas=1", "--set", "race_trainings=0")
     assert code == 0, err

@@ -40,7 +40,7 @@ def studied(done: PlantedStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """The study that was done, in a memory of its own."""
     shutil.copytree(done.folder, tmp_path, dirs_exist_ok=True)
     planted = PlantedStudy(tmp_path, Planted(backwards_if_asked), specs=6)
-    monkeypatch.setattr("agent.search.drive.LocalExecutor", planted.executor)
+    monkeypatch.setattr("agent.search.wiring.LocalExecutor", planted.executor)
     monkeypatch.chdir(tmp_path)
     return planted
 

@@ -323,7 +323,7 @@ class TestTyped:
         self, planted: PlantedStudy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = len(planted.executor.jobs)
-        monkeypatch.setattr("agent.search.drive.LocalExecutor", planted.executor)
+        monkeypatch.setattr("agent.search.wiring.LocalExecutor", planted.executor)
         assert self.run("s", "--resume", "--db", str(planted.db)) == 0
         assert "Table II" in capsys.readouterr().out
         assert len(planted.executor.jobs) == before

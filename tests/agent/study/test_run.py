@@ -79,7 +79,7 @@ class TestGoingOn:
         planted.executor.interrupts_after = 2
         assert planted.run() == 130
         planted.executor.interrupts_after = None
-        monkeypatch.setattr("agent.search.drive.LocalExecutor", planted.executor)
+        monkeypatch.setattr("agent.search.wiring.LocalExecutor", planted.executor)
         with opened(planted.db, read_only=True) as db:
             row = find_search(db, "s-rapid")
             protocol = find_protocol(db, row.protocol)

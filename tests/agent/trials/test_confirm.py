@@ -49,7 +49,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     def executor(stop: Event) -> Inside:
         return inside
 
-    monkeypatch.setattr("agent.search.drive.LocalExecutor", executor)
+    monkeypatch.setattr("agent.search.wiring.LocalExecutor", executor)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["diffnas-agent", *arguments])

@@ -39,7 +39,7 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     """Type a command in an empty folder: exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
-    for module in ("agent.search.drive", "agent.trials.evaluate"):
+    for module in ("agent.search.wiring", "agent.trials.evaluate"):
         monkeypatch.setattr(f"{module}.LocalExecutor", Inside)
 
     def run(*arguments: str) -> tuple[int, str, str]:
