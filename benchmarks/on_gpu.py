@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 PARTS = (
     "smoke", "memory", "step-small", "step-ddpm", "compiled-small", "compiled-ddpm", "sampling", "features", "together",
 )  # fmt: skip
+RACES = ("step", "compiled")  # many networks in one process: their memory must not splinter
 SECONDS = 450.0  # after which a part begins nothing new
 GRACE_SECONDS = 80.0  # after which it is ended: less than nine minutes in all
 
@@ -113,8 +114,8 @@ def run_apart(part: str, argv: list[str], arguments: argparse.Namespace) -> None
         environment = {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": cache} | os.environ
         if arguments.device == "cpu":
             environment["ACCELERATE_USE_CPU"] = "true"
-        else:
-            environment.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # as one part has many sizes
+        if part.startswith(RACES):
+            environment.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
         command = [sys.executable, __file__, *argv, "--device", arguments.device, "--parts", part, "--here"]
         try:
             code = subprocess.run(command, env=environment, timeout=arguments.seconds + GRACE_SECONDS).returncode

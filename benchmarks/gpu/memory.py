@@ -33,7 +33,7 @@ def memory(bench: Bench) -> None:
             bench.row(f"{spec}, {images} images at once, {precision}", lambda job=job: _peak(bench, job))
     if bench.device == "cuda":
         spec, images = bench.sizes.memory[0]
-        job = bench.job("capped", spec, "bf16", batch_size=images, train_steps=STEPS)
+        job = bench.job("capped", spec, "fp32", batch_size=images, train_steps=STEPS)
         bench.row(f"{spec}, {images} images, in {CAP:.0%} of the estimate", lambda: _capped(job))
 
 
@@ -85,6 +85,8 @@ def _capped(job: TrainJob) -> Measured:
         images = run.trainer.micro_batch_size
         for report in run.trainer.steps():
             float(report.loss)
+    except torch.OutOfMemoryError as error:
+        raise Wrong("out of memory, although batches can be divided", {}) from error
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     if images >= job.strategy.batch_size:

@@ -37,8 +37,7 @@ def _run(bench: Bench, case: Case, hows: list[How], rival: Rival) -> None:
         bench.row(f"matmul, {precision}", partial(_peak, bench, precision, peaks))
     for how in hows:
         bench.row(f"warm-up: {how}", partial(_warm, bench, case, how, runners), WARM_UP_SHARE)
-    if runners:
-        race(list(runners.values()), bench.sizes.turns, case.steps_a_turn, bench.device, bench.until(RACE_SHARE))
+    bench.row("race", partial(_race, bench, case, list(runners.values())), share=2.0)
     size = f"{case.spec} at {case.resolution}×{case.resolution}, batch {case.batch_size}"
     for runner in runners.values():
         beside = runners.get(rival(runner.how))
@@ -57,12 +56,17 @@ def _warm(bench: Bench, case: Case, how: How, runners: dict[How, Contestant]) ->
     return f"{runner.warmup_seconds:.1f} s", {"seconds": runner.warmup_seconds}
 
 
+def _race(bench: Bench, case: Case, runners: list[Contestant]) -> Measured:
+    race(runners, bench.sizes.turns, case.steps_a_turn, bench.device, bench.until(RACE_SHARE))
+    turns = len(runners[0].seconds_a_step)
+    return f"{turns} turns of {case.steps_a_turn} steps", {"turns": turns, "steps_a_turn": case.steps_a_turn}
+
+
 def _told(case: Case, runner: Contestant, beside: Contestant | None, peaks: dict[Precision, float]) -> Measured:
     """Images a second, the share of the peak, and the ratio to a rival with its quartiles."""
     figures: dict[str, Figure] = {
         "images_per_second": case.batch_size / runner.seconds,
         "ms_a_step": 1000 * runner.seconds,
-        "turns": len(runner.seconds_a_step),
     }
     said = f"{case.batch_size / runner.seconds:,.0f} images/s, {1000 * runner.seconds:.2f} ms a step"
     if runner.how.precision in peaks:
