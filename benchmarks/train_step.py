@@ -11,8 +11,8 @@ Otherwise in the recipe, and written out plainly here: images are PNG in a `data
 by one in a `DataLoader` of the main process; AdamW, clipping and averaging as they are by default; the loss is read
 after every step for the progress bar. Its trackers, checkpoints and sample images are left out, in its favour.
 Otherwise in ours: uint8 pixels at hand, fused AdamW, `foreach` averaging, random numbers that are functions of the
-step, and the loss read every 20 steps, as `diffusion.training.job` does. Where `datasets` is not installed the recipe decodes
-its PNGs without that table, in its favour. ``python benchmarks/on_gpu.py`` runs the same race on a GPU, in parts.
+step, and the loss read every 20 steps, as `diffusion.training.job` does. Where `datasets` is not installed the recipe
+decodes its PNGs without that table, in its favour. ``python benchmarks/on_gpu.py`` runs this race on a GPU, in parts.
 """
 
 import argparse

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 import on_gpu
-from diffusion.checkpoint import Checkpoint, save_checkpoint
-from diffusion.data import open_images
+from diffusion.data.images import open_images
 from diffusion.errors import UserError
+from diffusion.training.checkpoint import Checkpoint, save_checkpoint
 from gpu import children, rates, results, smoke, steps, together
 from gpu.bench import Bench, Wrong
 from gpu.memory import memory
