@@ -60,11 +60,11 @@ def work_of(part: str) -> "Callable[[Bench], None]":
     if case:
         from gpu import steps
 
-        return partial(getattr(steps, name), case=case)
+        return partial(steps.step if name == "step" else steps.compiled, case=case)
     if name in ("sampling", "features"):
         from gpu import rates
 
-        return getattr(rates, name)
+        return rates.sampling if name == "sampling" else rates.features
     if name == "smoke":
         from gpu.smoke import smoke as work
     elif name == "memory":
@@ -119,10 +119,11 @@ def run_apart(part: str, argv: list[str], arguments: argparse.Namespace) -> None
         command = [sys.executable, __file__, *argv, "--device", arguments.device, "--parts", part, "--here"]
         try:
             code = subprocess.run(command, env=environment, timeout=arguments.seconds + GRACE_SECONDS).returncode
+            end = f"ended with exit code {code}" if code else ""
         except subprocess.TimeoutExpired:
-            code = "cut off"
-    if code:
-        print(f"{part}: ended with {code}", file=sys.stderr)
+            end = "was cut off"
+    if end:
+        print(f"{part}: {end}", file=sys.stderr)
 
 
 def device_of(asked: str | None) -> str:

@@ -96,7 +96,7 @@ class TestCommand:
 
         monkeypatch.setattr(subprocess, "run", run)
         assert on_gpu.main(["--out", str(bench.out), "--device", "cpu", "--parts", "smoke"]) == 1
-        assert "smoke: ended with cut off" in capsys.readouterr().err
+        assert "smoke: was cut off" in capsys.readouterr().err
         assert "cut off:" in (bench.out / "table.md").read_text()
 
     def test_every_part_takes_less_than_nine_minutes(self) -> None:

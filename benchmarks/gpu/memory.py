@@ -6,9 +6,11 @@ ever grew, which says something for the first row of a fresh process alone.
 """
 
 import resource
+from functools import partial
 
 import torch
 
+from diffusers_recipe import new_accelerator
 from diffusion.cost.closed_form import cost
 from diffusion.cost.peak_memory import peak_bytes
 from diffusion.data.images import open_images
@@ -18,7 +20,6 @@ from diffusion.training.job import Run
 from diffusion.training.trainer import Trainer
 from gpu.bench import Bench, Measured, Wrong
 from gpu.results import GIB
-from train_step import new_accelerator
 
 STEPS = 3  # in the first Adam's moments appear, in the second everything is there
 CAP = 0.6  # of the estimate, in which a training must divide its batches
@@ -30,7 +31,7 @@ def memory(bench: Bench) -> None:
     for number, (spec, images) in enumerate(bench.sizes.memory):
         for precision in precisions:
             job = bench.job(f"{number}-{precision}", spec, precision, batch_size=images, train_steps=STEPS)
-            bench.row(f"{spec}, {images} images at once, {precision}", lambda job=job: _peak(bench, job))
+            bench.row(f"{spec}, {images} images at once, {precision}", partial(_peak, bench, job))
     if bench.device == "cuda":
         spec, images = bench.sizes.memory[0]
         job = bench.job("capped", spec, "fp32", batch_size=images, train_steps=STEPS)

@@ -24,7 +24,7 @@ def step(bench: Bench, case: str) -> None:
 
 def compiled(bench: Bench, case: str) -> None:
     """Ours compiled, each beside the same not compiled; the likeliest to pay come first, since each takes a minute."""
-    hows = [How("ours", precision, layout) for precision, layout in (("bf16", True), ("bf16", False), ("fp32", False))]
+    hows = [How("ours", "bf16", channels_last=True), How("ours", "bf16"), How("ours", "fp32")]
     pairs = [one for how in hows for one in (how, replace(how, compiled=True))]
     _run(bench, bench.sizes.cases[bench.device][case], pairs, lambda how: replace(how, compiled=False))
 

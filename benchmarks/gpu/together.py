@@ -21,7 +21,8 @@ LOG_STEPS = 10
 
 def together(bench: Bench) -> None:
     """One row for each number of trainings."""
-    spec, alone = bench.sizes.together_spec, []
+    spec = bench.sizes.together_spec
+    alone: list[float] = []  # images a second of each number, the first is one
     for count in bench.sizes.together:
         what = f"{count} × {spec}, batch {bench.sizes.batch_size}"
         bench.row(what, partial(_rate, bench, spec, count, alone), share=0.8)
