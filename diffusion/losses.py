@@ -64,7 +64,7 @@ def bound_terms(
     true_mean = process.posterior_mean(images, noisy, steps)
     true_log_variance = spread(process.log_posterior_variance[steps.cpu()], images)  # (N,1,1,1)
     nats = gaussian_kl(true_mean, true_log_variance, mean, log_variance).flatten(1).mean(1)  # (N,)
-    first = (steps.cpu() == 0).nonzero().flatten().to(images.device)  # the few at t = 0
+    first = (steps.cpu() == 0).nonzero().flatten().to(images.device, non_blocking=True)  # the few at t = 0
     likelihood = discretised_log_likelihood(images[first], mean[first], log_variance[first])
     return nats.index_put((first,), -likelihood.flatten(1).mean(1)) / log(2)
 

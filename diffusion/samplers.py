@@ -102,7 +102,7 @@ def sample_tensors(
     channels = (2 if sampling.variance == "learned_range" else 1) * settings.channels
 
     def predict(images: Tensor, step: Tensor) -> Tensor:
-        output: Tensor = model(images, step).sample[:, :channels]
+        output: Tensor = model(images, step.to(images.device, non_blocking=True)).sample[:, :channels]
         return output
 
     training = model.training

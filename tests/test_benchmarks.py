@@ -1,7 +1,7 @@
 import importlib.util
 import json
 import statistics
-import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,19 @@ from diffusion.statistics.pruning import DEFAULT
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
-def loaded(name: str) -> Any:
-    found = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert found and found.loader
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # dataclasses look their module up
-    found.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module")
+def train_step() -> Any:
+    return import_module("train_step")
 
 
 @pytest.fixture(scope="module")
-def train_step() -> Any:
-    return loaded("train_step")
+def diffusers_recipe() -> Any:
+    return import_module("diffusers_recipe")
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["grey", "colour"])
-def case(train_step: Any, request: pytest.FixtureRequest) -> Any:
-    return train_step.Case("b4-n1-m1.2.2.2-a0100", 8, request.param, batch_size=4, steps_a_turn=1, num_images=8)
+def case(diffusers_recipe: Any, request: pytest.FixtureRequest) -> Any:
+    return diffusers_recipe.Case("b4-n1-m1.2.2.2-a0100", 8, request.param, batch_size=4, steps_a_turn=1, num_images=8)
 
 
 def inputs(case: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -42,8 +38,8 @@ def inputs(case: Any) -> tuple[Tensor, Tensor, Tensor]:
     return images, torch.randn(images.shape, generator=draws), torch.tensor([0, 10, 500, 999])
 
 
-def test_the_recipe_written_out_has_our_loss_for_our_inputs(train_step: Any, case: Any) -> None:
-    recipe = train_step.Recipe(case)
+def test_the_recipe_written_out_has_our_loss_for_our_inputs(diffusers_recipe: Any, case: Any) -> None:
+    recipe = diffusers_recipe.Recipe(case)
     recipe.model.eval()  # no dropout: both would draw their own
     images, noise, steps = inputs(case)
     with torch.no_grad():
@@ -54,17 +50,24 @@ def test_the_recipe_written_out_has_our_loss_for_our_inputs(train_step: Any, cas
     assert abs(float(theirs) - 1) > 1e-3  # not that of predicting zero
 
 
-def test_the_recipe_sees_the_pixels_that_we_see(train_step: Any, case: Any) -> None:
-    table = train_step.image_table(case)
+@pytest.mark.parametrize("has_datasets", [True, False])
+def test_the_recipe_sees_the_pixels_that_we_see(
+    diffusers_recipe: Any, case: Any, has_datasets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_datasets:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    table = diffusers_recipe.image_table(case)
     assert len(table) == 8
-    seen = torch.stack(table[:]["input"])
+    assert isinstance(table, diffusers_recipe.Decoded) is not has_datasets
+    seen = torch.stack([table[index]["input"] for index in range(8)])
     torch.testing.assert_close(seen, to_model(torch.from_numpy(case.images())), atol=1e-6, rtol=0)
 
 
 def test_every_contestant_takes_its_turns_and_the_report_names_ratio_share_and_peak(
     train_step: Any, case: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runners = train_step.contestants(case, "cpu", torch.get_num_threads(), compiled=False)
+    hows = train_step.entrants("cpu", compiled=False)
+    runners = [train_step.contestant(case, how, torch.get_num_threads()) for how in hows]
     train_step.race(runners, turns=2, steps_a_turn=1, device="cpu")
     assert [len(runner.seconds_a_step) for runner in runners] == [2, 2]
     train_step.report(case, runners, {"fp32": 1e9})
@@ -73,10 +76,22 @@ def test_every_contestant_takes_its_turns_and_the_report_names_ratio_share_and_p
 
 
 def test_compiling_pays_from_where_its_warm_up_is_made_up_for(train_step: Any) -> None:
-    eager = train_step.Contestant("ours", "fp32", iter(()), seconds_a_step=[0.06, 0.05, 0.04])
-    compiled = train_step.Contestant("ours", "fp32", iter(()), True, 60.12, seconds_a_step=[0.04, 0.04, 0.04])
+    eager = train_step.Contestant(train_step.How("ours"), iter(()), seconds_a_step=[0.06, 0.05, 0.04])
+    compiled = train_step.Contestant(train_step.How("ours"), iter(()), 60.12, seconds_a_step=[0.04, 0.04, 0.04])
     assert train_step.break_even(compiled, eager) == ("warm-up 60.0 s, 10.00 ms saved a step: pays from 6,000 steps on")
     assert train_step.break_even(eager, compiled).endswith("never pays")
+
+
+def test_on_a_gpu_both_precisions_and_both_layouts_take_part_compiled_and_not(train_step: Any) -> None:
+    names = [str(how) for how in train_step.entrants("cuda", compiled=True)]
+    ours = ["ours fp32", "ours fp32 channels_last", "ours bf16", "ours bf16 channels_last"]
+    assert names == ["recipe fp32", "recipe bf16", *ours, *(f"{name} compiled" for name in ours)]
+
+
+def test_no_turn_begins_when_the_time_is_over_but_two_are_had(train_step: Any) -> None:
+    runner = train_step.Contestant(train_step.How("ours"), iter([None] * 9))
+    train_step.race([runner], turns=9, steps_a_turn=1, device="cpu", until=0.0)
+    assert len(runner.seconds_a_step) == 2
 
 
 def test_images_of_a_case_fill_every_batch(train_step: Any) -> None:
@@ -86,12 +101,12 @@ def test_images_of_a_case_fill_every_batch(train_step: Any) -> None:
 
 
 def test_what_runs_at_once_counts_from_the_first_step_of_the_first_to_the_last_of_the_last() -> None:
-    side_by_side = loaded("side_by_side")
+    side_by_side = import_module("side_by_side")
     assert side_by_side.seconds([(10.0, 20.0), (12.0, 25.0)]) == 15.0
 
 
 def test_side_by_side_is_compared_turn_by_turn(capsys: pytest.CaptureFixture[str]) -> None:
-    side_by_side = loaded("side_by_side")
+    side_by_side = import_module("side_by_side")
     side_by_side.report({"one after the other": [10.0, 20.0, 40.0], "local, side by side": [5.0, 12.0, 28.0]})
     assert "local, side by side: 0.600 of the time of one after the other" in capsys.readouterr().out
 
@@ -112,6 +127,6 @@ class TestStoredCurves:
             assert row["train_seconds"] > row["look_seconds"] > 0 < row["score_seconds"]
 
     def test_the_rule_saves_a_fifth_and_rarely_stops_the_best(self, content: Any) -> None:
-        replays = loaded("prune_replay").replays(content, DEFAULT, count=500)
+        replays = import_module("prune_replay").replays(content, DEFAULT, count=500)
         assert statistics.mean(one.saved_share for one in replays) >= 0.20
         assert sum(one.best_pruned for one in replays) <= 0.02 * 500
