@@ -1,14 +1,16 @@
-"""What holds in every test: loopback only, no keys, two threads, no tracing, an environment that is put back.
+"""What holds in every test: loopback only, no keys, one thread, no tracing, an environment that is put back.
 
 The environment is set when this file is read, before any test imports torch or a hub client: both look at it only once.
-Child processes inherit the environment but not the guard on sockets.
+Child processes inherit the environment but not the guard on sockets. Tests run side by side, one process a core.
 """
 
 import ipaddress
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +24,21 @@ for name in filter(SECRETS_AND_SETTINGS.fullmatch, list(os.environ)):
     del os.environ[name]
 os.environ["LANGSMITH_TRACING"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))  # more threads than cores: six times slower
+os.environ["OMP_NUM_THREADS"] = "1"  # a test beside it has the other core; more threads than cores: six times slower
+
+IN_MEMORY = Path("/dev/shm")  # Linux' own folder in memory, where waiting for the disk (fsync) costs nothing
+ENOUGH_BYTES = 2 * 2**30  # the tests of a run leave a tenth of it
+if os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free >= ENOUGH_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))  # where pytest makes the folders of tests
+
+
+MOST_PROCESSES = 4  # each holds a torch of its own, about 1 GB
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process a core for folders; a file or a test that is named runs here, sooner than a process has started."""
+    return 0 if any(".py" in argument for argument in config.args) else min(os.cpu_count() or 1, MOST_PROCESSES)
 
 
 class NetworkForbidden(AssertionError):

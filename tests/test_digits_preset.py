@@ -1,12 +1,14 @@
 """The preset `digits` as it stands: its models draw digits, and its score knows real digits, models and noise apart.
 
-Networks are trained for as long as the preset trains them; this is the longest test of the default suite.
+Networks are trained for as long as the preset trains them, and sampled as it samples; the search's own score is of few
+images, since each test scores its images itself. This is the longest test of the default suite.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from inprocess import InProcessExecutor
 from numpy.typing import NDArray
 from searches import TinySearch
 from sklearn.neighbors import KNeighborsClassifier
@@ -20,7 +22,7 @@ from diffusion.training.checkpoint import ema_model, newest_checkpoint
 
 SMALLEST = "b8-n1-m1.1.1.1-a0000"  # of the preset's space: the worst model that a search can come upon
 PRESET = {
-    "train_steps": 600, "batch_size": 128, "num_images": 1437, "sampling_steps": 50, "budget": "6M", "rounds": 0,
+    "train_steps": 600, "batch_size": 128, "num_images": 2, "sampling_steps": 50, "budget": "6M", "rounds": 0,
 }  # fmt: skip
 
 Pixels = NDArray[np.uint8]
@@ -37,7 +39,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Pixels:
 
 def sampled(folder: Path, baseline: str, count: int) -> Pixels:
     """Images of a spec that was trained and sampled as the preset does.  (count, 1, 8, 8)"""
-    search = TinySearch(folder, {**PRESET, "baseline": baseline})
+    search = TinySearch(folder, {**PRESET, "baseline": baseline}, executor=InProcessExecutor())
     search.run()
     run_folder = Path(search.rows("SELECT run_folder FROM trainings")[0]["run_folder"])
     checkpoint = newest_checkpoint(run_folder)

@@ -12,15 +12,17 @@ import subprocess
 import sys
 import threading
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import typer
+from inprocess import InProcessExecutor
 from model_server import Say, serve
 from planted import STEPS, Planted
+from pretended import PretendedExecutor
 from searches import TinySearch
 from strategy_searches import TinyStrategySearch, tau_of
 
@@ -97,25 +99,28 @@ def anchor(heading: str) -> str:
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
-    """A baseline, and five rounds in which the model only talks; the second trial fails, the last is far behind."""
+    """A baseline, computed for real, and five rounds in which the model only talks; the second trial fails, the last is
+    far behind.
+    """
     with serve(lambda messages: Say("I would make it wider.")) as server:
         options = {"rounds": 5, "name": "first", "llm": "openai:scripted", "base_url": server.url}
         options |= {"prune": True, "train_steps": 10}
         found = TinySearch(tmp_path_factory.mktemp("docs"), options)
-        train: Callable[..., Any] = found.executor.train
-        evaluate: Callable[..., Any] = found.executor.evaluate
+        real, pretended = InProcessExecutor(), PretendedExecutor()
+
+        def trial() -> int:
+            return len(found.of("trial.started"))
 
         def second_fails(job: Any, on_progress: Any) -> Any:
             on_progress({"event": "note", "text": "memory suffices for 4 images at once"})
-            done = train(job, on_progress)
-            if len(found.executor.trained) == 2:
+            if trial() == 2:
                 raise JobFailed("the loss is nan at step 1")
-            return done
+            return (real if trial() == 1 else pretended).train(job, on_progress)
 
         def last_is_behind(job: Any, on_progress: Any) -> Any:
-            value = 100.0 if len(found.of("trial.started")) == 6 else 1.0
+            done = (real if trial() == 1 else pretended).evaluate(job, on_progress)
             whole = job.protocol.strategy.train_steps == 10
-            return evaluate(job, on_progress) | ({} if whole else {"value": value})
+            return done if whole else {**done, "value": 100.0 if trial() == 6 else 1.0}
 
         found.executor.train, found.executor.evaluate = second_fails, last_is_behind
         found.run()

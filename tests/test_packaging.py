@@ -1,11 +1,15 @@
-"""What is shipped: the version, the data files of the packages, the pins, and the names in ``.env.example``."""
+"""What is shipped: the version, the data files of the packages, what they need, the pins, and the names in
+``.env.example``.
+"""
 
+import ast
 import importlib.metadata
 import itertools
 import re
 import subprocess
+import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("agent", "diffusion", "memory", "prompts", "tools")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETTING = re.compile(r"^#?\s?([A-Z][A-Z0-9_]+)=(.*)$")
+ASKED_FOR = {"matplotlib"}  # by a sentence, where a picture is wanted
+FOR_RAY = ROOT / "tools" / "executors" / "ray_cluster.py"  # imported only where --executor ray is asked for
 
 
 def unshipped(files: Iterable[Path], globs: dict[str, list[str]], root: Path) -> list[str]:
@@ -64,6 +70,33 @@ def requirements() -> list[Requirement]:
     return [Requirement(line) for lines in (PROJECT["project"]["dependencies"], *extras) for line in lines]
 
 
+def imported(source: str) -> Iterator[tuple[str, bool]]:
+    """The packages that a source imports from elsewhere, each with whether that waits until a function is called."""
+    tree = ast.parse(source)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    late = {id(inside) for node in functions for inside in ast.walk(node)}
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+        for name in {name.partition(".")[0] for name in names} - {*PACKAGES, *sys.stdlib_module_names}:
+            yield name, id(node) in late
+
+
+def undeclared(source: str, providers: Mapping[str, list[str]], required: set[str], optional: set[str]) -> set[str]:
+    """Imports of a source that no declared requirement provides; what is optional may only be imported late."""
+
+    def is_provided(name: str, late: bool) -> bool:
+        by = {canonicalize_name(distribution) for distribution in providers.get(name, [])}
+        return not by.isdisjoint(required | optional if late else required)
+
+    return {name for name, late in imported(source) if not is_provided(name, late)}
+
+
+def declared(lines: Iterable[str]) -> set[str]:
+    return {canonicalize_name(Requirement(line).name) for line in lines}
+
+
 def test_the_installed_version_is_the_written_one() -> None:
     try:
         installed = importlib.metadata.version("diffnas-agent")
@@ -97,6 +130,27 @@ def test_no_data_file_of_a_package_is_ignored_by_git() -> None:
         ["git", "check-ignore", "--stdin"], cwd=ROOT, input=names, capture_output=True, text=True, check=False
     )
     assert ignored.stdout == ""
+
+
+def test_an_import_that_nothing_declared_provides_is_named() -> None:
+    source = "import os, a.b\nfrom c import d\nfrom agent import x\ndef f():\n    import c, e\n"
+    providers = {"a": ["A_dist"], "c": ["c"], "e": ["unknown"]}
+    assert undeclared(source, providers, {"a-dist"}, {"c"}) == {"c", "e"}
+    assert undeclared(source, providers, {"a-dist", "c"}, set()) == {"e"}
+
+
+def test_every_import_is_of_a_declared_requirement() -> None:
+    providers = importlib.metadata.packages_distributions()
+    extras = PROJECT["project"]["optional-dependencies"]
+    required = declared(PROJECT["project"]["dependencies"])
+    optional = declared(itertools.chain(*(lines for name, lines in extras.items() if name != "dev"))) | ASKED_FOR
+    complaints = {
+        str(path.relative_to(ROOT)): found
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if (found := undeclared(path.read_text(encoding="utf-8"), providers, required, optional))
+    }
+    assert complaints == {str(FOR_RAY.relative_to(ROOT)): {"ray"}}
 
 
 def test_every_requirement_is_pinned_within_its_bounds() -> None:

@@ -1,6 +1,7 @@
 """Real jobs without a process of their own: the same `diffusion.training.job` and `diffusion.scores.job`, called here.
 
-Tests of the agent train real (tiny) networks this way without paying seconds of imports for each job.
+Tests of the agent train real (tiny) networks this way without paying seconds of imports for each job, nor for the
+features of the real images, which depend on nothing but the images and the network: their files' names say so.
 """
 
 import io
@@ -16,6 +17,7 @@ from diffusion.training.job import train
 from tools.errors import JobFailed
 
 OnProgress = Callable[[dict[str, Any]], None]
+REFERENCES: dict[str, bytes] = {}  # by the name of their file
 
 
 class Never:
@@ -37,7 +39,12 @@ class InProcessExecutor:
 
     def evaluate(self, job: ScoreJob, on_progress: OnProgress) -> dict[str, Any]:
         self.evaluated += 1
-        return self._run(evaluate, job.model_dump_json(), on_progress)
+        job.cache_folder.mkdir(parents=True, exist_ok=True)
+        for name, content in REFERENCES.items():
+            (job.cache_folder / name).write_bytes(content)
+        done = self._run(evaluate, job.model_dump_json(), on_progress)
+        REFERENCES.update({path.name: path.read_bytes() for path in job.cache_folder.iterdir() if path.is_file()})
+        return done
 
     def kill(self) -> None:
         """Nothing to kill."""

@@ -10,7 +10,7 @@ from typing import Any
 from planted import Planted
 
 from agent.cli.main import main
-from agent.search import drive
+from agent.search import wiring
 
 SECONDS = 0.5  # of a training, so that there is time to say something meanwhile
 
@@ -33,5 +33,5 @@ class Slowly(Planted):
 
 
 if __name__ == "__main__":
-    drive.LocalExecutor = Slowly  # type: ignore[assignment, misc]
+    wiring.LocalExecutor = Slowly  # type: ignore[assignment, misc]
     main()

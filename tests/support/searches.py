@@ -1,11 +1,11 @@
-"""A tiny real search for tests: b4…b8 networks on 8×8 digits, a few steps, a few images, in this process."""
+"""A tiny search for tests: b4…b8 networks on 8×8 digits; nothing is computed where a test asks for no real executor."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import inprocess
+import pretended
 
 from agent.config.sources import resolve
 from agent.search.drive import make_loop
@@ -38,7 +38,7 @@ class TinySearch:
     folder: Path
     options: dict[str, Any] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
-    executor: Any = field(default_factory=inprocess.InProcessExecutor)
+    executor: Any = field(default_factory=pretended.PretendedExecutor)
     stop: Event = field(default_factory=Event)
     search: int = 0
 

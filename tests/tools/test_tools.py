@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inprocess import InProcessExecutor
 from searches import TinySearch
 
 from diffusion.cost.closed_form import cost
@@ -105,7 +106,8 @@ class TestGates:
 
 
 class TestTrainRactAndEvaluateFid:
-    def test_a_trial_is_trained_then_scored_and_both_are_charged(self, search: TinySearch) -> None:
+    def test_a_trial_is_trained_then_scored_and_both_are_charged(self, tmp_path: Path) -> None:
+        search = TinySearch(tmp_path, executor=InProcessExecutor())
         context = search.context(0)
         trained = train_candidate(context, A, "A first try.")
         assert (trained.status, trained.next) == ("trained", f"Call evaluate_fid with trial={trained.trial}.")

@@ -1,4 +1,4 @@
-"""Searches over real HTTP: a server on loopback is the language model, tiny networks are trained for real."""
+"""Searches over real HTTP: a server on loopback is the language model, and one search trains its networks for real."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -6,27 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inprocess import InProcessExecutor
 from model_server import Answer, Brain, Broken, Call, ModelServer, Say, Stall, Status, serve, tool_answers, well_behaved
+from pretended import PretendedExecutor
 from searches import TinySearch
 
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
 from memory.queries.progress import failures
 from prompts.render import render
+from tools.errors import JobFailed
 
 A, B, C = "b8-n1-m1.1.1.2-a0000", "b8-n1-m1.1.2.2-a0000", "b8-n1-m2.1.1.1-a0000"
 TOO_DEAR = "b32-n3-m4.4.4.4-a1111"
 
 
-def over(server: ModelServer, folder: Path, **options: Any) -> TinySearch:
-    """A search whose model is the server."""
-    return TinySearch(folder, {"llm": "openai:scripted", "base_url": server.url, **options})
+def over(server: ModelServer, folder: Path, executor: Any = None, **options: Any) -> TinySearch:
+    """A search whose model is the server; nothing is computed unless an executor is given that does."""
+    given = {"llm": "openai:scripted", "base_url": server.url, **options}
+    return TinySearch(folder, given, executor=executor or PretendedExecutor())
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TinySearch, ModelServer]]:
     with serve(well_behaved([A, B, C])) as server:
-        search = over(server, tmp_path_factory.mktemp("http"))
+        search = over(server, tmp_path_factory.mktemp("http"), InProcessExecutor())
         assert search.run() == "rounds"
         yield search, server
 
@@ -227,18 +231,14 @@ class TestABadModel:
 
 
 def test_a_training_that_fails_is_a_row_and_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from inprocess import InProcessExecutor
+    train: Callable[..., dict[str, Any]] = PretendedExecutor.train
 
-    from tools.errors import JobFailed
-
-    train: Callable[..., dict[str, Any]] = InProcessExecutor.train
-
-    def fails_for_a(self: InProcessExecutor, job: Any, on_progress: Any) -> dict[str, Any]:
+    def fails_for_a(self: PretendedExecutor, job: Any, on_progress: Any) -> dict[str, Any]:
         if str(job.spec) == A:
             raise JobFailed("the loss is nan at step 1")
         return train(self, job, on_progress)
 
-    monkeypatch.setattr(InProcessExecutor, "train", fails_for_a)
+    monkeypatch.setattr(PretendedExecutor, "train", fails_for_a)
     with serve(well_behaved([A, B])) as server:
         search = over(server, tmp_path, rounds=2)
         assert search.run() == "rounds"
@@ -251,20 +251,16 @@ def test_a_training_that_fails_is_a_row_and_the_search_goes_on(tmp_path: Path, m
 def test_three_failures_in_a_row_stop_the_search_and_a_resume_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from inprocess import InProcessExecutor
-
-    from tools.errors import JobFailed
-
-    train = InProcessExecutor.train
+    train = PretendedExecutor.train
 
     def fails(*arguments: Any) -> None:
         raise JobFailed("no space left on device")
 
     search = TinySearch(tmp_path, {"rounds": 3})
-    monkeypatch.setattr(InProcessExecutor, "train", fails)
+    monkeypatch.setattr(PretendedExecutor, "train", fails)
     assert search.run() == "failures"
     assert [row["state"] for row in search.rows("SELECT state FROM results")] == ["failed"] * 3
-    monkeypatch.setattr(InProcessExecutor, "train", train)
+    monkeypatch.setattr(PretendedExecutor, "train", train)
     assert search.run() == "rounds"
     states = [row["state"] for row in search.rows("SELECT state FROM results ORDER BY round")]
     assert states == ["failed"] * 3 + ["scored"]

@@ -1,9 +1,11 @@
 """The parts of a search by hand, as they are typed: train, evaluate, sample, export, on tiny real networks."""
 
+import io
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -34,31 +36,59 @@ class Inside(inprocess.InProcessExecutor):
         Inside.made = self
 
 
-@pytest.fixture
-def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Type a command in an empty folder: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
+def seat(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Work in a folder, with jobs in this process."""
+    patch.chdir(folder)
+    patch.setenv("COLUMNS", "160")
     for module in ("agent.search.wiring", "agent.trials.evaluate"):
-        monkeypatch.setattr(f"{module}.LocalExecutor", Inside)
+        patch.setattr(f"{module}.LocalExecutor", Inside)
+
+
+def typed_in(patch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Type a command; its exit code."""
+    patch.setattr(sys, "argv", ["diffnas-agent", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all tests of this file work, one after the other: a memory knows its runs by their whole paths."""
+    return tmp_path_factory.mktemp("by-hand") / "place"
+
+
+@pytest.fixture(scope="module")
+def kept(place: Path) -> tuple[Path, str]:
+    """What a training of four steps leaves, with the weights of step 2 kept, and what it said."""
+    place.mkdir()
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+        seat(place, patch)
+        assert typed_in(patch, "train", SPEC, "--train-steps", "4", "--snapshot-steps", "2", *TINY) == 0
+    return place.rename(place.with_name("kept")), said.getvalue()
+
+
+@pytest.fixture
+def typed(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Typed]:
+    """Type a command in an empty folder: exit code, standard output, standard error."""
+    place.mkdir()
+    seat(place, monkeypatch)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["diffnas-agent", *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            main()
+        code = typed_in(monkeypatch, *arguments)
         out, err = capsys.readouterr()
-        assert isinstance(stopped.value.code, int)
-        return stopped.value.code, out, err
+        return code, out, err
 
-    return run
+    yield run
+    shutil.rmtree(place)
 
 
 @pytest.fixture
-def trained(typed: Typed) -> Typed:
-    """Trial 1: four steps, with the weights of step 2 kept."""
-    code, out, err = typed("train", SPEC, "--train-steps", "4", "--snapshot-steps", "2", *TINY)
-    assert code == 0, err
-    assert "diffnas-agent evaluate 1" in out
+def trained(kept: tuple[Path, str], typed: Typed, place: Path) -> Typed:
+    """Trial 1, trained once and copied for each test."""
+    shutil.copytree(kept[0], place, dirs_exist_ok=True)
     return typed
 
 
@@ -67,6 +97,10 @@ def found(answer: tuple[int, str, str]) -> dict[str, Any]:
     code, out, err = answer
     assert code == 0, err
     return json.loads(out)  # type: ignore[no-any-return]
+
+
+def test_a_training_says_how_it_is_scored(kept: tuple[Path, str]) -> None:
+    assert "diffnas-agent evaluate 1" in kept[1]
 
 
 def test_a_training_by_hand_is_a_search_of_its_own_that_ends(trained: Typed) -> None:

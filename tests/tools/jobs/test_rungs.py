@@ -167,6 +167,7 @@ def test_a_rung_respaces_every_sampler(tmp_path: Path, sampler: str) -> None:
 
 @pytest.mark.slow
 def test_a_real_search_trains_in_legs_to_the_same_weights(tmp_path: Path) -> None:
+    from inprocess import InProcessExecutor
     from trainings import same
 
     from diffusion.training.checkpoint import newest_checkpoint
@@ -174,7 +175,8 @@ def test_a_real_search_trains_in_legs_to_the_same_weights(tmp_path: Path) -> Non
     found = []
     for prune in (True, False):
         (tmp_path / str(prune)).mkdir()
-        one = TinySearch(tmp_path / str(prune), {"train_steps": 10, "rounds": 0, "dropout": 0.1, "prune": prune})
+        options = {"train_steps": 10, "rounds": 0, "dropout": 0.1, "prune": prune}
+        one = TinySearch(tmp_path / str(prune), options, executor=InProcessExecutor())
         one.run()
         [row] = one.rows("SELECT run_folder FROM trainings")
         checkpoint = newest_checkpoint(Path(row["run_folder"]))
