@@ -17,6 +17,7 @@ from sqlite_utils import Database
 from agent.chat import answers as chat_answers
 from agent.chat.slash import Command, complete, parse_slash
 from agent.chat.voice import Voice, Words
+from agent.config.kinds import KINDS
 from diffusion.errors import UserError
 from memory.connection import opened, transaction
 from memory.directives import DirectiveRow, active_directives, add_directive
@@ -32,7 +33,6 @@ from tools.gates.facts import Facts
 if TYPE_CHECKING:
     from agent.chat.assistant import Assistant
 
-TAKE_DIRECTIVES = ("llm", "strategy")  # searchers whose searches take directives
 QUIT = "/quit"
 YES = ("y", "yes")
 EARLIER_MESSAGES = 12
@@ -172,10 +172,8 @@ class Chat:
             UserError: the search takes no directives.
         """
         row = self.row
-        if row.searcher not in TAKE_DIRECTIVES:
-            raise UserError(
-                f"'{text}': {row.name} is no search with proposals ({row.searcher}) and takes no directives"
-            )
+        if not KINDS[row.kind].takes_directives:
+            raise UserError(f"'{text}': {row.name} is no search with proposals ({row.kind}) and takes no directives")
         with self.reading() as db:
             active = active_directives(db, row.id)
         facts = facts_of(self.context)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.config.kinds import MEASUREMENT
 from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.search.plan import Plan
@@ -23,7 +24,6 @@ from memory.connection import opened
 from memory.strategies import Measured, strategy_fingerprint
 from tools.errors import Interrupted, JobFailed
 
-MEASURED = "rank-study-strategy"  # the searcher of an arm that measures one strategy
 FROM_STUDY = (
     "dataset", "data_dir", "resolution", "family", "schedule", "horizontal_flips", "space", "budget", "count",
     "baseline", "feature_network", "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images",
@@ -100,7 +100,7 @@ class MeasureOn:
             return known
         arm = arm_for(self.study, strategy)
         with opened(arm.planned.config.places.db) as db:
-            return replace(arm, search=open_arm(db, self.study, arm))
+            return replace(arm, search=open_arm(db, self.study, arm, MEASUREMENT))
 
 
 def arm_for(study: Study, strategy: Strategy) -> Arm:
@@ -108,7 +108,7 @@ def arm_for(study: Study, strategy: Strategy) -> Arm:
     standard = study.arm(STANDARD)
     name = f"strategy-{strategy_fingerprint(strategy)}"
     changes: dict[str, Any] = {**strategy.model_dump(), "name": f"{study.name}-{name}"}
-    changes |= {"searcher": MEASURED, "snapshot_steps": None}
+    changes |= {"snapshot_steps": None}
     config, score = standard.planned.config.changed(**changes), standard.protocol.score
     sampling = choose_sampling(score.sampler, score.sampling_steps, config.data.family, strategy.diffusion_steps)
     taken = score.model_copy(update={"variance": sampling.variance})

@@ -280,8 +280,8 @@ def test_whoever_drives_it_brings_what_measures(tmp_path: Path, capsys: pytest.C
     assert best is not None
     assert f"Best within 0.5 of the standard strategy's cost: strategy {best.id}. Add to `diffnas-agent run`:" in out
     assert "they are not told apart by this." in out
-    assert search.rows("SELECT state, reason, searcher FROM searches") == [
-        {"state": "finished", "reason": "rounds", "searcher": "strategy"}
+    assert search.rows("SELECT state, reason, kind, searcher FROM searches") == [
+        {"state": "finished", "reason": "rounds", "kind": "strategy", "searcher": "llm"}
     ]
 
 
