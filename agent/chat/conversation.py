@@ -18,6 +18,7 @@ from agent.chat import answers as chat_answers
 from agent.chat.slash import Command, complete, parse_slash
 from agent.chat.voice import Voice, Words
 from agent.config.kinds import KINDS
+from agent.report.words import NO_MODEL
 from diffusion.errors import UserError
 from memory.connection import opened, transaction
 from memory.directives import DirectiveRow, active_directives, add_directive
@@ -102,7 +103,7 @@ class Chat:
         with self.reading() as db:
             lines = chat_answers.how_far(db, self.context.search)
             last = conversation(db, self.context.search, 1)
-        who = self.assistant.name if self.assistant else "No language model is in charge: the memory"
+        who = self.assistant.name if self.assistant else f"{NO_MODEL}: the memory"
         self.voice.say(*lines, f"{who} answers. /help lists the commands; /quit or Ctrl-D leaves, the search goes on.")
         if last and last[-1]["role"] == "user" and not last[-1]["text"].startswith("/"):
             self.voice.say(f'Your last message has no answer: "{last[-1]["text"]}"')

@@ -54,6 +54,11 @@ def config_of(settings: Resolved, study: Study) -> RunConfig:
     return config.changed(**taken, **standard.strategy.model_dump(), snapshot_steps=None)
 
 
+def of_something_else(study: Study, difference: str) -> UserError:
+    """What is said where a study does not hold for what is asked."""
+    return UserError(f"'{study.name}' is a study of something else: {difference}; leave that as the study has it")
+
+
 def check_same(study: Study, planned: Plan) -> None:
     """Refuse to compare what a study did not compare.
 
@@ -63,7 +68,7 @@ def check_same(study: Study, planned: Plan) -> None:
     standard = study.arm(STANDARD)
     found = [*protocol_differences(standard.protocol, planned.protocol, "the study", "what you ask for")]
     if found:
-        raise UserError(f"'{study.name}' is a study of something else: {found[0]}; leave that as the study has it")
+        raise of_something_else(study, found[0])
 
 
 class MeasureOn:

@@ -26,15 +26,10 @@ def check_one_protocol(study: Study) -> None:
     Raises:
         UserError: it names the difference.
     """
-    first = study.arms[0]
-    for arm in study.arms[1:]:
-        ignored = ("strategy.",)
-        if found := list(protocol_differences(first.protocol, arm.protocol, first.name, arm.name, ignored)):
-            raise UserError(f"'{study.name}' mixes protocols: {found[0]}; take one for the whole study")
-    for arm in study.truths[1:]:
-        first = study.truths[0]
-        if found := list(protocol_differences(first.protocol, arm.protocol, first.name, arm.name)):
-            raise UserError(f"'{study.name}' mixes protocols: {found[0]}; take one for the whole study")
+    for (first, *others), ignored in ((study.arms, ("strategy.",)), (study.truths, ())):
+        for arm in others:
+            if found := list(protocol_differences(first.protocol, arm.protocol, first.name, arm.name, ignored)):
+                raise UserError(f"'{study.name}' mixes protocols: {found[0]}; take one for the whole study")
     seeds = {arm.seed for arm in study.truths} & {arm.seed for arm in study.proxies}
     if seeds:
         raise UserError(f"'{study.name}' has seed {min(seeds)} in a proxy and in a truth; the truth takes seeds alone")
