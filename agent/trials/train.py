@@ -35,7 +35,7 @@ def train_by_hand(config: RunConfig, spec: UNetSpec, *, as_json: bool) -> int:
     settings = planned.protocol.settings
     planned = _limited_to(planned, settings, spec)
     with opened(config.places.db) as db:
-        search = open_search(db, planned)
+        search = open_search(db, planned, TRAIN)
     return drive_training(search, planned, as_json=as_json)
 
 
