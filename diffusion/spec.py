@@ -2,7 +2,7 @@
 
 ``b128-n2-m1.2.2.2-a0100`` reads: 128 base channels, 2 residual blocks per stage, channel multipliers 1, 2, 2, 2, and
 attention at the second stage; stage 0 is the full resolution. What a spec costs stands in `diffusion.cost.closed_form`,
-what it becomes in `diffusion.unet`. This module imports no torch.
+what it becomes in `diffusion.unet`, what is near it in `diffusion.neighbourhood`. This module imports no torch.
 """
 
 import itertools
@@ -24,6 +24,8 @@ SPEC_TEXT = re.compile(r"b(\d{1,9})-n(\d{1,9})-m(\d{1,9}(?:\.\d{1,9}){3})-a([01]
 PARAMETERS = (
     "base_channel", "num_blocks", "mult_0", "mult_1", "mult_2", "mult_3", "attn_0", "attn_1", "attn_2", "attn_3",
 )  # fmt: skip
+
+Rows = NDArray[np.int64]  # (N, 10), as `UNetSpec.row`
 
 
 class UNetSpec(BaseModel):
@@ -140,18 +142,6 @@ class SearchSpace(BaseModel):
                 return f"{name}={value} is outside the space {self.name}: allowed are {', '.join(map(str, allowed))}"
         return None
 
-    def neighbours(self, spec: UNetSpec) -> list[UNetSpec]:
-        """The members one step away: one parameter moved to the next smaller or larger allowed value."""
-        found = []
-        for index, allowed in enumerate(self.choices.values()):
-            position = allowed.index(spec.row[index])
-            for step in (-1, 1):
-                if 0 <= position + step < len(allowed):
-                    row = list(spec.row)
-                    row[index] = allowed[position + step]
-                    found.append(UNetSpec.from_row(row))
-        return found
-
     def sample(self, rng: random.Random) -> UNetSpec:
         """One member, uniformly."""
         return UNetSpec.from_row([rng.choice(allowed) for allowed in self.choices.values()])
@@ -159,7 +149,7 @@ class SearchSpace(BaseModel):
     def __iter__(self) -> Iterator[UNetSpec]:  # type: ignore[override]  # a space is its members, not its fields
         return (UNetSpec.from_row(row) for row in itertools.product(*self.choices.values()))
 
-    def rows(self) -> NDArray[np.int64]:
+    def rows(self) -> Rows:
         """Every member as a row of ten numbers.  (size, 10)"""
         grids = np.meshgrid(*[np.array(values) for values in self.choices.values()], indexing="ij")
         return np.stack([grid.ravel() for grid in grids], axis=1).astype(np.int64)

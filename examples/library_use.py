@@ -7,7 +7,8 @@ training and scoring begin stands in `diffusion.training.job` and `diffusion.sco
 import tempfile
 from pathlib import Path
 
-from diffusion.cost.closed_form import cost
+from diffusion.cost.closed_form import cost, costs
+from diffusion.neighbourhood import neighbours
 from diffusion.samplers import sample_images
 from diffusion.scores.grids import save_grid
 from diffusion.settings import Sampling, Settings
@@ -24,11 +25,9 @@ def main() -> None:
     print(f"{spec}: {found.params:,} params, {format_size(found.macs.paper)} MACs, with attention's products "
           f"{format_size(found.macs.total)}")  # fmt: skip
 
-    cheaper = [
-        near
-        for near in SPACES["digits-8"].neighbours(spec)
-        if cost(near, settings.family, settings.resolution, settings.channels).macs.paper < found.macs.paper
-    ]
+    near = neighbours(SPACES["digits-8"], spec)  # (N, 10)
+    macs = costs(near, settings.family, settings.resolution, settings.channels).macs_paper
+    cheaper = map(UNetSpec.from_row, near[macs < found.macs.paper])
     print(f"one step away and cheaper: {', '.join(map(str, cheaper))}")
 
     model = build_unet(spec, settings)

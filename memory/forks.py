@@ -58,6 +58,7 @@ def fork_search(
             count_convention=parent.count_convention,
             rounds=parent.rounds,
             seed=parent.seed,
+            kind=parent.kind,
             searcher=parent.searcher,
             backend=backend,
             protocol=find_protocol(db, parent.protocol),

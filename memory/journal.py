@@ -66,9 +66,10 @@ class Past:
     def _undo(self, place: str, row: int, before_json: str | None) -> None:
         if place not in self.reals:
             raise LookupError(f"the journal names a table {place!r} that is not there")
+        later = self.db.conn.execute(f"SELECT * FROM {place} WHERE rowid = ?", [row]).fetchone()
         self.db.conn.execute(f"DELETE FROM {place} WHERE rowid = ?", [row])
         if before_json is not None:
-            values = json.loads(before_json)
+            values = dict(later or {}) | json.loads(before_json)  # an entry lacks the columns that came after it
             values |= {name: float(values[name]) for name in self.reals[place] if values[name] is not None}
             names, marks = ", ".join(values), ", ".join("?" * len(values))
             self.db.conn.execute(f"INSERT INTO {place} ({names}) VALUES ({marks})", list(values.values()))

@@ -18,6 +18,7 @@ from memory.connection import database_path, insert, transaction, utc_now
 from memory.leases import lease_lives
 from memory.redaction import redact_optional, redacted_json
 
+Kind = Literal["run", "train", "study", "measurement", "strategy", "confirm"]
 State = Literal["running", "paused", "interrupted", "finished", "failed"]
 CountConvention = Literal["paper", "total"]
 
@@ -40,7 +41,8 @@ class SearchRow:
     count_convention: CountConvention
     rounds: int
     seed: int
-    searcher: str
+    kind: Kind
+    searcher: str  # who proposes
     backend: str
     protocol: str
     config_json: str
@@ -59,6 +61,7 @@ def create_search(
     count_convention: str,
     rounds: int,
     seed: int,
+    kind: Kind = "run",
     searcher: str,
     backend: str,
     protocol: Protocol,
@@ -85,6 +88,7 @@ def create_search(
             count_convention=count_convention,
             rounds=rounds,
             seed=seed,
+            kind=kind,
             searcher=searcher,
             backend=backend,
             protocol=protocol.fingerprint,

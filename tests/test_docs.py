@@ -257,7 +257,9 @@ class TestEvents:
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "report" and node.args:
                     event = node.args[0]
-                    assert isinstance(event, ast.Constant) or path.name == "progress.py" or path.name == "events.py", f"{path}: {node.lineno}"
+                    assert isinstance(event, ast.Constant) or path.name == "progress.py" or path.name == "events.py", (
+                        f"{path}: {node.lineno}"
+                    )
                     if isinstance(event, ast.Constant):
                         found[event.value] = str(path.relative_to(ROOT))
         return found

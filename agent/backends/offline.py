@@ -19,9 +19,9 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 
-from diffusion.spec import PARAMETERS, SearchSpace, UNetSpec
+from diffusion.neighbourhood import distances, moved, neighbours, one_step, shuffled
+from diffusion.spec import SearchSpace, UNetSpec
 from tools.gates.directive_kinds import DirectiveKind, Mode, Shape, parse_directive
-from tools.gates.facts import distances
 
 PARENTS = 2  # how many of the best specs are walked from
 FARTHER = 30  # specs that are counted when no neighbour may be tried: fewer than the calls of a round
@@ -85,7 +85,8 @@ class OfflineModel(BaseChatModel):
         parents = seen.ranking()[: 1 if mode == "exploit" else PARENTS] or [next(iter(space))]
         if mode != "explore":
             for parent in parents:
-                yield from sorted(space.neighbours(parent), key=lambda spec: digest(self.seed, str(spec)))
+                near = map(UNetSpec.from_row, neighbours(space, parent))
+                yield from shuffled(near, lambda spec: f"{self.seed}/{spec}")
         if directives:
             yield from self._farther(space, directives, parents[0], len(seen.ranking()), explores=mode == "explore")
 
@@ -189,13 +190,10 @@ class Thread:
         """Which step this is, from which trial, at which share of the budget."""
         share = self.answers("count_flops")[-1]["share_of_budget"]
         for row in self.answers("query_memory")[1]:
-            moved = [
-                f"{name} {old} → {new}"
-                for name, old, new in zip(PARAMETERS, UNetSpec.parse(row["spec"]).row, spec.row, strict=True)
-                if old != new
-            ]
-            if len(moved) == 1:
-                return f"One step from trial {row['trial']} ({row['rfid']:.4g}): {moved[0]}; {share:.0%} of the budget."
+            if len(differs := moved(UNetSpec.parse(row["spec"]), spec)) == 1:
+                ((name, values),) = differs.items()
+                step = one_step(f"trial {row['trial']} ({row['rfid']:.4g})", name, *values)
+                return f"{step}; {share:.0%} of the budget."
         return f"A spec of the space that no single step leads to; {share:.0%} of the budget."
 
 

@@ -10,8 +10,10 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.report.tables import ledger_line, score
+from agent.report.words import NO_FAILURE, NO_SCORE, trials_line
 from diffusion.spec import PARAMETERS
 from diffusion.units import format_size
+from diffusion.verdicts import VERSUS_BASELINE
 from memory.directives import all_directives, citations
 from memory.queries import progress, records
 from memory.queries.effect import effect as effect_of
@@ -19,12 +21,6 @@ from memory.searches import find_search
 from tools.jobs.replicate import noise_of
 
 SHOWN_ROWS = 5
-VERSUS = {
-    "better": "better than the baseline",
-    "worse": "worse than the baseline",
-    "inconclusive": "no clear difference from the baseline",
-    "unmeasured": "not compared: noise unmeasured",
-}
 QUESTIONS = (
     "how far is it", "what is best", "why trial 3", "what failed", "how much is left", "what is noise",
     "what does mult_0 do", "what did it cost", "which directives",
@@ -48,14 +44,12 @@ def answer(db: Database, search: int, question: str) -> Lines | None:
 def how_far(db: Database, search: int) -> Lines:
     """Where the search stands."""
     row, left = find_search(db, search), progress.remaining(db, search)[0]
-    counts = left["trials"]
     lines = [
         f"{row.name} is {row.state}"
         + (f" ({row.reason})" if row.reason not in (None, row.state) else "")
         + f", {left['rounds_done']} of "
         f"{row.rounds} rounds done.",
-        f"Trials: {counts['scored']} scored, {counts['failed']} failed, {counts['pruned']} stopped early; "
-        f"{counts['refused']} proposals refused.",
+        trials_line(left["trials"]),
     ]
     lines += [
         f"Trial {each['trial']} of round {each['round']}, {each['spec']}: {each['doing']}." for each in left["running"]
@@ -67,7 +61,7 @@ def best(db: Database, search: int) -> Lines:
     """The best trials, best first."""
     ranking = records.best(db, search, limit=SHOWN_ROWS)
     if not ranking:
-        return ["No trial has a score yet."]
+        return [NO_SCORE]
     return [_trial_line(row) for row in ranking]
 
 
@@ -75,7 +69,7 @@ def failures(db: Database, search: int) -> Lines:
     """What failed or was refused, latest first."""
     rows = progress.failures(db, search, limit=SHOWN_ROWS)
     found = [f"Round {row['round']}, {row['kind']}: {row['spec'] or 'no valid spec'}. {row['why']}" for row in rows]
-    return found or ["No trial failed and no proposal was refused."]
+    return found or [NO_FAILURE]
 
 
 def left(db: Database, search: int) -> Lines:
@@ -148,12 +142,12 @@ def _cited(db: Database, search: int, round_number: int) -> Lines:
 def _outcome(shown: dict[str, Any]) -> str:
     if shown["rfid"] is None:
         return f"It {shown['state']}: {shown['error']}" if shown["error"] else f"It is {shown['state']}."
-    return f"It scored {shown['metric']} {score(shown['rfid'])}: {VERSUS[shown['verdict']['baseline']]}."
+    return f"It scored {shown['metric']} {score(shown['rfid'])}: {VERSUS_BASELINE[shown['verdict']['baseline']]}."
 
 
 def _trial_line(row: dict[str, Any]) -> str:
     macs = format_size(row["macs"]["paper"])
-    against = "the baseline" if row["round"] == 0 else VERSUS[row["verdict"]["baseline"]]
+    against = "the baseline" if row["round"] == 0 else VERSUS_BASELINE[row["verdict"]["baseline"]]
     return f"Trial {row['trial']}: {row['spec']}, {row['metric']} {score(row['rfid'])} ({against}), {macs} MACs."
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from agent.chat import answers as chat_answers
-from agent.chat.conversation import QUIT, TAKE_DIRECTIVES, Chat
+from agent.chat.conversation import QUIT, Chat
 from agent.chat.slash import SLASH_HELP, Command
 from agent.chat.spawn import start
+from agent.config.kinds import KINDS
 from agent.report.curve import draw_png, drawn
 from agent.report.status import print_rows, print_status, search_status
 from diffusion.errors import UserError
@@ -98,7 +99,7 @@ def _go_on(chat: Chat, row: SearchRow, line: str) -> None:
     if not left and not more:
         raise UserError(f"'{line}': all rounds of {row.name} are played; give it more first, such as /rounds 20")
     approves = json.loads(row.config_json).get("approve")
-    if approves or row.searcher not in TAKE_DIRECTIVES:
+    if approves or not KINDS[row.kind].takes_directives:
         why = "asks before each training" if approves else "is no search with proposals"
         raise UserError(f"'{line}': {row.name} {why}; go on with it on a terminal: diffnas-agent resume {row.name}")
     chat.voice.say("No process drives the search; one is started.")

@@ -17,6 +17,8 @@ from sqlite_utils import Database
 from agent.chat import answers as chat_answers
 from agent.chat.slash import Command, complete, parse_slash
 from agent.chat.voice import Voice, Words
+from agent.config.kinds import KINDS
+from agent.report.words import NO_MODEL
 from diffusion.errors import UserError
 from memory.connection import opened, transaction
 from memory.directives import DirectiveRow, active_directives, add_directive
@@ -32,7 +34,6 @@ from tools.gates.facts import Facts
 if TYPE_CHECKING:
     from agent.chat.assistant import Assistant
 
-TAKE_DIRECTIVES = ("llm", "strategy")  # searchers whose searches take directives
 QUIT = "/quit"
 YES = ("y", "yes")
 EARLIER_MESSAGES = 12
@@ -102,7 +103,7 @@ class Chat:
         with self.reading() as db:
             lines = chat_answers.how_far(db, self.context.search)
             last = conversation(db, self.context.search, 1)
-        who = self.assistant.name if self.assistant else "No language model is in charge: the memory"
+        who = self.assistant.name if self.assistant else f"{NO_MODEL}: the memory"
         self.voice.say(*lines, f"{who} answers. /help lists the commands; /quit or Ctrl-D leaves, the search goes on.")
         if last and last[-1]["role"] == "user" and not last[-1]["text"].startswith("/"):
             self.voice.say(f'Your last message has no answer: "{last[-1]["text"]}"')
@@ -172,10 +173,8 @@ class Chat:
             UserError: the search takes no directives.
         """
         row = self.row
-        if row.searcher not in TAKE_DIRECTIVES:
-            raise UserError(
-                f"'{text}': {row.name} is no search with proposals ({row.searcher}) and takes no directives"
-            )
+        if not KINDS[row.kind].takes_directives:
+            raise UserError(f"'{text}': {row.name} is no search with proposals ({row.kind}) and takes no directives")
         with self.reading() as db:
             active = active_directives(db, row.id)
         facts = facts_of(self.context)

@@ -61,4 +61,4 @@ def confirm(
         return
     with opened(path) as memory:
         number = open_confirm(memory, planned, asked.specs)
-    raise typer.Exit(drive_confirm(number, planned, asked.specs, as_json=as_json))
+    raise typer.Exit(drive_confirm(number, planned, as_json=as_json))

@@ -1,6 +1,6 @@
 """``diffnas-agent resume``: go on with an interrupted search, of whatever kind."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,10 +21,6 @@ from agent.cli.options import (
     Prune,
     memory_path,
 )
-from diffusion.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 def resume(
@@ -48,16 +44,9 @@ def resume(
 ) -> None:
     """Go on with an interrupted search, exactly once."""
     from agent.backends.allowance import keep_limits
+    from agent.config.kinds import resumed
     from agent.config.sources import load_provider_keys
-    from agent.search.drive import drive
     from agent.search.plan import reopened
-    from agent.strategy.loop import drive_strategy
-    from agent.strategy.plan import STRATEGY
-    from agent.study.arms import STUDY
-    from agent.study.measure import MEASURED
-    from agent.study.run import resume_arm
-    from agent.trials.confirm import CONFIRM, drive_confirm, specs_of
-    from agent.trials.train import BY_HAND, drive_training
     from memory.connection import opened
     from memory.searches import find_protocol, find_search
 
@@ -71,15 +60,7 @@ def resume(
     overrides |= {"max_cost": max_cost, "max_hours": max_hours, "max_tokens": max_tokens}
     overrides |= {"approve": approve, "parallel": parallel, "nproc": nproc, "executor": executor}
     overrides |= {"prune": prune, "log_with": log_with}
-    if found.searcher == MEASURED:
-        raise UserError(f"'{found.name}' measures a strategy; resume the search for strategies that proposed it")
+    go_on = resumed(found)
     planned = reopened(found.config_json, protocol, overrides)
     keep_limits(planned.config, found.id, overrides)
-    if found.searcher == STUDY:
-        raise typer.Exit(resume_arm(found.id, planned, as_json=as_json))
-    if found.searcher == STRATEGY:
-        raise typer.Exit(drive_strategy(found.id, planned, as_json=as_json))
-    if found.searcher == CONFIRM:
-        raise typer.Exit(drive_confirm(found.id, planned, specs_of(found), as_json=as_json))
-    go_on = drive_training if found.searcher == BY_HAND else drive
     raise typer.Exit(go_on(found.id, planned, as_json=as_json))

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from agent.doctor.scene import BEST, READING, TRIED, Called, Scene
+from diffusion.neighbourhood import neighbours
 from diffusion.spec import UNetSpec
 from prompts.render import render
 
@@ -128,7 +129,8 @@ def outside(scene: Scene, spec: UNetSpec) -> str | None:
 
 def not_beside_the_best(scene: Scene, spec: UNetSpec) -> str | None:
     """Whether a spec is anything but one step away from the best."""
-    return None if spec in scene.context.space.neighbours(BEST) else f"is not one step from {BEST}"
+    near = neighbours(scene.context.space, BEST).tolist()
+    return None if list(spec.row) in near else f"is not one step from {BEST}"
 
 
 def is_planted(scene: Scene, spec: UNetSpec) -> str | None:

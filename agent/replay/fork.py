@@ -8,6 +8,7 @@ from rich.console import Console
 
 from agent.backends.allowance import check_prices
 from agent.backends.registry import check_backends
+from agent.config.kinds import KINDS
 from agent.config.stored import stored_config
 from agent.report.tables import say
 from diffusion.errors import UserError
@@ -15,8 +16,6 @@ from memory.connection import check_existing_memory, opened
 from memory.forks import fork_search, free_fork_name
 from memory.searches import SearchRow, find_search
 from tools.gates.directive_kinds import LASTING
-
-SEARCHED = "llm"  # the searcher whose rounds a language model proposed
 
 
 def fork(
@@ -49,8 +48,8 @@ def check_searched(found: SearchRow) -> None:
     Raises:
         UserError: it did not.
     """
-    if found.searcher != SEARCHED:
-        raise UserError(f"'{found.name}' is a {found.searcher}, not a search of `diffnas-agent run`; name one of those")
+    if not KINDS[found.kind].forks:
+        raise UserError(f"'{found.name}' is a {found.kind}, not a search of `diffnas-agent run`; name one of those")
 
 
 def _config(parent: SearchRow, changes: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from agent.report.words import NO_SCORE
 from diffusion.errors import UserError
 
 HEIGHT = 10  # lines of the curve
@@ -25,7 +26,7 @@ def drawn(ranking: list[dict[str, Any]], columns: int) -> list[str]:
     """The lines of the picture in a terminal so many columns wide."""
     points = best_so_far(ranking)
     if not points:
-        return ["No trial has a score yet."]
+        return [NO_SCORE]
     width = max(NARROWEST, min(WIDEST, columns - LABEL - 2))
     first, last = points[0][0], points[-1][0]
     low, high = (pick(score for _, score, _ in points) for pick in (min, max))

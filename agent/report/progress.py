@@ -11,13 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from diffusion.units import format_size
+from diffusion.verdicts import if_measured
 
-VERSUS_BASELINE = {
-    "better": ", better than the baseline",
-    "worse": ", worse than the baseline",
-    "inconclusive": ", no clear difference from the baseline",
-    "unmeasured": "",
-}
 PLAIN_SHARES = 4  # without a terminal a training says how far it is so many times
 
 
@@ -87,7 +82,7 @@ class Lines:
         """The score."""
         self._end_bar(values["trial"])
         interval = "" if values["ci95"] is None else " ({:.4g} to {:.4g})".format(*values["ci95"])
-        against = VERSUS_BASELINE[values["verdict"]["baseline"]]
+        against = if_measured(values["verdict"]["baseline"], ", {}")
         score = f"{values['metric']} [bold]{values['rfid']:.4g}[/bold]{interval}{against}"
         self.line(f"{self._whose(values)}[green]scored[/green] {score}")
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from sqlite_utils import Database
 
 from agent.report.tables import ledger_line, print_table, print_trials, say, score
+from agent.report.words import NO_FAILURE, NO_SCORE
 from diffusion.units import format_size
 from memory.directives import DirectiveRow, active_directives
 from memory.ledger import totals
@@ -101,7 +102,7 @@ def print_searches(console: Console, found: list[dict[str, Any]]) -> None:
 def print_top(console: Console, found: list[dict[str, Any]]) -> None:
     """Trials in their order, with the protocol that makes them comparable."""
     if not found:
-        say(console, "No trial has a score yet.")
+        say(console, NO_SCORE)
         return
     print_trials(console, found)
     say(console, f"{found[0]['metric']}, lower is better; protocol {found[0]['protocol']}")
@@ -110,7 +111,7 @@ def print_top(console: Console, found: list[dict[str, Any]]) -> None:
 def print_failures(console: Console, found: list[dict[str, Any]]) -> None:
     """Failures and refusals with their reasons."""
     if not found:
-        say(console, "No trial failed and no proposal was refused.")
+        say(console, NO_FAILURE)
         return
     rows = [(row["round"], row["kind"], row["spec"] or "–", row["proposer"], row["why"]) for row in found]
     print_table(console, ("round", "", "spec", "proposed by", "why"), rows)

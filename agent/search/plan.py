@@ -14,6 +14,7 @@ from sqlite_utils import Database
 
 from agent.backends.allowance import check_prices
 from agent.backends.registry import check_backends
+from agent.config.kinds import RUN, SearchKind
 from agent.config.settings import RunConfig
 from agent.config.stored import stored_config
 from diffusion.cost.closed_form import cost, costs
@@ -214,15 +215,13 @@ def _check_out(out: Path) -> None:
         raise UserError(f"'{out}' cannot be written ({error.strerror}); name another folder with --out") from None
 
 
-def open_search(
-    db: Database, planned: Plan, *, backend: str | None = None, told: Mapping[str, Any] | None = None
-) -> int:
+def open_search(db: Database, planned: Plan, kind: SearchKind = RUN, *, told: Mapping[str, Any] | None = None) -> int:
     """Write the search into memory; its number.
 
     Args:
         db: the memory.
-        planned: what is opened; its settings name the searcher.
-        backend: who proposes, where that is not the language model of the settings.
+        planned: what is opened.
+        kind: who proposes, where the settings do not say that.
         told: what is stored beside the settings.
 
     Raises:
@@ -236,8 +235,9 @@ def open_search(
         count_convention=config.search.count,
         rounds=config.search.rounds,
         seed=config.search.seed,
-        searcher=config.search.searcher,
-        backend=backend or config.backend.llm,
+        kind=kind.name,
+        searcher=kind.proposer or config.search.searcher,
+        backend=kind.proposer or config.backend.llm,
         protocol=planned.protocol,
         config={**stored(planned), **(told or {})},
     )

@@ -6,10 +6,14 @@ from typing import Any
 from rich.console import Console
 
 from agent.backends.pricing import OFFLINE
-from agent.report.tables import how_scored, ledger_line, print_card, print_trials, say, score
+from agent.config.settings import RunConfig
+from agent.report.status import print_top
+from agent.report.tables import how_scored, ledger_line, print_card, say, score
+from agent.report.words import NO_MODEL, trials_line
 from agent.search.plan import Plan
 from agent.search.session import Seat
 from diffusion.units import format_size
+from diffusion.verdicts import if_measured
 from memory.connection import opened
 from memory.ledger import totals
 from memory.queries.progress import proposer_shares, search_counts
@@ -17,6 +21,7 @@ from memory.queries.records import best, show_trial
 from memory.searches import find_search
 from tools.executors.machine import Share
 
+UNMEASURED = "One training each: differences may be noise (verdicts: unmeasured)"
 ENDED_EARLY = {
     "finished_by_model": "the model ended it",
     "stopped_by_user": "the user ended it",
@@ -30,21 +35,18 @@ def why_spent(seat: Seat) -> str:
     return (allowance and allowance.why) or "a limit was met"
 
 
+def who_proposes(config: RunConfig, otherwise: str) -> str:
+    """The model that proposes and where it is asked; without one, what else proposes."""
+    llm, url = config.backend.llm, config.backend.base_url
+    if llm == OFFLINE:
+        return f"{NO_MODEL}: {otherwise} (choose one with --llm)."
+    return f"{llm} proposes{f' at {url}' if url else ''}."
+
+
 def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:
     """Who is in charge, then what is searched under which limit."""
     config = planned.config
-    if config.backend.llm == OFFLINE:
-        say(
-            console,
-            "No language model is in charge: the offline backend proposes local changes (choose one with --llm).",
-        )
-    else:
-        say(
-            console,
-            f"{config.backend.llm} proposes"
-            + (f" at {config.backend.base_url}" if config.backend.base_url else "")
-            + ".",
-        )
+    say(console, who_proposes(config, "the offline backend proposes local changes"))
     settings = planned.protocol.settings
     print_card(console, planned.card)
     say(
@@ -72,20 +74,13 @@ def summary(console: Console, db_path: Path, search: int) -> None:
         grid = _grid(show_trial(db, ranking[0]["trial"])) if ranking else None
         reason, _, told = (find_search(db, search).reason or "").partition(": ")
     console.line()
+    print_top(console, ranking)
     if ranking:
-        print_trials(console, ranking)
-        say(console, f"{ranking[0]['metric']}, lower is better; protocol {ranking[0]['protocol']}")
         _print_best(console, ranking)
-    else:
-        say(console, "No trial has a score yet.")
     if reason in ENDED_EARLY:
         say(console, f"Ended early: {ENDED_EARLY[reason]}{': ' + told if told else ''}.")
     proposed = ", ".join(f"{proposer} {count}" for proposer, count in shares.items())
-    say(
-        console,
-        f"Trials: {counts['scored']} scored, {counts['failed']} failed, {counts['pruned']} stopped early; "
-        f"{counts['refused']} proposals refused.",
-    )
+    say(console, trials_line(counts))
     say(console, f"Proposed by: {proposed or 'nobody yet'}.")
     say(console, f"Used: {ledger_line(ledger.model_dump())}.")
     if grid:
@@ -101,11 +96,9 @@ def _print_best(console: Console, ranking: list[dict[str, Any]]) -> None:
     elif baseline:
         text += ", the baseline: nothing that was tried beat it"
     verdict = first["verdict"]["baseline"]
-    noise = {
-        "unmeasured": "One training each: differences may be noise (verdicts: unmeasured)",
-        "inconclusive": "By its first score no clear difference from the baseline",
-    }.get(verdict, f"By its first score {verdict} than the baseline beyond noise")
-    say(console, f"\n{text}. {noise}.")
+    noise = if_measured(verdict, "By its first score {}") or UNMEASURED
+    beyond = " beyond noise" if verdict in ("better", "worse") else ""
+    say(console, f"\n{text}. {noise}{beyond}.")
 
 
 def _grid(shown: dict[str, Any]) -> str | None:

@@ -9,6 +9,7 @@ from sqlite_utils import Database
 
 from diffusion.spec import PARAMETERS
 from diffusion.units import format_size
+from diffusion.verdicts import if_measured
 from memory.directives import DirectiveRow, active_directives
 from memory.queries import effect, progress, records
 from tools.context import SearchContext
@@ -17,12 +18,6 @@ from tools.jobs.replicate import noise_of
 
 BEST_ROWS, RECENT_ROWS, FAILURE_ROWS, RUNNING_ROWS, DIRECTIVE_ROWS = 5, 4, 5, 8, 15
 SAID_CHARACTERS = 120  # of what a directive means; all of it stands in the memory
-VERSUS_BASELINE = {
-    "better": " (better than the baseline)",
-    "worse": " (worse than the baseline)",
-    "inconclusive": " (no clear difference from the baseline)",
-    "unmeasured": "",
-}
 FEWEST_FOR_EFFECT = 2  # a value seen in a single trial says nothing about the parameter
 
 
@@ -90,7 +85,7 @@ def _row(context: SearchContext, row: dict[str, Any]) -> dict[str, Any]:
         "trial": row["trial"],
         "round": row["round"],
         "spec": row["spec"],
-        "score": f"{row['rfid']:.4g}{VERSUS_BASELINE[row['verdict']['baseline']]}",
+        "score": f"{row['rfid']:.4g}{if_measured(row['verdict']['baseline'], ' ({})')}",
         "macs": format_size(macs),
         "share": f"{macs / context.budget_macs:.0%}",
         "params": format_size(row["params"]),

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from sqlite_utils import Database
 
+from diffusion.neighbourhood import neighbours
 from diffusion.spec import UNetSpec
 from diffusion.streams import stream_seed
 from memory.connection import opened
@@ -61,8 +62,8 @@ class Choice:
             self.in_the_way |= {each.id: each for each in self.active if each.kind == "mode"}
             return None
         for row in best(db, self.context.search, limit=None):
-            parent = UNetSpec.parse(row["spec"])
-            found = [spec for spec in self.context.space.neighbours(parent) if self._is_new(db, spec)]
+            near = neighbours(self.context.space, UNetSpec.parse(row["spec"]))
+            found = [spec for spec in map(UNetSpec.from_row, near) if self._is_new(db, spec)]
             if (spec := self._chosen(found)) is not None:
                 return spec, f"A random feasible neighbour of trial {row['trial']}, the best with one left."
         return None

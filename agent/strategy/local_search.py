@@ -5,19 +5,17 @@ knows the bounds, the costs and what was measured, and nothing about diffusion m
 the same proposal.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from diffusion.neighbourhood import one_step, shuffled, strategy_neighbours
 from diffusion.settings import Strategy
 from memory.connection import opened
 from memory.strategies import StoredStrategy, strategies_of
 from tools.errors import Refused
 from tools.gates.strategies import WHOLE, Bound, shown
 from tools.propose_strategy import StrategyContext, accuracy, allowed, bounds_of, propose, values_of
-
-HORIZON_STEP = 4.0  # of the averaged weights: a factor that is more than noise
 
 
 class StrategiesExhausted(Exception):  # the end of a search, not an error
@@ -61,32 +59,28 @@ class LocalSearch:
             "dropout, a tenth of the diffusion steps; as long as the limit allows.",
         )
         for parent in sorted(known, key=merit):
-            steps = min(parent.strategy.train_steps, context.limits.most_steps(parent.strategy.batch_size))
-            around = [
-                self._moved(parent, name, clipped(values, bounds), steps, bounds)
-                for name, values in moves(parent.strategy)
-            ]
-            yield from sorted(around, key=lambda candidate: digest(self.seed, parent.id, candidate.values))
+            yield from self._around(parent, context, bounds)
 
-    def _moved(
-        self,
-        parent: StoredStrategy,
-        name: str,
-        moved: dict[str, float | int],
-        steps: int,
-        bounds: dict[str, Bound],
-    ) -> Candidate:
-        """A parent with one value changed; another batch size trains as long as the limit allows."""
-        known = {field: value for field, value in values_of(parent.strategy).items() if field not in moved}
-        outside = {field: value for field, value in known.items() if not within(value, bounds[field])}
-        kept = known | clipped(outside, bounds)  # a directive of the user may be younger than the parent
-        for filled in ("warmup_steps", *(("train_steps",) if name == "batch_size" else ())):
-            kept.pop(filled, None)
-        if "train_steps" in kept:
-            kept["train_steps"] = max(1, steps)
-        values = {**kept, **moved}
-        before, after = shown(getattr(parent.strategy, name)), shown(moved[name])
-        return Candidate(values, f"One step from strategy {parent.id} ({accuracy(parent)}): {name} {before} → {after}.")
+    def _around(self, parent: StoredStrategy, context: StrategyContext, bounds: dict[str, Bound]) -> list[Candidate]:
+        """What is one step from a parent, in an order fixed by the seed."""
+        steps = min(parent.strategy.train_steps, context.limits.most_steps(parent.strategy.batch_size))
+        found = [_moved(parent, *step, steps, bounds) for step in strategy_neighbours(parent.strategy)]
+        return shuffled(found, lambda each: json.dumps([self.seed, parent.id, each.values], sort_keys=True))
+
+
+def _moved(parent: StoredStrategy, name: str, value: float, steps: int, bounds: dict[str, Bound]) -> Candidate:
+    """A parent with one value changed; another batch size trains as long as the limit allows."""
+    moved = clipped({name: value}, bounds)
+    known = {field: value for field, value in values_of(parent.strategy).items() if field != name}
+    outside = {field: value for field, value in known.items() if not within(value, bounds[field])}
+    kept = known | clipped(outside, bounds)  # a directive of the user may be younger than the parent
+    for filled in ("warmup_steps", *(("train_steps",) if name == "batch_size" else ())):
+        kept.pop(filled, None)
+    if "train_steps" in kept:
+        kept["train_steps"] = max(1, steps)
+    before, after = shown(getattr(parent.strategy, name)), shown(moved[name])
+    reason = one_step(f"strategy {parent.id} ({accuracy(parent)})", name, before, after)
+    return Candidate({**kept, **moved}, f"{reason}.")
 
 
 def propose_quietly(context: StrategyContext, candidate: Candidate) -> None:
@@ -111,20 +105,6 @@ def papers_step(standard: Strategy) -> dict[str, float | int]:
     }
 
 
-def moves(strategy: Strategy) -> Iterator[tuple[str, dict[str, float | int]]]:
-    """One value moved by one step, for every value and direction, within bounds or not."""
-    for name in ("learning_rate", "diffusion_steps", "batch_size"):
-        for factor in (2.0, 0.5):
-            yield name, {name: getattr(strategy, name) * factor}
-    for change in (0.1, -0.1):
-        yield "dropout", {"dropout": strategy.dropout + change}
-    yield "train_steps", {"train_steps": strategy.train_steps // 2}
-    for warmup_steps in (strategy.train_steps // 10, 0):
-        yield "warmup_steps", {"warmup_steps": warmup_steps}
-    for factor in (HORIZON_STEP, 1 / HORIZON_STEP):
-        yield "ema_decay", {"ema_decay": 1 - (1 - strategy.ema_decay) / factor}
-
-
 def clipped(values: dict[str, float | int], bounds: dict[str, Bound]) -> dict[str, float | int]:
     """Values moved into their bounds and rounded to what a person would write."""
     inside = {name: min(max(value, bounds[name].low), bounds[name].high) for name, value in values.items()}
@@ -140,8 +120,3 @@ def merit(known: StoredStrategy) -> tuple[bool, float, bool, int]:
     """Sorts strategies: measured ones by accuracy, then the others as they came, the standard one behind them."""
     tau = known.measured.tau if known.measured else None
     return tau is None, -(tau or 0.0), known.round == 0, known.id
-
-
-def digest(*parts: object) -> str:
-    """Hex digits that stand for the parts."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from agent.config.kinds import STRATEGY
 from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.config.strategies import default_strategy, parse_strategy
@@ -23,7 +24,6 @@ from tools.context import SearchContext
 from tools.gates.strategies import StrategyLimits
 from tools.propose_strategy import StrategyContext
 
-STRATEGY = "strategy"  # the searcher of such a search
 MEASURED_ON = "measured_on"  # the key that holds the name of the rank study, if there is one
 COST = "strategy_cost"  # the key of its stored settings that holds the limit
 COST_TEXT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%|s)?\s*")
@@ -97,7 +97,7 @@ def open_strategy_search(db: Database, planned: Plan, limit: CostLimit, study: s
     """
     assert planned.card is not None, "a search is opened with its data at hand"
     cost = {"share": limit.share, "asked": limit.asked, "train_images": planned.card.train_count}
-    return open_search(db, planned, told={COST: cost, MEASURED_ON: study})
+    return open_search(db, planned, STRATEGY, told={COST: cost, MEASURED_ON: study})
 
 
 def stored_limits(db: Database, planned: Plan, search: int) -> StrategyLimits:
@@ -125,7 +125,7 @@ def planned_strategy_search(config: RunConfig, cost: str, study: Study | None = 
         UserError: one sentence with the remedy.
     """
     check_memory(config.places.db)  # said before any work
-    planned = plan(config.changed(searcher=STRATEGY))
+    planned = plan(config)
     if study:
         check_same(study, planned)
     with opened(config.places.db) as db:
@@ -138,7 +138,7 @@ def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> dict[
     config = resolved.config
     check_memory(config.places.db)
     with tempfile.TemporaryDirectory() as folder:
-        planned = plan(config.changed(searcher=STRATEGY, out=Path(folder)))
+        planned = plan(config.changed(out=Path(folder)))
     if study:
         check_same(study, planned)
     if config.places.db.exists():

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from sqlite_utils import Database
 
-from agent.backends.pricing import OFFLINE
 from agent.report.tables import ledger_line, print_settings, print_table, say
 from agent.search.plan import Plan
+from agent.search.summary import who_proposes
 from diffusion.settings import Strategy
 from memory.ledger import totals
 from memory.strategies import Measured, StoredStrategy, refusals, strategies_of
@@ -87,15 +87,7 @@ def changed(values: dict[str, Any], standard: dict[str, Any]) -> dict[str, Any]:
 def announce(console: Console, planned: Plan, limits: StrategyLimits, *, is_measured: bool) -> None:
     """Who proposes, under which limit, and whether anything is measured."""
     config = planned.config
-    if config.backend.llm == OFFLINE:
-        say(console, "No language model is in charge: a local search proposes (choose one with --llm).")
-    else:
-        say(
-            console,
-            f"{config.backend.llm} proposes"
-            + (f" at {config.backend.base_url}" if config.backend.base_url else "")
-            + ".",
-        )
+    say(console, who_proposes(config, "a local search proposes"))
     say(console, f"Standard strategy: {pairs(values_of(limits.standard))}.")
     say(
         console,

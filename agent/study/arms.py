@@ -8,9 +8,6 @@ from diffusion.errors import UserError
 from diffusion.settings import Protocol, Strategy
 from diffusion.spec import UNetSpec
 
-STUDY = "rank-study"  # the searcher of an arm, its backend and the proposer of its trials
-
-
 RAPID, STANDARD, TRUTH = "rapid", "standard", "truth-"  # arms; a truth's name goes on with its number
 FEWEST_TRUTH_SEEDS = 2
 

@@ -10,10 +10,9 @@ from typing import Any
 from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.study.arms import RAPID, STANDARD, Study
-from agent.study.measure import config_of
+from agent.study.measure import config_of, of_something_else
 from agent.study.report import measured_study
 from agent.study.store import stored_study
-from diffusion.errors import UserError
 from diffusion.settings import Strategy
 from memory.connection import opened
 from memory.searches import find_protocol
@@ -71,7 +70,4 @@ def _check_same(study: Study, config: RunConfig) -> None:
     for field in SAME:
         ours, theirs = here[field], there[field]
         if ours != theirs:
-            raise UserError(
-                f"'{study.name}' is a study of something else: {field} is {theirs} there and {ours} here; leave that "
-                "as the study has it"
-            )
+            raise of_something_else(study, f"{field} is {theirs} there and {ours} here")

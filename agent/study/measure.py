@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.config.kinds import MEASUREMENT
 from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.search.plan import Plan
@@ -23,7 +24,6 @@ from memory.connection import opened
 from memory.strategies import Measured, strategy_fingerprint
 from tools.errors import Interrupted, JobFailed
 
-MEASURED = "rank-study-strategy"  # the searcher of an arm that measures one strategy
 FROM_STUDY = (
     "dataset", "data_dir", "resolution", "family", "schedule", "horizontal_flips", "space", "budget", "count",
     "baseline", "feature_network", "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images",
@@ -54,6 +54,11 @@ def config_of(settings: Resolved, study: Study) -> RunConfig:
     return config.changed(**taken, **standard.strategy.model_dump(), snapshot_steps=None)
 
 
+def of_something_else(study: Study, difference: str) -> UserError:
+    """What is said where a study does not hold for what is asked."""
+    return UserError(f"'{study.name}' is a study of something else: {difference}; leave that as the study has it")
+
+
 def check_same(study: Study, planned: Plan) -> None:
     """Refuse to compare what a study did not compare.
 
@@ -63,7 +68,7 @@ def check_same(study: Study, planned: Plan) -> None:
     standard = study.arm(STANDARD)
     found = [*protocol_differences(standard.protocol, planned.protocol, "the study", "what you ask for")]
     if found:
-        raise UserError(f"'{study.name}' is a study of something else: {found[0]}; leave that as the study has it")
+        raise of_something_else(study, found[0])
 
 
 class MeasureOn:
@@ -100,7 +105,7 @@ class MeasureOn:
             return known
         arm = arm_for(self.study, strategy)
         with opened(arm.planned.config.places.db) as db:
-            return replace(arm, search=open_arm(db, self.study, arm))
+            return replace(arm, search=open_arm(db, self.study, arm, MEASUREMENT))
 
 
 def arm_for(study: Study, strategy: Strategy) -> Arm:
@@ -108,7 +113,7 @@ def arm_for(study: Study, strategy: Strategy) -> Arm:
     standard = study.arm(STANDARD)
     name = f"strategy-{strategy_fingerprint(strategy)}"
     changes: dict[str, Any] = {**strategy.model_dump(), "name": f"{study.name}-{name}"}
-    changes |= {"searcher": MEASURED, "snapshot_steps": None}
+    changes |= {"snapshot_steps": None}
     config, score = standard.planned.config.changed(**changes), standard.protocol.score
     sampling = choose_sampling(score.sampler, score.sampling_steps, config.data.family, strategy.diffusion_steps)
     taken = score.model_copy(update={"variance": sampling.variance})

@@ -1,6 +1,6 @@
 """A rank study: the same specs trained under two strategies and in full, as searches in the same memory.
 
-Each *arm* is a search of its own (searcher ``rank-study``): one strategy, one seed, and round i is spec i of the study
+Each *arm* is a search of its own (of the kind ``study``): one strategy, one seed, and round i is spec i of the study
 in every arm. The proxies ``rapid`` and ``standard`` share the study's seed, so that they are paired; ``truth-1``,
 ``truth-2``, … are full trainings with the standard strategy on later seeds, so that no proxy is a prefix of its own
 truth. Proxies are scored at several steps, each under the protocol of a training of so many steps, which the averaged
@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from agent.config.kinds import STUDY
 from agent.config.settings import RunConfig
 from agent.search.plan import Plan, check, plan
 from agent.study.arms import (
     FEWEST_TRUTH_SEEDS,
     RAPID,
     STANDARD,
-    STUDY,
     TRUTH,
     Arm,
     Asked,
@@ -92,7 +92,7 @@ def _arm_config(
     config: RunConfig, asked: Asked, name: str, strategy: Strategy, seed: int, steps: tuple[int, ...]
 ) -> RunConfig:
     """The settings of an arm, so that `evaluate`, `sample` and `export` understand its trials."""
-    changes: dict[str, Any] = {"searcher": STUDY, "llm": "offline", "prune": False, "rounds": asked.specs - 1}
+    changes: dict[str, Any] = {"searcher": STUDY.proposer, "llm": "offline", "prune": False, "rounds": asked.specs - 1}
     changes |= strategy.model_dump() | {"seed": seed, "name": f"{asked.name}-{name}", "snapshot_steps": steps or None}
     return config.changed(**changes)
 

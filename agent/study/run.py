@@ -13,11 +13,12 @@ from functools import partial
 from threading import Lock
 from typing import Any, Literal
 
+from agent.config.kinds import STUDY
 from agent.report.tables import how_scored, say
 from agent.search.ending import FAILURES_IN_A_ROW, closing_summary
 from agent.search.plan import Plan
 from agent.search.session import BY_LIMIT, INTERRUPTED, Seat, driving
-from agent.study.arms import HOW_JOBS_RUN, STUDY, Arm, Study
+from agent.study.arms import HOW_JOBS_RUN, Arm, Study
 from agent.study.store import stored_study
 from diffusion.errors import UserError
 from diffusion.settings import Protocol, ScoreProtocol, choose_sampling
@@ -162,7 +163,7 @@ def play_arm(study: Study, arm: Arm, *, as_json: bool) -> End:
 
 def _played(study: Study, arm: Arm, works: Sequence[Work], as_json: bool) -> tuple[End, Seat]:
     """Drive one arm through pieces of work; why it ended, and the seat, whose console and names outlive it."""
-    with driving(arm.search, arm.planned, as_json=as_json, backend=STUDY) as seat:
+    with driving(arm.search, arm.planned, as_json=as_json, backend=STUDY.proposer) as seat:
         strategy = arm.strategy
         say(
             seat.console,
@@ -170,14 +171,14 @@ def _played(study: Study, arm: Arm, works: Sequence[Work], as_json: bool) -> tup
             f"{strategy.train_steps} steps at {strategy.learning_rate:g}; {how_scored(arm.protocol)}",
         )
         tell = seat.report
-        tell("search.started", name=seat.name, settings=arm.planned.config.as_json(), proposer=STUDY)
+        tell("search.started", name=seat.name, settings=arm.planned.config.as_json(), proposer=STUDY.proposer)
         started = time.monotonic()
         end: End = "interrupted"
         try:
             end = _together(seat, works)
         finally:
             with opened(arm.planned.config.places.db) as db:
-                charge(db, arm.search, "wall", wall_seconds=time.monotonic() - started, note=STUDY)
+                charge(db, arm.search, "wall", wall_seconds=time.monotonic() - started, note=STUDY.proposer)
                 set_state(db, arm.search, "finished" if end == "rounds" else "interrupted", end)
         tell("search.finished", **closing_summary(_context(seat, 0), end))
     return end, seat
@@ -195,7 +196,7 @@ def _ended(study: Study, seat: Seat, end: End) -> int:
 def _together(seat: Seat, works: Iterable[Work]) -> End:
     """Do the works side by side; why it ended. What one of them raises ends all, and what is trained is saved."""
     row = FailuresInARow()
-    with ThreadPoolExecutor(seat.jobs.parallel, STUDY) as pool:
+    with ThreadPoolExecutor(seat.jobs.parallel, STUDY.proposer) as pool:
         futures = [pool.submit(row.unless_too_many, work, seat) for work in works]
         try:
             for future in as_completed(futures):
@@ -233,7 +234,7 @@ class FailuresInARow:
 
 
 def _context(seat: Seat, number: int) -> SearchContext:
-    return replace(seat.make_context(number, STUDY), is_alone=seat.jobs.parallel == 1)
+    return replace(seat.make_context(number, STUDY.proposer), is_alone=seat.jobs.parallel == 1)
 
 
 def _train_and_score(study: Study, arm: Arm, number: int, seat: Seat) -> bool:

@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from agent.config.kinds import STUDY, SearchKind
 from agent.config.stored import stored_config
 from agent.search.plan import Plan, open_search, reopened
-from agent.study.arms import STUDY, Arm, Study
+from agent.study.arms import Arm, Study
 from diffusion.errors import UserError
 from diffusion.settings import Protocol
 from diffusion.spec import UNetSpec
@@ -25,15 +26,10 @@ def check_one_protocol(study: Study) -> None:
     Raises:
         UserError: it names the difference.
     """
-    first = study.arms[0]
-    for arm in study.arms[1:]:
-        ignored = ("strategy.",)
-        if found := list(protocol_differences(first.protocol, arm.protocol, first.name, arm.name, ignored)):
-            raise UserError(f"'{study.name}' mixes protocols: {found[0]}; take one for the whole study")
-    for arm in study.truths[1:]:
-        first = study.truths[0]
-        if found := list(protocol_differences(first.protocol, arm.protocol, first.name, arm.name)):
-            raise UserError(f"'{study.name}' mixes protocols: {found[0]}; take one for the whole study")
+    for (first, *others), ignored in ((study.arms, ("strategy.",)), (study.truths, ())):
+        for arm in others:
+            if found := list(protocol_differences(first.protocol, arm.protocol, first.name, arm.name, ignored)):
+                raise UserError(f"'{study.name}' mixes protocols: {found[0]}; take one for the whole study")
     seeds = {arm.seed for arm in study.truths} & {arm.seed for arm in study.proxies}
     if seeds:
         raise UserError(f"'{study.name}' has seed {min(seeds)} in a proxy and in a truth; the truth takes seeds alone")
@@ -83,7 +79,7 @@ def stored_study(db: Database, name: str | None, overrides: dict[str, Any] | Non
 
 def _rows(db: Database) -> list[SearchRow]:
     """The arms of all studies, in the order in which they were opened."""
-    return [row for row in reversed(list_searches(db)) if row.searcher == STUDY]
+    return [row for row in reversed(list_searches(db)) if row.kind == STUDY.name]
 
 
 def _told(row: SearchRow) -> dict[str, Any]:
@@ -119,15 +115,15 @@ def open_study(db: Database, study: Study) -> Study:
         return replace(study, arms=tuple(replace(arm, search=open_arm(db, study, arm)) for arm in study.arms))
 
 
-def open_arm(db: Database, study: Study, arm: Arm) -> int:
+def open_arm(db: Database, study: Study, arm: Arm, kind: SearchKind = STUDY) -> int:
     """The search of an arm, which is made if it is not there."""
     config = arm.planned.config
     known = next((row for row in list_searches(db) if row.name == config.search.name), None)
-    if known is not None and known.searcher == config.search.searcher and _told(known)["study"] == study.name:
+    if known is not None and known.kind == kind.name and _told(known)["study"] == study.name:
         return known.id
     told: dict[str, Any] = {"study": study.name, "arm": arm.name, "specs": [str(spec) for spec in study.specs]}
     told |= {"score_steps": arm.score_steps, "train": "full" if arm.is_truth else "rapid"}
-    return open_search(db, arm.planned, backend=STUDY, told=told)
+    return open_search(db, arm.planned, kind, told=told)
 
 
 def differences(known: Study, asked: Study) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from sqlite_utils import Database
 
+from agent.config.kinds import CONFIRM
 from agent.config.strategies import default_strategy, parse_strategy
 from agent.report.tables import how_scored, print_card, print_table, say
 from agent.search.plan import Plan, open_search, plan, reopened
@@ -38,7 +39,6 @@ from tools.jobs.replicate import replicate, usable
 from tools.jobs.scoring import score_trial
 from tools.jobs.training import train_as_asked
 
-CONFIRM = "confirm"  # the searcher of such a search, its backend and proposer
 FIRST_SEED = 1_000_000  # further than any search's own seeds: what picked a spec is not what confirms it
 REASON = "Picked for a training in full."
 
@@ -103,7 +103,7 @@ def planned_confirm(
     config = reopened(source.config_json, protocol, changes).config
     update = {
         **strategy.model_dump(),
-        "searcher": CONFIRM,
+        "searcher": CONFIRM.proposer,
         "llm": "offline",
         "rounds": len(asked.specs),
         "seed": config.search.seed + FIRST_SEED,
@@ -118,21 +118,18 @@ def planned_confirm(
 def open_confirm(db: Database, planned: Plan, specs: Sequence[UNetSpec]) -> int:
     """Write it into memory, with what is to be confirmed; its number."""
     told = {"specs": [str(spec) for spec in specs], "train": "full"}
-    return open_search(db, planned, backend=CONFIRM, told=told)
+    return open_search(db, planned, CONFIRM, told=told)
 
 
-def specs_of(row: SearchRow) -> tuple[UNetSpec, ...]:
-    """What a stored one confirms."""
-    return tuple(UNetSpec.parse(text) for text in json.loads(row.config_json)["specs"])
-
-
-def drive_confirm(search: int, planned: Plan, specs: Sequence[UNetSpec], *, as_json: bool) -> int:
+def drive_confirm(search: int, planned: Plan, *, as_json: bool) -> int:
     """Train and score all that is left, side by side, and say what came of it; the exit code."""
     config = planned.config
-    with driving(search, planned, as_json=as_json, backend=CONFIRM) as seat:
+    with opened(config.places.db, read_only=True) as db:
+        specs = [UNetSpec.parse(text) for text in json.loads(find_search(db, search).config_json)["specs"]]
+    with driving(search, planned, as_json=as_json, backend=CONFIRM.proposer) as seat:
         print_card(seat.console, planned.card)
         say(seat.console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
-        seat.report("search.started", name=seat.name, settings=config.as_json(), proposer=CONFIRM)
+        seat.report("search.started", name=seat.name, settings=config.as_json(), proposer=CONFIRM.proposer)
         started = time.monotonic()
         try:
             _train_all(seat, (planned.baseline, *specs), config.search.replicas)
@@ -143,7 +140,7 @@ def drive_confirm(search: int, planned: Plan, specs: Sequence[UNetSpec], *, as_j
             return INTERRUPTED
         finally:
             with opened(config.places.db) as db:
-                charge(db, search, "wall", wall_seconds=time.monotonic() - started, note=CONFIRM)
+                charge(db, search, "wall", wall_seconds=time.monotonic() - started, note=CONFIRM.proposer)
         with opened(config.places.db) as db:
             set_state(db, search, "finished", "confirmed")
     with opened(config.places.db, read_only=True) as db:
@@ -157,7 +154,7 @@ def drive_confirm(search: int, planned: Plan, specs: Sequence[UNetSpec], *, as_j
 
 def _train_all(seat: Seat, specs: Sequence[UNetSpec], seeds: int) -> None:
     """Every spec with its first seed, as a trial of its own, and then with the further ones."""
-    contexts = [seat.make_context(number, CONFIRM) for number in range(len(specs))]
+    contexts = [seat.make_context(number, CONFIRM.proposer) for number in range(len(specs))]
 
     def first(number: int) -> None:
         context = contexts[number]
@@ -172,7 +169,7 @@ def _train_all(seat: Seat, specs: Sequence[UNetSpec], seeds: int) -> None:
         if trial is not None:
             replicate(context, trial, context.seed + seed)
 
-    with ThreadPoolExecutor(seat.jobs.parallel, CONFIRM) as pool:
+    with ThreadPoolExecutor(seat.jobs.parallel, CONFIRM.proposer) as pool:
         for job in [pool.submit(first, number) for number in range(len(specs))]:
             job.result()
         asked = [(number, seed) for seed in range(1, seeds) for number in range(len(specs))]

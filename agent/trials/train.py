@@ -6,6 +6,7 @@ No model proposes, and neither space nor budget objects. What is done with the t
 
 import time
 
+from agent.config.kinds import TRAIN
 from agent.config.settings import RunConfig
 from agent.report.tables import how_scored, print_card, say
 from agent.search.plan import Plan, open_search, plan
@@ -19,7 +20,6 @@ from memory.searches import set_state
 from tools.errors import Interrupted
 from tools.jobs.training import TrainResult, train_as_asked
 
-BY_HAND = "hand"  # the searcher of such a search, and its backend
 REASON = "Asked for by hand."
 FAILED = 1
 
@@ -31,11 +31,11 @@ def train_by_hand(config: RunConfig, spec: UNetSpec, *, as_json: bool) -> int:
         UserError: one sentence with the remedy.
     """
     check_memory(config.places.db)  # said before any work
-    planned = plan(config.changed(searcher=BY_HAND, llm="offline", rounds=0, parallel=1), spec)
+    planned = plan(config.changed(searcher=TRAIN.proposer, llm="offline", rounds=0, parallel=1), spec)
     settings = planned.protocol.settings
     planned = _limited_to(planned, settings, spec)
     with opened(config.places.db) as db:
-        search = open_search(db, planned)
+        search = open_search(db, planned, TRAIN)
     return drive_training(search, planned, as_json=as_json)
 
 
@@ -48,12 +48,12 @@ def _limited_to(planned: Plan, settings: Settings, spec: UNetSpec) -> Plan:
 
 def drive_training(search: int, planned: Plan, *, as_json: bool) -> int:
     """Train to the end, or to where it is stopped; the exit code."""
-    with driving(search, planned, as_json=as_json, backend=BY_HAND) as seat:
+    with driving(search, planned, as_json=as_json, backend=TRAIN.proposer) as seat:
         print_card(seat.console, planned.card)
-        seat.report("search.started", name=seat.name, settings=planned.config.as_json(), proposer=BY_HAND)
+        seat.report("search.started", name=seat.name, settings=planned.config.as_json(), proposer=TRAIN.proposer)
         started = time.monotonic()
         try:
-            done = train_as_asked(seat.make_context(0, BY_HAND), planned.baseline, REASON)
+            done = train_as_asked(seat.make_context(0, TRAIN.proposer), planned.baseline, REASON)
         except Interrupted:
             return _interrupted(seat, planned, search)
         finally:

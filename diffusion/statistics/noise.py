@@ -14,14 +14,14 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from scipy.special import stdtrit
 
+from diffusion.verdicts import Answer
+
 Scores = Sequence[float | None]
 """The scores of one spec by its training seeds, in one unit; None, NaN or infinite where a training failed."""
-
-Answer = Literal["better", "worse", "inconclusive", "unmeasured"]
 
 MIN_REPLICAS = 3  # of the baseline: two give one degree of freedom, and intervals of a factor of ten (DESIGN, "Scores")
 

@@ -15,6 +15,15 @@ from memory.schema.tables import APPEND_ONLY, REPLICAS, TABLES, TRIALS_WITH_PRUN
 
 MIGRATIONS = Migrations("diffnas")
 
+KINDS_OF_SEARCHERS = (
+    ("hand", "train", "hand"),
+    ("rank-study", "study", "rank-study"),
+    ("rank-study-strategy", "measurement", "rank-study"),
+    ("strategy", "strategy", "llm"),
+    ("confirm", "confirm", "confirm"),
+)
+"""What `searcher` said before there were kinds, the kind that this was, and who proposed."""
+
 
 @MIGRATIONS()
 def m0001_tables(db: Database) -> None:
@@ -106,9 +115,23 @@ def m0009_message_keys(db: Database) -> None:
     """A message that is delivered twice is kept once."""
     db.conn.execute("ALTER TABLE messages ADD COLUMN key TEXT")
     db.conn.execute("CREATE UNIQUE INDEX messages_key ON messages (search, key)")
+    _journal_anew(db, "messages")
+
+
+@MIGRATIONS()
+def m0010_kinds(db: Database) -> None:
+    """What a search is has a column of its own, so that `searcher` says who proposes and nothing else."""
+    db.conn.execute("ALTER TABLE searches ADD COLUMN kind TEXT NOT NULL DEFAULT 'run'")
+    for told, kind, searcher in KINDS_OF_SEARCHERS:
+        db.conn.execute("UPDATE searches SET kind = ?, searcher = ? WHERE searcher = ?", [kind, searcher, told])
+    _journal_anew(db, "searches")
+
+
+def _journal_anew(db: Database, table: str) -> None:
+    """Let the journal keep a column that its table was given."""
     for change in ("insert", "update", "delete"):
-        db.conn.execute(f"DROP TRIGGER journal_messages_{change}")
-    for statement in triggers_of(db.conn, "messages"):
+        db.conn.execute(f"DROP TRIGGER journal_{table}_{change}")
+    for statement in triggers_of(db.conn, table):
         db.conn.execute(statement)
 
 

@@ -11,13 +11,14 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from diffusion.errors import UserError
+from diffusion.neighbourhood import distances
 from diffusion.settings import Strategy
-from diffusion.spec import PARAMETERS, SpecField
+from diffusion.spec import PARAMETERS, Rows, SpecField
 from diffusion.units import format_size
 from memory.directives import (
     DirectiveRow,
 )
-from tools.gates.facts import ROUNDING, Facts, Mask, Rows, column, distances, inside, region
+from tools.gates.facts import ROUNDING, Facts, Mask, column, inside, region
 
 STRATEGY_FIELDS = tuple(name for name in Strategy.model_fields if name != "gradient_clip")
 NEAR = 2.0  # doublings or changed attentions: a few steps of the space

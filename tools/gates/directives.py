@@ -37,7 +37,7 @@ Latency = Callable[[UNetSpec], float]  # in milliseconds
 def facts_of(context: "SearchContext") -> Facts:
     """What a round's tools know of their search."""
     with opened(context.db_path, read_only=True) as db:
-        searcher = find_search(db, context.search).searcher
+        kind = find_search(db, context.search).kind
     return Facts(
         space=context.space,
         budget_macs=context.budget_macs,
@@ -46,7 +46,7 @@ def facts_of(context: "SearchContext") -> Facts:
         data_folder=context.data_folder,
         processes=context.processes,
         device=context.device,
-        searches_strategies=searcher == "strategy",
+        searches_strategies=kind == "strategy",
     )
 
 

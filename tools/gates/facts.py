@@ -17,13 +17,11 @@ from diffusion.cost.closed_form import Convention, Costs, costs
 from diffusion.cost.peak_memory import peak_bytes_of_many
 from diffusion.errors import UserError
 from diffusion.settings import Protocol, TrainJob
-from diffusion.spec import PARAMETERS, SearchSpace, UNetSpec
+from diffusion.spec import PARAMETERS, Rows, SearchSpace, UNetSpec
 
-Rows = NDArray[np.int64]  # (N, 10), as `UNetSpec.row`
 Mask = NDArray[np.bool_]  # (N,)
 Region = tuple[int | None, ...]  # ten values; None is any
 
-SIZES = 6  # of the ten numbers; the others are flags
 REGION_TEXT = re.compile(r"b(\*|\d{1,9})-n(\*|\d{1,9})-m((?:\*|\d{1,9})(?:\.(?:\*|\d{1,9})){3})-a([01*]{4})")
 ROUNDING = 1e-9  # a distance of three doublings is not to miss 3 by the last bit
 
@@ -94,14 +92,6 @@ def inside(found: Region, rows: Rows) -> Mask:
         if value is not None:
             fits &= column == value
     return fits
-
-
-def distances(rows: Rows, spec: UNetSpec) -> NDArray[np.float64]:
-    """How far each row is from a spec, as `memory.queries.similar.spec_distance` measures it.  (N,)"""
-    here = np.array(spec.row)
-    sizes = np.abs(np.log2(rows[:, :SIZES] / here[:SIZES])).sum(axis=1)
-    flags = (rows[:, SIZES:] != here[SIZES:]).sum(axis=1)
-    return np.asarray(sizes + flags, dtype=np.float64)
 
 
 def column(rows: Rows, parameter: str) -> NDArray[np.int64]:

@@ -198,7 +198,7 @@ class TestSlashForms:
 
     def test_a_training_by_hand_takes_no_directives(self, memory: Path) -> None:
         with opened(memory) as db:
-            db.conn.execute("UPDATE searches SET searcher = 'by-hand'")
+            db.conn.execute("UPDATE searches SET kind = 'train'")
         assert "takes no directives" in Talker(memory).said("/pause")
 
 

@@ -14,11 +14,12 @@ from strategy_searches import TinyStrategySearch, tau_of
 
 from agent.cli.main import main
 from agent.config.strategies import strategy_presets
-from agent.strategy.local_search import LocalSearch, moves, papers_step
+from agent.strategy.local_search import LocalSearch, papers_step
 from agent.strategy.loop import drive_strategy
 from agent.strategy.plan import cost_limit, parse_cost
 from agent.strategy.views import best_strategy
 from diffusion.errors import UserError
+from diffusion.neighbourhood import strategy_neighbours
 from diffusion.settings import Strategy
 from memory.connection import opened
 from memory.strategies import Measured, StoredStrategy
@@ -96,6 +97,10 @@ class TestOffline:
         first = found("one", 0)
         assert first == found("again", 0)
         assert first != found("other", 1)
+        steps = [dict(each.model_dump().items() - first[1].model_dump().items()) for each in first[2:]]
+        assert steps == [  # recorded when each proposer had a walk of its own
+            {"diffusion_steps": 200}, {"diffusion_steps": 50}, {"ema_decay": 0.999975}, {"learning_rate": 1e-3},
+        ]  # fmt: skip
 
     def test_it_asks_for_nothing_that_a_gate_objects_to(self, tmp_path: Path) -> None:
         search = TinyStrategySearch(tmp_path, {"rounds": 12}, cost="0.02")
@@ -104,14 +109,14 @@ class TestOffline:
         assert all(row.cost <= 0.02 for row in search.strategies()[1:])
 
     def test_it_ends_when_every_neighbour_was_tried(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("agent.strategy.local_search.moves", lambda strategy: [])
+        monkeypatch.setattr("agent.strategy.local_search.strategy_neighbours", lambda strategy: [])
         search = TinyStrategySearch(tmp_path, {"rounds": 3})
         assert search.run() == "space_exhausted"
         assert len(search.strategies()) == 2
 
     def test_every_field_is_moved(self) -> None:
         strategy = Strategy(dropout=0.2, warmup_steps=100)
-        assert {name for name, _ in moves(strategy)} == set(Strategy.model_fields) - {"gradient_clip"}
+        assert {name for name, _ in strategy_neighbours(strategy)} == set(Strategy.model_fields) - {"gradient_clip"}
 
 
 class TestTheBest:
@@ -275,8 +280,8 @@ def test_whoever_drives_it_brings_what_measures(tmp_path: Path, capsys: pytest.C
     assert best is not None
     assert f"Best within 0.5 of the standard strategy's cost: strategy {best.id}. Add to `diffnas-agent run`:" in out
     assert "they are not told apart by this." in out
-    assert search.rows("SELECT state, reason, searcher FROM searches") == [
-        {"state": "finished", "reason": "rounds", "searcher": "strategy"}
+    assert search.rows("SELECT state, reason, kind, searcher FROM searches") == [
+        {"state": "finished", "reason": "rounds", "kind": "strategy", "searcher": "llm"}
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from model_server import Answer, Call, serve, well_behaved
+from near import near
 from planted import Planted
 from searches import TinySearch
 
@@ -48,7 +49,7 @@ class Walker:
 
     def propose(self, context: SearchContext) -> None:
         self.before(context)
-        for spec in sorted(DIGITS.neighbours(UNetSpec.parse("b8-n1-m1.1.1.1-a0000")), key=lambda spec: -spec.attn[0]):
+        for spec in sorted(near(DIGITS, UNetSpec.parse("b8-n1-m1.1.1.1-a0000")), key=lambda spec: -spec.attn[0]):
             with suppress(Refused):
                 train_candidate(context, spec, "The next one.")
                 return
@@ -316,7 +317,7 @@ class TestFallback:
         wish = ("ban", {"pattern": "b*-n*-m*.*.*.*-a1***"})
         spec, reason, search = self.chosen(tmp_path, wish)
         assert not spec.attn[0]
-        assert spec in DIGITS.neighbours(search.plan.baseline)
+        assert spec in near(DIGITS, search.plan.baseline)
         assert reason.endswith('It obeys directive 1: "the ban".')
         assert search.cited() == [(1, 1, f"the fallback chose {spec}")]
 
@@ -327,7 +328,7 @@ class TestFallback:
 
     def test_to_explore_it_takes_any_spec_and_nothing_that_was_refused_in_this_round(self, tmp_path: Path) -> None:
         spec, reason, search = self.chosen(tmp_path, ("mode", {"mode": "explore"}))
-        assert spec not in DIGITS.neighbours(search.plan.baseline)
+        assert spec not in near(DIGITS, search.plan.baseline)
         assert "the user wants to explore" in reason
         refuse(search.context(1), Refused("rejected", "Not this one."), spec=spec)
         again = fallback_spec(search.context(1))

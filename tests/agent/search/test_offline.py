@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+from near import near
+from planted import Planted
 from searches import TinySearch
 
+from agent.searchers.fallback import fallback_spec
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
 from memory.queries.progress import proposer_shares
@@ -18,8 +21,8 @@ def test_the_offline_backend_searches_locally_under_the_budget(tmp_path: Path) -
     assert len({row["spec"] for row in rows}) == 5
     for index, row in enumerate(rows[1:], 1):
         earlier = sorted(rows[:index], key=lambda found: found["rfid"])[:2]
-        near = [spec for parent in earlier for spec in DIGITS.neighbours(UNetSpec.parse(parent["spec"]))]
-        assert UNetSpec.parse(row["spec"]) in near
+        around = [spec for parent in earlier for spec in near(DIGITS, UNetSpec.parse(parent["spec"]))]
+        assert UNetSpec.parse(row["spec"]) in around
         assert row["reason"].startswith("One step from trial ")
 
 
@@ -32,6 +35,18 @@ def test_the_same_seed_gives_the_same_search_and_another_seed_another(tmp_path: 
 
     assert specs("one", 0) == specs("two", 0)
     assert specs("one-more", 0) != specs("three", 1)
+
+
+def test_the_order_in_which_neighbours_are_tried_is_the_known_one(tmp_path: Path) -> None:
+    """Recorded when each proposer had a walk of its own; a search that is resumed goes on as it began."""
+    search = TinySearch(tmp_path, {"rounds": 6}, executor=Planted((90.0, 92.0, 95.0, 80.0, 85.0, 99.0)))
+    search.run()
+    assert search.executor.specs[1:] == [
+        "b8-n1-m1.2.1.1-a0000", "b8-n1-m1.2.2.1-a0000", "b8-n2-m1.2.1.1-a0000", "b8-n1-m1.3.1.1-a0000",
+        "b8-n1-m1.3.2.1-a0000", "b8-n1-m1.3.1.1-a0001",
+    ]  # fmt: skip
+    chosen = [found[0] for number in (7, 8, 9) if (found := fallback_spec(search.context(number)))]
+    assert [str(spec) for spec in chosen] == ["b8-n2-m1.3.1.1-a0000", "b8-n1-m1.3.1.1-a0010", "b8-n1-m1.3.1.1-a0010"]
 
 
 def test_a_search_repeats_no_training_that_the_memory_holds(tmp_path: Path) -> None:

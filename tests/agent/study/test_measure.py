@@ -11,7 +11,7 @@ import pytest
 from studies import RAPID, STANDARD, Planted, PlantedStudy, quality, spec_of
 
 from agent.cli.main import main
-from agent.study.measure import MEASURED, MeasureOn, study_of
+from agent.study.measure import MeasureOn, study_of
 from agent.study.report import measured_study
 from agent.study.store import stored_study
 from diffusion.errors import UserError
@@ -91,7 +91,7 @@ def test_one_that_was_stopped_goes_on_where_it_was(studied: PlantedStudy) -> Non
     studied.executor.interrupts_after = None
     assert measure(studied, BACKWARD).tau == -1.0
     assert set(studied.executor.trained.values()) == {1}
-    assert len(studied.rows("SELECT * FROM searches WHERE searcher = ?", MEASURED)) == 1
+    assert len(studied.rows("SELECT * FROM searches WHERE kind = 'measurement'")) == 1
 
 
 def test_a_strategy_under_which_nothing_trains_has_no_accuracy(studied: PlantedStudy) -> None:
@@ -172,14 +172,14 @@ class TestTyped:
     ) -> None:
         assert self.typed(monkeypatch, *words, "--db", str(studied.db)) == 2
         assert " ".join(capsys.readouterr().err.split()).startswith(sentence)
-        assert studied.rows("SELECT * FROM searches WHERE searcher = 'strategy'") == []
+        assert studied.rows("SELECT * FROM searches WHERE kind = 'strategy'") == []
         assert studied.executor.jobs == []
 
     def test_an_arm_is_not_resumed_by_itself(
         self, studied: PlantedStudy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         measure(studied, BACKWARD)
-        name = studied.rows("SELECT name FROM searches WHERE searcher = ?", MEASURED)[0]["name"]
+        name = studied.rows("SELECT name FROM searches WHERE kind = 'measurement'")[0]["name"]
         monkeypatch.setattr(sys, "argv", ["diffnas-agent", "resume", name, "--db", str(studied.db)])
         with pytest.raises(SystemExit) as caught:
             main()
@@ -190,4 +190,4 @@ class TestTyped:
 def test_an_arm_is_one_strategy(studied: PlantedStudy) -> None:
     measure(studied, BACKWARD)
     measure(studied, replace(studied.plan().arms[0]).strategy.model_copy(update={"dropout": 0.4}))
-    assert len(studied.rows("SELECT * FROM searches WHERE searcher = ?", MEASURED)) == 2
+    assert len(studied.rows("SELECT * FROM searches WHERE kind = 'measurement'")) == 2

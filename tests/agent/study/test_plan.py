@@ -131,9 +131,9 @@ class TestRun:
         assert len(done.executor.scored) == 8 * (3 + 3 + 1 + 1)
 
     def test_each_arm_is_a_search_of_the_memory_with_what_belongs_together(self, done: PlantedStudy) -> None:
-        rows = done.rows("SELECT name, searcher, state, seed, config_json FROM searches ORDER BY id")
+        rows = done.rows("SELECT name, kind, searcher, state, seed, config_json FROM searches ORDER BY id")
         assert [row["name"] for row in rows] == ["s-rapid", "s-standard", "s-truth-1", "s-truth-2"]
-        assert {(row["searcher"], row["state"]) for row in rows} == {("rank-study", "finished")}
+        assert {(row["kind"], row["searcher"], row["state"]) for row in rows} == {("study", "rank-study", "finished")}
         told = [json.loads(row["config_json"]) for row in rows]
         assert {found["study"] for found in told} == {"s"}
         assert [found["arm"] for found in told] == ["rapid", "standard", "truth-1", "truth-2"]
@@ -210,8 +210,8 @@ class TestMixing:
             told = json.loads(find_search(db, "s-truth-2").config_json) | {"arm": "truth-3"}
             protocol = study.truths[0].protocol.model_copy(update={"score": score})
             create_search(
-                db, name="planted", budget_macs=1, count_convention="paper", rounds=5, seed=3, searcher="rank-study",
-                backend="rank-study", protocol=protocol, config=told,
+                db, name="planted", budget_macs=1, count_convention="paper", rounds=5, seed=3, kind="study",
+                searcher="rank-study", backend="rank-study", protocol=protocol, config=told,
             )  # fmt: skip
             with pytest.raises(UserError) as caught:
                 stored_study(db, "s")

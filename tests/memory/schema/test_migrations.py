@@ -1,15 +1,19 @@
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlite_utils import Database
 
+from diffusion.settings import Protocol
 from diffusion.spec import PARAMETERS
-from memory.connection import APPLICATION_ID, opened
+from memory.connection import APPLICATION_ID, insert, opened
+from memory.journal import moment, past_of
 from memory.schema.migrations import MIGRATIONS, migration_names
 from memory.schema.tables import APPEND_ONLY
+from memory.searches import find_search, list_searches, store_protocol
 
 TABLES = {
     "protocols", "searches", "proposals", "trainings", "trials", "scores", "messages", "model_calls", "ledger",
@@ -120,15 +124,57 @@ def test_a_failed_trial_has_no_score_though_another_search_measured_the_job(fill
     ]
 
 
-def test_the_trials_of_an_older_memory_survive_the_new_table(tmp_path: Path, fill: Any) -> None:
-    path = tmp_path / "older.db"
+def older_memory(path: Path, stop_before: str) -> Database:
+    """A memory as an earlier version left it."""
     conn = sqlite3.connect(path, isolation_level=None)
     conn.row_factory = sqlite3.Row
-    old = Database(conn)
-    MIGRATIONS.apply(old, stop_before="m0003_pruned_trials")
+    MIGRATIONS.apply(Database(conn), stop_before=stop_before)
     conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    return Database(conn)
+
+
+def add_search(db: Database, protocol: Protocol, searcher: str = "llm") -> int:
+    """A search in the columns that there were before it had a kind; its number."""
+    store_protocol(db, protocol)
+    return insert(
+        db.conn, "searches", name=f"a-{searcher}", state="finished", created="", updated="", budget_macs=1_000_000,
+        count_convention="paper", rounds=5, seed=0, searcher=searcher, backend="offline",
+        protocol=protocol.fingerprint, config_json="{}",
+    )  # fmt: skip
+
+
+def test_the_kind_of_a_search_is_told_by_what_its_searcher_was(tmp_path: Path, fill: Any) -> None:
+    told = {
+        "llm": ("run", "llm"),
+        "hand": ("train", "hand"),
+        "rank-study": ("study", "rank-study"),
+        "rank-study-strategy": ("measurement", "rank-study"),
+        "strategy": ("strategy", "llm"),
+        "confirm": ("confirm", "confirm"),
+    }
+    with closing(older_memory(tmp_path / "older.db", "m0010_kinds")) as old:
+        for searcher in told:
+            add_search(old, fill.protocol, searcher)
+        old.conn.execute("UPDATE searches SET rounds = 9 WHERE searcher = 'strategy'")  # the journal knows no kind
+    with opened(tmp_path / "older.db") as db:
+        assert {row.name: (row.kind, row.searcher) for row in list_searches(db)} == {
+            f"a-{searcher}": found for searcher, found in told.items()
+        }
+        before = moment(db)
+        db.conn.execute("UPDATE searches SET rounds = 10 WHERE kind = 'confirm'")
+        assert moment(db) == before + 1
+    with past_of(tmp_path / "older.db") as past:
+        past.back_to(before)
+        past.back_to(before - 1)
+        strategy = find_search(past.db, "a-strategy")
+        assert (strategy.rounds, strategy.kind, strategy.searcher) == (5, "strategy", "strategy")
+
+
+def test_the_trials_of_an_older_memory_survive_the_new_table(tmp_path: Path, fill: Any) -> None:
+    path = tmp_path / "older.db"
+    old = older_memory(path, "m0003_pruned_trials")
     older = type(fill)(old)
-    search = older.search()
+    search = add_search(old, older.protocol)
     for round_number, spec in enumerate(("b16-n1-m1.2.2.2-a0100", "b16-n2-m1.2.2.2-a0100")):
         older.scored(search, round_number, spec, 1.5)
     before = [tuple(row) for row in old.conn.execute("SELECT * FROM trials")]

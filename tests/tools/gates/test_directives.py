@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from near import near
 from planted import Planted
 from searches import TinySearch
 
 from diffusion.cost.closed_form import cost
 from diffusion.cost.peak_memory import peak_bytes
 from diffusion.errors import UserError
+from diffusion.neighbourhood import distances
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
 from memory.directives import active_directives, add_directive, citations, undo_directive
@@ -21,7 +23,7 @@ from tools.errors import JobFailed, Refused
 from tools.finish_search import finish
 from tools.gates.directive_kinds import KINDS, Limit, arguments_of, directive_of, parse_directive
 from tools.gates.directives import allowed_rows, contradictions, facts_of, first_objection, objection
-from tools.gates.facts import distances, region
+from tools.gates.facts import region
 from tools.gates.specs import refusal
 from tools.jobs.training import train_candidate
 from tools.query_memory import ask
@@ -49,7 +51,7 @@ class TestLimits:
     def test_each_leaves_exactly_the_specs_that_it_says(self, search: TinySearch) -> None:
         facts = facts_of(search.context())
         centre = UNetSpec.parse("b16-n1-m1.2.2.2-a0100")
-        sample = [*map(UNetSpec.from_row, facts.rows[::97]), *DIGITS.neighbours(centre), centre, PLAIN, ATTENTION]
+        sample = [*map(UNetSpec.from_row, facts.rows[::97]), *near(DIGITS, centre), centre, PLAIN, ATTENTION]
         rows = np.array([spec.row for spec in sample])
         known: list[tuple[str, dict[str, Any], Any]] = [
             (*NO_ATTENTION, lambda spec: not spec.attn[0]),

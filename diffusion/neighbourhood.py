@@ -1,0 +1,68 @@
+"""What is one step away, and how far specs are apart: of specs as rows of ten numbers, of strategies value by value.
+
+Whoever proposes without a language model walks here: from what did best to what differs from it in one number, in an
+order that a seed fixes. Which of it may be tried is not known here.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.settings import Strategy
+from diffusion.spec import PARAMETERS, Rows, SearchSpace, UNetSpec
+
+SIZES = 6  # of the ten numbers; the others are flags
+HORIZON_STEP = 4.0  # of the averaged weights: a factor that is more than noise
+
+Found = TypeVar("Found")
+
+
+def neighbours(space: SearchSpace, spec: UNetSpec) -> Rows:
+    """The members one step away: one number moved to the next smaller or larger allowed value.  (N, 10)"""
+    found = []
+    for index, (allowed, here) in enumerate(zip(space.choices.values(), spec.row, strict=True)):
+        place = allowed.index(here)
+        for other in (*allowed[max(0, place - 1) : place], *allowed[place + 1 : place + 2]):
+            found.append([*spec.row[:index], other, *spec.row[index + 1 :]])
+    return np.array(found, dtype=np.int64).reshape(-1, len(PARAMETERS))
+
+
+def strategy_neighbours(strategy: Strategy) -> Iterator[tuple[str, float]]:
+    """One value moved by one step, for every value and direction: its name, and what it becomes, in bounds or not."""
+    for name in ("learning_rate", "diffusion_steps", "batch_size"):
+        for factor in (2.0, 0.5):
+            yield name, getattr(strategy, name) * factor
+    for change in (0.1, -0.1):
+        yield "dropout", strategy.dropout + change
+    yield "train_steps", strategy.train_steps // 2
+    for warmup_steps in (strategy.train_steps // 10, 0):
+        yield "warmup_steps", warmup_steps
+    for factor in (HORIZON_STEP, 1 / HORIZON_STEP):
+        yield "ema_decay", 1 - (1 - strategy.ema_decay) / factor
+
+
+def shuffled(found: Iterable[Found], text: Callable[[Found], str]) -> list[Found]:
+    """In an order that looks random and is a function of the texts, which name the seed."""
+    return sorted(found, key=lambda each: hashlib.sha256(text(each).encode()).digest())
+
+
+def moved(one: UNetSpec, other: UNetSpec) -> dict[str, tuple[int, int]]:
+    """The numbers in which two specs differ, each with both values."""
+    pairs = zip(PARAMETERS, one.row, other.row, strict=True)
+    return {name: (here, there) for name, here, there in pairs if here != there}
+
+
+def one_step(parent: str, name: str, old: object, new: object) -> str:
+    """How a proposer says which step it took from a trial or strategy."""
+    return f"One step from {parent}: {name} {old} → {new}"
+
+
+def distances(rows: Rows, spec: UNetSpec) -> NDArray[np.float64]:
+    """How far each row is from a spec: a doubling of a number, or a changed attention, counts one.  (N,)"""
+    here = np.array(spec.row)
+    sizes = np.abs(np.log2(rows[:, :SIZES] / here[:SIZES])).sum(axis=1)
+    flags = (rows[:, SIZES:] != here[SIZES:]).sum(axis=1)
+    return np.asarray(sizes + flags, dtype=np.float64)
