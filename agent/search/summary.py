@@ -8,7 +8,6 @@ from rich.console import Console
 from agent.backends.pricing import OFFLINE
 from agent.report.tables import how_scored, ledger_line, print_card, print_trials, say, score
 from agent.search.plan import Plan
-from agent.search.session import Seat
 from diffusion.units import format_size
 from memory.connection import opened
 from memory.ledger import totals
@@ -22,12 +21,6 @@ ENDED_EARLY = {
     "stopped_by_user": "the user ended it",
     "space_exhausted": "every spec that the limits leave was tried",
 }
-
-
-def why_spent(seat: Seat) -> str:
-    """Which limit of the allowance was met."""
-    allowance = seat.make_context(0, "").allowance
-    return (allowance and allowance.why) or "a limit was met"
 
 
 def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:

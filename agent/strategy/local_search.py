@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from agent.search.ending import SpaceExhausted
 from diffusion.settings import Strategy
 from memory.connection import opened
 from memory.strategies import StoredStrategy, strategies_of
@@ -18,10 +19,6 @@ from tools.gates.strategies import WHOLE, Bound, shown
 from tools.propose_strategy import StrategyContext, accuracy, allowed, bounds_of, propose, values_of
 
 HORIZON_STEP = 4.0  # of the averaged weights: a factor that is more than noise
-
-
-class StrategiesExhausted(Exception):  # the end of a search, not an error
-    """Every neighbour of every strategy of the search was tried."""
 
 
 class Candidate(NamedTuple):
@@ -41,7 +38,7 @@ class LocalSearch:
         """Have the first candidate accepted to which no gate objects.
 
         Raises:
-            StrategiesExhausted: there is none.
+            SpaceExhausted: there is none.
         """
         with opened(context.db_path, read_only=True) as db:
             known = strategies_of(db, context.search)
@@ -51,7 +48,7 @@ class LocalSearch:
             except Refused:
                 continue
             return
-        raise StrategiesExhausted
+        raise SpaceExhausted
 
     def _candidates(self, context: StrategyContext, known: list[StoredStrategy]) -> Iterator[Candidate]:
         bounds = bounds_of(context)

@@ -25,7 +25,6 @@ from diffusion.errors import UserError
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
 from memory.directives import active_directives, add_directive, all_directives, citations, undo_directive
-from memory.leases import release_lease, take_lease
 from memory.searches import find_search
 from prompts.render import render
 from tools.context import SearchContext
@@ -64,19 +63,8 @@ class Steered(TinySearch):
         super().__post_init__()
 
     def run(self) -> Reason:
-        with opened(self.db) as db:
-            lease = take_lease(db, self.search)
-        try:
-            return self.loop(lease).run()
-        finally:
-            with suppress(sqlite3.Error, Killed), opened(self.db) as db:
-                release_lease(db, self.search, lease)
-
-    def loop(self, lease: str) -> Loop:
-        return Loop(
-            self.search, lease, self.plan.config.search.rounds, self.plan.baseline, self.proposer,
-            self.plan.config.backend.llm, self.make_context, self.report, make_proposer=self.other,
-        )  # fmt: skip
+        with self.session() as session:
+            return Loop(session, self.proposer, self.other).run()
 
     def other(self, llm: str, base_url: str | None) -> Walker:
         if llm == "nobody:x":
