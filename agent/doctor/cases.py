@@ -112,8 +112,8 @@ def only_talked(scene: Scene) -> list[AnyMessage]:
 
 def over_budget(scene: Scene, spec: UNetSpec) -> str | None:
     """Whether a spec costs too much."""
-    macs = scene.context.cost(spec).macs.by(scene.context.convention)
-    return "exceeds the budget" if macs > scene.context.budget_macs else None
+    macs = scene.context.limits.cost(spec).macs.by(scene.context.limits.convention)
+    return "exceeds the budget" if macs > scene.context.limits.budget_macs else None
 
 
 def was_tried(scene: Scene, spec: UNetSpec) -> str | None:
@@ -123,12 +123,12 @@ def was_tried(scene: Scene, spec: UNetSpec) -> str | None:
 
 def outside(scene: Scene, spec: UNetSpec) -> str | None:
     """Whether a spec lies outside the space."""
-    return "lies outside the space" if scene.context.space.why_not(spec) else None
+    return "lies outside the space" if scene.context.limits.space.why_not(spec) else None
 
 
 def not_beside_the_best(scene: Scene, spec: UNetSpec) -> str | None:
     """Whether a spec is anything but one step away from the best."""
-    return None if spec in scene.context.space.neighbours(BEST) else f"is not one step from {BEST}"
+    return None if spec in scene.context.limits.space.neighbours(BEST) else f"is not one step from {BEST}"
 
 
 def is_planted(scene: Scene, spec: UNetSpec) -> str | None:
@@ -138,7 +138,7 @@ def is_planted(scene: Scene, spec: UNetSpec) -> str | None:
 
 def has_too_many(scene: Scene, spec: UNetSpec) -> str | None:
     """Whether a spec has more parameters than the directive allows."""
-    return "has more than 60,000 params" if scene.context.cost(spec).params > 60_000 else None
+    return "has more than 60,000 params" if scene.context.limits.cost(spec).params > 60_000 else None
 
 
 def _shown(values: dict[str, Any]) -> str:

@@ -9,11 +9,9 @@ always alone. Before each round the directives of the user are looked at (`agent
 """
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from functools import partial
 from threading import Event
 
-from agent.report.events import watched
 from agent.search.directives import Due
 from agent.search.ending import (
     FAILURES_IN_A_ROW,
@@ -112,7 +110,7 @@ class Loop:
             return "rounds"
         if self.tally.silent_rounds >= SILENT_ROUNDS_IN_A_ROW:
             return "backend"
-        return "finished_by_model" if self.session.make_context(0, "").finish_reasons else None
+        return "finished_by_model" if self.session.make_context(0, "").services.finish_reasons else None
 
     def _over(self) -> set[int]:
         with opened(self.session.db_path) as db:
@@ -143,7 +141,7 @@ class Loop:
     def _round(self, number: int, accepted: Event, try_next: DirectiveRow | None) -> None:
         """One round, by the clock."""
         context = self.session.make_context(number, self.searcher_name if number else "baseline")
-        context = replace(context, report=watched(context.report, "trial.started", accepted.set))
+        context = context.watched("trial.started", accepted.set)
         searcher = self.searcher if number else Baseline(self.session.plan.baseline)
         wish = partial(self.listener.try_spec, directive=try_next) if try_next else None
         context.report("round.started", round=number)
@@ -156,7 +154,7 @@ class Loop:
         session, context = self.session, self.session.make_context(0, self.searcher_name)
         with opened(session.db_path) as db:
             round_number = max(rounds_done(db, session.search), 0)
-        said = context.finish_reasons[0] if reason == "finished_by_model" else None
+        said = context.services.finish_reasons[0] if reason == "finished_by_model" else None
         for stop in session.end(reason, said, round_number):
             self.listener.obeyed(stop, round_number, "the search ended")
         session.report("search.finished", **closing_summary(context, reason))

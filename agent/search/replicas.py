@@ -31,7 +31,7 @@ class Replicas:
         if baseline.state != "scored":
             return
         context = session.make_context(0, "baseline")
-        seeds = range(context.seed + 1, context.seed + session.plan.config.search.replicas)
+        seeds = range(context.jobs.seed + 1, context.jobs.seed + session.plan.config.search.replicas)
         with session.clock("round 0"), ThreadPoolExecutor(session.jobs.parallel, "replica") as pool:
             for done in [pool.submit(replicate, context, baseline, seed) for seed in seeds]:
                 done.result()

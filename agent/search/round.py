@@ -99,7 +99,7 @@ class Round:
             self.tally.heard(silent=True)
             why = f"the backend gave no answer ({error})"
         trial = self._trial()
-        if trial is not None or self.context.finish_reasons:
+        if trial is not None or self.context.services.finish_reasons:
             return trial
         return self._fall_back(why)
 

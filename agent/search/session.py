@@ -125,7 +125,7 @@ class Session:
     @property
     def why_spent(self) -> str | None:
         """Which limit of the allowance was met."""
-        allowance = self.make_context(0, "").allowance
+        allowance = self.make_context(0, "").services.allowance
         return allowance.why if allowance else None
 
     def refused(self, error: BackendError) -> UserError:

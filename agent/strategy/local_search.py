@@ -53,12 +53,12 @@ class LocalSearch:
     def _candidates(self, context: StrategyContext, known: list[StoredStrategy]) -> Iterator[Candidate]:
         bounds = bounds_of(context)
         yield Candidate(
-            clipped(papers_step(context.limits.standard), bounds),
+            clipped(papers_step(context.bounds.standard), bounds),
             "The paper's step from its standard to its rapid strategy: twice the learning rate, a third of the "
             "dropout, a tenth of the diffusion steps; as long as the limit allows.",
         )
         for parent in sorted(known, key=merit):
-            steps = min(parent.strategy.train_steps, context.limits.most_steps(parent.strategy.batch_size))
+            steps = min(parent.strategy.train_steps, context.bounds.most_steps(parent.strategy.batch_size))
             around = [
                 self._moved(parent, name, clipped(values, bounds), steps, bounds)
                 for name, values in moves(parent.strategy)

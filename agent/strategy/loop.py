@@ -86,10 +86,8 @@ class StrategyLoop:
         return reason
 
     def _context(self, number: int) -> StrategyContext:
-        context = replace(
-            self.session.make_context(number, self.session.plan.config.backend.llm), report=self.session.report
-        )
-        return strategy_context(context, self.limits)
+        context = self.session.make_context(number, self.session.plan.config.backend.llm)
+        return strategy_context(context.reporting(self.session.report), self.limits)
 
     def _played(self) -> Reason:
         _keep_standard(self._context(0))
@@ -122,7 +120,7 @@ class StrategyLoop:
     def _round(self, number: int) -> None:
         """One round, from wherever it stands."""
         context = self._context(number)
-        if context.stop.is_set():
+        if context.services.stop.is_set():
             raise Interrupted
         context.report("round.started", round=number)
         with self.session.clock(f"round {number}"):
@@ -145,7 +143,7 @@ class StrategyLoop:
             why = f"the backend gave no answer ({error})"
         if in_round(context) is None:
             context.report("fallback", round=context.round_number, reason=why)
-            LocalSearch(context.seed).propose(replace(context, proposer="fallback"))
+            LocalSearch(context.jobs.seed).propose(replace(context, proposer="fallback"))
 
     def _measure_all(self, context: StrategyContext) -> None:
         """Measure what has neither an accuracy nor a reason for having none."""
@@ -189,6 +187,6 @@ def _keep_standard(context: StrategyContext) -> None:
             proposer="standard",
             raw_text="",
             reason="The standard strategy, which costs are shares of.",
-            strategy=context.limits.standard,
+            strategy=context.bounds.standard,
             cost=1.0,
         )

@@ -175,4 +175,4 @@ def stored_measure(db: Database, planned: Plan, search: int, *, as_json: bool, s
 
 def strategy_context(context: SearchContext, limits: StrategyLimits) -> StrategyContext:
     """The context of a round with the limits of its search."""
-    return StrategyContext(**{field.name: getattr(context, field.name) for field in fields(context)}, limits=limits)
+    return StrategyContext(**{field.name: getattr(context, field.name) for field in fields(context)}, bounds=limits)

@@ -7,7 +7,6 @@ wrong then; those trials stay failed, and the report counts them.
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
 from functools import partial
 from threading import Event, Lock
 from typing import Any
@@ -214,7 +213,7 @@ class FailuresInARow:
 
 
 def _context(session: Session, number: int) -> SearchContext:
-    return replace(session.make_context(number, STUDY), is_alone=session.jobs.parallel == 1)
+    return session.make_context(number, STUDY).sharing(session.jobs)
 
 
 def _train_and_score(study: Study, arm: Arm, number: int, session: Session) -> bool:
@@ -226,7 +225,7 @@ def _train_and_score(study: Study, arm: Arm, number: int, session: Session) -> b
     with opened(context.db_path) as db:
         trial = find_trial(db, done.trial)
     for step in arm.score_steps[:-1]:
-        _measure(context, trial, arm.protocol_at(step), context.seed)
+        _measure(context, trial, arm.protocol_at(step), context.jobs.seed)
     return score_trial(context, trial.id).rfid is not None
 
 

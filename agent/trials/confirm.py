@@ -156,7 +156,7 @@ def _train_all(session: Session, specs: Sequence[UNetSpec]) -> str:
         with opened(context.db_path) as db:
             trial = trial_in_round(db, context.search, number)
         if trial is not None:
-            replicate(context, trial, context.seed + seed)
+            replicate(context, trial, context.jobs.seed + seed)
 
     with ThreadPoolExecutor(session.jobs.parallel, CONFIRM) as pool:
         for job in [pool.submit(first, number) for number in range(len(specs))]:

@@ -333,7 +333,7 @@ class TestThePrompt:
     def test_it_stays_short_at_round_100_whatever_was_said(self, tmp_path: Path) -> None:
         search = Steered(tmp_path, {"rounds": 100, "budget": "20M"})
         search.executor = Planted(tuple(float(number) for number in range(200)))
-        specs = iter(spec for spec in DIGITS if search.context().cost(spec).macs.paper <= 20_000_000)
+        specs = iter(spec for spec in DIGITS if search.context().limits.cost(spec).macs.paper <= 20_000_000)
         filled_to_round_100(search, specs)
         for number in range(40):
             search.tell("ban", {"pattern": f"b*-n*-m*.*.*.{number % 4 + 1}-a1***"}, "never again " + "y" * 600)
