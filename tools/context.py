@@ -1,20 +1,21 @@
-"""What the tools of one round need: where to remember, what the limits are, who computes, whom to tell."""
+"""What the tools of one round need: what may be proposed, how jobs run, and whom to ask and tell."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, RLock
-from typing import Literal
+from typing import Any, Self
 
 from diffusion.cost.closed_form import Convention, Cost, cost
 from diffusion.cost.throughput import PASSES, WORTH_MEASURING_MACS
-from diffusion.settings import Compile, Precision, ScoreJob, Tracker, TrainJob, training_key
+from diffusion.settings import JobSettings, Precision, ScoreJob, TrainJob, training_key
 from diffusion.settings import Protocol as ScoringProtocol
 from diffusion.spec import SearchSpace, UNetSpec
 from diffusion.statistics.pruning import Rule
 from diffusion.training.compilation import is_compiled
 from tools.allowance import Allowance
 from tools.executors.base import Executor
+from tools.executors.machine import Share
 
 Report = Callable[..., None]  # report(event, **values)
 
@@ -28,84 +29,135 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class SearchContext:
-    """One round of one search, as the tools see it. Never stored: it is made anew for each round."""
+class SearchLimits:
+    """What may be proposed in a search, and what its scores are comparable under."""
 
-    db_path: Path
-    search: int
-    round_number: int
-    proposer: str
     space: SearchSpace
     budget_macs: int
     convention: Convention
     protocol: ScoringProtocol
-    seed: int
-    out: Path
-    executor: Executor
-    report: Report
-    checkpoint_steps: int = 1000
-    snapshot_steps: tuple[int, ...] = ()
-    feature_weights: Path | None = None
-    prune: Rule | None = None  # when a candidate that is behind is stopped early
-    processes: int = 1  # of each training
-    threads: int = 1  # of each process
-    device: Literal["cpu", "cuda"] = "cpu"  # where trainings compute
-    precision: Precision = "fp32"
-    compile: Compile = "off"
-    log_with: Tracker | None = None
-    allowance: Allowance | None = None  # asked before each call of a model
-    is_alone: bool = False  # no other round computes beside this one
-    approve: "Approve | None" = None  # asks a person before anything is spent on a proposal
-    finish_reasons: list[str] = field(default_factory=list)  # filled by finish_search
-    stop: Event = field(default_factory=Event)
-    one_at_a_time: RLock = field(default_factory=RLock)  # calls of one message run in several threads
-
-    @property
-    def data_folder(self) -> Path:
-        """Where the prepared data lie."""
-        return self.out / "data"
 
     def cost(self, spec: UNetSpec) -> Cost:
         """The closed-form cost of a spec under this search's settings."""
         settings = self.protocol.settings
         return cost(spec, settings.family, settings.resolution, settings.channels)
 
+
+@dataclass(frozen=True)
+class Jobs:
+    """How the trainings and scores of a search run, and where they lie."""
+
+    out: Path
+    seed: int
+    settings: JobSettings = field(default_factory=JobSettings)
+    share: Share = field(default_factory=lambda: Share(parallel=1, processes=1, threads=1))  # each one's of the machine
+    feature_weights: Path | None = None
+    prune: Rule | None = None  # when a candidate that is behind is stopped early
+    is_alone: bool = False  # no other job computes beside one of these
+
+    @property
+    def precision(self) -> Precision:
+        """What trainings compute in: unless it is asked for otherwise, bf16 autocast on a GPU."""
+        if self.settings.precision != "auto":
+            return self.settings.precision
+        return "bf16" if self.share.device == "cuda" else "fp32"
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the prepared data lie."""
+        return (self.out / "data").absolute()
+
+
+@dataclass(frozen=True)
+class Services:
+    """Whom the tools of a search ask, tell and obey; one for a drive."""
+
+    db_path: Path
+    executor: Executor
+    report: Report
+    allowance: Allowance | None = None  # asked before each call of a model
+    approve: "Approve | None" = None  # asks a person before anything is spent on a proposal
+    finish_reasons: list[str] = field(default_factory=list)  # filled by finish_search
+    stop: Event = field(default_factory=Event)
+    one_at_a_time: RLock = field(default_factory=RLock)  # calls of one message run in several threads
+
+
+@dataclass(frozen=True)
+class SearchContext:
+    """One round of one search, as the tools see it. Never stored: it is made anew for each round."""
+
+    search: int
+    round_number: int
+    proposer: str
+    limits: SearchLimits
+    jobs: Jobs
+    services: Services
+
+    @property
+    def db_path(self) -> Path:
+        """The memory."""
+        return self.services.db_path
+
+    def sharing(self, share: Share) -> Self:
+        """The same round, whose jobs run beside others, each with this share of the machine."""
+        return replace(self, jobs=replace(self.jobs, share=share, is_alone=share.parallel == 1))
+
+    def report(self, event: str, **values: Any) -> None:
+        """Say what happens."""
+        self.services.report(event, **values)
+
+    def reporting(self, report: Report) -> Self:
+        """The same round with another report."""
+        return replace(self, services=replace(self.services, report=report))
+
+    def watched(self, awaited: str, happened: Callable[[], object]) -> Self:
+        """The same round, which also tells somebody when an event of one name was said."""
+
+        def report(event: str, **values: Any) -> None:
+            self.report(event, **values)
+            if event == awaited:
+                happened()
+
+        return self.reporting(report)
+
     def train_job(self, spec: UNetSpec, seed: int | None = None) -> TrainJob:
         """The training of a spec, with the search's seed or another; its run folder is named by its key."""
-        seed = self.seed if seed is None else seed
-        settings, strategy = self.protocol.settings, self.protocol.strategy
-        macs = self.cost(spec).macs.total * strategy.batch_size  # of a forward pass
-        key = training_key(spec, settings, strategy, seed, self.protocol.data_fingerprint)
+        jobs, share, protocol = self.jobs, self.jobs.share, self.limits.protocol
+        settings, strategy = protocol.settings, protocol.strategy
+        seed = jobs.seed if seed is None else seed
+        macs = self.limits.cost(spec).macs.total * strategy.batch_size  # of a forward pass
+        key = training_key(spec, settings, strategy, seed, protocol.data_fingerprint)
         return TrainJob(
             spec=spec,
             settings=settings,
             strategy=strategy,
             seed=seed,
-            data_fingerprint=self.protocol.data_fingerprint,
-            data_folder=self.data_folder.absolute(),
-            run_folder=(self.out / "trainings" / key).absolute(),
-            checkpoint_steps=self.checkpoint_steps,
-            snapshot_steps=self.snapshot_steps,
-            processes=self.processes,
-            threads=self.threads,
-            precision=self.precision,
-            channels_last=self.device == "cuda" and self.precision == "bf16",
-            compiled=is_compiled(self.compile, self.device, macs, strategy.train_steps, self.precision),
-            log_with=self.log_with,
-            measures_peak=self.is_alone and PASSES * macs * strategy.train_steps >= WORTH_MEASURING_MACS,
+            data_fingerprint=protocol.data_fingerprint,
+            data_folder=jobs.data_folder,
+            run_folder=(jobs.out / "trainings" / key).absolute(),
+            checkpoint_steps=jobs.settings.checkpoint_steps,
+            snapshot_steps=jobs.settings.snapshot_steps or (),
+            processes=share.processes,
+            threads=share.threads,
+            precision=jobs.precision,
+            channels_last=share.device == "cuda" and jobs.precision == "bf16",
+            compiled=is_compiled(jobs.settings.compile, share.device, macs, strategy.train_steps, jobs.precision),
+            log_with=jobs.settings.log_with,
+            measures_peak=jobs.is_alone and PASSES * macs * strategy.train_steps >= WORTH_MEASURING_MACS,
         )
 
     def score_job(self, run_folder: Path, spec: UNetSpec) -> ScoreJob:
         """The measurement of a finished training of a spec under this search's protocol."""
+        jobs = self.jobs
         return ScoreJob(
             run_folder=run_folder,
             spec=spec,
-            data_folder=self.data_folder.absolute(),
-            cache_folder=(self.out / "reference").absolute(),
-            protocol=self.protocol,
-            sampling_seed=self.seed,
-            feature_weights=self.feature_weights and self.feature_weights.absolute(),
-            threads=self.threads,
+            data_folder=jobs.data_folder,
+            cache_folder=(jobs.out / "reference").absolute(),
+            protocol=self.limits.protocol,
+            sampling_seed=jobs.seed,
+            feature_weights=jobs.feature_weights and jobs.feature_weights.absolute(),
+            threads=jobs.share.threads,
         )
 
 

@@ -34,21 +34,21 @@ class CountArguments(Arguments):
 
 def count(context: SearchContext, spec: UNetSpec) -> CountResult:
     """The closed-form cost of a spec beside the budget of the search."""
-    cost = context.cost(spec)
-    macs, budget = cost.macs.by(context.convention), context.budget_macs
+    cost = context.limits.cost(spec)
+    macs, budget = cost.macs.by(context.limits.convention), context.limits.budget_macs
     within = macs <= budget
     forbidden = objection(context, spec, measure=False)
     return CountResult(
         spec=str(spec),
         params=cost.params,
         macs=cost.macs,
-        counted=context.convention,
+        counted=context.limits.convention,
         budget=budget,
         within_budget=within,
         share_of_budget=round(macs / budget, 4),
         verdict=f"{'under' if within else 'over'} the budget by {format_size(abs(budget - macs))} MACs",
-        share_of_each_stage=[round(stage.macs.by(context.convention) / macs, 4) for stage in cost.stages],
-        outside_space=context.space.why_not(spec),
+        share_of_each_stage=[round(stage.macs.by(context.limits.convention) / macs, 4) for stage in cost.stages],
+        outside_space=context.limits.space.why_not(spec),
         forbidden=forbidden[0] if forbidden else None,
     )
 

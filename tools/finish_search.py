@@ -37,7 +37,7 @@ def finish(context: SearchContext, reason: str) -> str:
         if wanted := _wanted(db, context.search):
             cite(db, wanted.id, context.round_number, "refused to end the search")
             raise Refused("directive", f"{wanted.name} is not carried out yet; go on with the next round.", wanted.id)
-    context.finish_reasons.append(redact(" ".join(reason.split()))[:REASON_CHARACTERS])
+    context.services.finish_reasons.append(redact(" ".join(reason.split()))[:REASON_CHARACTERS])
     return "The search ends here."
 
 

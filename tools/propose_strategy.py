@@ -27,7 +27,7 @@ from tools.refusals import REASON_CHARACTERS, write_refusal
 class StrategyContext(SearchContext):
     """One round of a search for a strategy: that of any search, and what bounds the proposals."""
 
-    limits: StrategyLimits = field(kw_only=True)
+    bounds: StrategyLimits = field(kw_only=True)
 
 
 class StrategyArguments(Arguments):
@@ -84,7 +84,7 @@ def propose(context: StrategyContext, values: Values, reason: str, raw_text: str
     except Refused as objection:
         _remember(context, objection, values, reason, raw_text)
         raise
-    cost = round(context.limits.cost(strategy), 4)
+    cost = round(context.bounds.cost(strategy), 4)
     context.report(
         "strategy.proposed",
         strategy=number,
@@ -97,7 +97,7 @@ def propose(context: StrategyContext, values: Values, reason: str, raw_text: str
         strategy=number,
         values=values_of(strategy),
         cost=cost,
-        cost_limit=context.limits.cost_limit,
+        cost_limit=context.bounds.cost_limit,
         next="This round is over.",
     )
 
@@ -108,7 +108,7 @@ def allowed(context: StrategyContext, values: Values) -> Strategy:
     Raises:
         Refused: outside the bounds or those of the user, over the cost limit, tried before, or the second of its round.
     """
-    strategy = context.limits.strategy(values)
+    strategy = context.bounds.strategy(values)
     _check_bounds(context, strategy)
     with closing(connect(context.db_path)) as db:
         known = same_strategy(db, context.search, strategy)
@@ -122,7 +122,7 @@ def allowed(context: StrategyContext, values: Values) -> Strategy:
 
 def bounds_of(context: StrategyContext) -> dict[str, Bound]:
     """The bounds of each field, within those that the user set."""
-    found = context.limits.bounds()
+    found = context.bounds.bounds()
     for _, told in user_bounds(context):
         low, high = found[told.field]
         inside = Bound(max(low, told.low), min(high, told.high))
@@ -182,7 +182,7 @@ def _accept(context: StrategyContext, strategy: Strategy, reason: str, raw_text:
                 raw_text=raw_text,
                 reason=reason,
                 strategy=strategy,
-                cost=context.limits.cost(strategy),
+                cost=context.bounds.cost(strategy),
             )
         except AlreadyProposed as error:  # by another process, since the gates were asked
             raise Refused("repeated", _repeated(error.known)) from None
@@ -227,6 +227,6 @@ def propose_strategy(
     context = runtime.context
     assert isinstance(context, StrategyContext), "this tool runs in searches for a strategy alone"
     raw_text = json.dumps({"tool": "propose_strategy", "reason": reason, **values})
-    with context.one_at_a_time:
+    with context.services.one_at_a_time:
         result = propose(context, values, reason, raw_text)
     return result.model_dump_json(), result.model_dump(mode="json")

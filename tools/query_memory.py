@@ -72,7 +72,7 @@ def ask(
             "remaining": lambda: [
                 {
                     **progress.remaining(db, context.search)[0],
-                    "space": context.space.choices,
+                    "space": context.limits.space.choices,
                     "directives": [_shown(directive) for directive in active_directives(db, context.search)],
                 }
             ],

@@ -101,7 +101,7 @@ class FallbackChain(AgentMiddleware[State, SearchContext, Any]):
             lambda: handler(ready),
             attempts=self.chain.attempts(backend),
             first_seconds=self.chain.retry_seconds,
-            stop=request.runtime.context.stop,
+            stop=request.runtime.context.services.stop,
         )
 
 

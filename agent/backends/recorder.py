@@ -43,7 +43,7 @@ class Recorder(AgentMiddleware[State, SearchContext, Any]):
     ) -> ModelResponse[Any]:
         """Call the model once; what a client raises becomes a `BackendError`, a bug of ours stays what it is."""
         context = request.runtime.context
-        if context.stop.is_set():
+        if context.services.stop.is_set():
             raise Interrupted  # also between two attempts of a retry
         ticket, started = self._reserve(request), time.monotonic()
         try:
@@ -59,8 +59,8 @@ class Recorder(AgentMiddleware[State, SearchContext, Any]):
             self._record(request, message, None, time.monotonic() - started)
             return response
         finally:
-            if context.allowance is not None:
-                context.allowance.settle(ticket)
+            if context.services.allowance is not None:
+                context.services.allowance.settle(ticket)
 
     def _reserve(self, request: ModelRequest[SearchContext]) -> int:
         """Ask for what the call may take at most.
@@ -68,7 +68,7 @@ class Recorder(AgentMiddleware[State, SearchContext, Any]):
         Raises:
             AllowanceSpent: with it a limit of the search might be passed.
         """
-        allowance, address = request.runtime.context.allowance, self.backend_of(request.model).address
+        allowance, address = request.runtime.context.services.allowance, self.backend_of(request.model).address
         if allowance is None:
             return 0
         sent: list[str] = [str(message.text) for message in _with_system(request.system_message, request.messages)]
@@ -123,7 +123,7 @@ def record_exchange(
     """Write one exchange into memory and the ledger; its tokens and its price, None where they are unknown."""
     usage: dict[str, Any] = dict(message.usage_metadata or {}) if message else {}
     tokens = {name: usage.get(name) for name in ("input_tokens", "output_tokens")}
-    price_of = context.allowance.cost_usd if context.allowance else cost_usd
+    price_of = context.services.allowance.cost_usd if context.services.allowance else cost_usd
     is_billed = failure is None or failure.may_be_billed
     cost = price_of(address.llm, address.base_url, *(tokens.values() if is_billed else (0, 0)))
     with closing(connect(context.db_path)) as db:

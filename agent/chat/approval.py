@@ -108,9 +108,10 @@ def _choices(context: SearchContext) -> str:
 
 
 def _question(context: SearchContext, spec: UNetSpec, reason: str) -> str:
-    cost = context.cost(spec)
-    macs = cost.macs.by(context.convention)
+    cost = context.limits.cost(spec)
+    macs = cost.macs.by(context.limits.convention)
     return (
-        f"Round {context.round_number}: train {spec}? {format_size(macs)} MACs, {macs / context.budget_macs:.0%} of "
-        f"the budget, {format_size(cost.params)} params; {context.proposer}: {reason}\n{_choices(context)}: "
+        f"Round {context.round_number}: train {spec}? {format_size(macs)} MACs, "
+        f"{macs / context.limits.budget_macs:.0%} of the budget, {format_size(cost.params)} params; "
+        f"{context.proposer}: {reason}\n{_choices(context)}: "
     )

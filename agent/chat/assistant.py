@@ -163,7 +163,7 @@ class Assistant:
             except BackendError as error:
                 if not error.transient or heard or attempt == ATTEMPTS - 1:
                     raise
-                if self.context.stop.wait(RETRY_SECONDS * 2**attempt):
+                if self.context.services.stop.wait(RETRY_SECONDS * 2**attempt):
                     raise
         raise AssertionError("a call is attempted at least once")
 
@@ -177,8 +177,8 @@ class Assistant:
             raise failure from error
         finally:  # also an answer that Ctrl-C broke off is a row
             self._record(backend, messages, message, failure, time.monotonic() - started)
-            if self.context.allowance is not None:
-                self.context.allowance.settle(ticket)
+            if self.context.services.allowance is not None:
+                self.context.services.allowance.settle(ticket)
         return message
 
     def _reserve(self, backend: Backend, messages: list[AnyMessage]) -> int:
@@ -187,11 +187,11 @@ class Assistant:
         Raises:
             AllowanceSpent: with it a limit of the search might be passed.
         """
-        if self.context.allowance is None:
+        if self.context.services.allowance is None:
             return 0
         sent = [message.text for message in messages] + [told_of(tool) for tool in TOOLS]
         address = backend.address
-        return self.context.allowance.check_before_call(
+        return self.context.services.allowance.check_before_call(
             estimated_tokens(*sent), llm=address.llm, base_url=address.base_url
         )
 

@@ -95,7 +95,7 @@ class Chat:
             specs = [row["spec"] for row in best(db, self.context.search)]
             directives = [each.id for each in active_directives(db, self.context.search)]
         found = [QUIT] if line.startswith("/") and QUIT.startswith(line) else []
-        found = [*complete(line, self.context.space, specs, directives), *found]
+        found = [*complete(line, self.context.limits.space, specs, directives), *found]
         return [f"{found[0]} "] if len(found) == 1 and not found[0].endswith("=") else found
 
     def greet(self) -> None:
@@ -156,7 +156,7 @@ class Chat:
             self.words.add(text)
 
     def _obey(self, line: str, key: str) -> None:
-        parsed = parse_slash(line, self.context.space)
+        parsed = parse_slash(line, self.context.limits.space)
         if isinstance(parsed, Command):
             self.carry_out(self, parsed, line, key)
         else:

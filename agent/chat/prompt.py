@@ -16,7 +16,7 @@ def chat_values(db: Database, context: SearchContext) -> dict[str, Any]:
     row, left = find_search(db, context.search), progress.remaining(db, context.search)[0]
     ranking = records.best(db, context.search, limit=1)
     first = f"trial {ranking[0]['trial']}, {ranking[0]['spec']}, {ranking[0]['rfid']:.4g}" if ranking else ""
-    settings = context.protocol.settings
+    settings = context.limits.protocol.settings
     return {
         "search": row.name,
         "state": row.state,
@@ -27,9 +27,9 @@ def chat_values(db: Database, context: SearchContext) -> dict[str, Any]:
         "family": settings.family,
         "budget": format_size(row.budget_macs),
         "convention": row.count_convention,
-        "metric": context.protocol.score.metric,
+        "metric": context.limits.protocol.score.metric,
         "backend": row.backend,
         "best": first,
         "directives": [directive.name for directive in active_directives(db, context.search)],
-        "space": context.space.choices,
+        "space": context.limits.space.choices,
     }

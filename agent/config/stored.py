@@ -11,7 +11,8 @@ from agent.config.settings import FIELDS, RunConfig
 from agent.config.sources import mistake
 from diffusion.settings import Protocol, ScoreJob, TrainJob
 from memory.searches import SearchRow
-from tools.context import SearchContext
+from tools.context import Jobs, SearchContext, SearchLimits, Services
+from tools.executors.machine import Share
 
 
 class NoJobs:
@@ -48,17 +49,10 @@ def reading_context(
 ) -> SearchContext:
     """A round of a stored search."""
     return SearchContext(
-        db_path=db_path.absolute(),
         search=search.id,
         round_number=round_number,
         proposer=proposer,
-        space=config.search_space,
-        budget_macs=search.budget_macs,
-        convention=search.count_convention,
-        protocol=protocol,
-        seed=search.seed,
-        out=config.places.out,
-        executor=NoJobs(),
-        report=lambda event, **values: None,
-        processes=config.jobs.nproc,
+        limits=SearchLimits(config.search_space, search.budget_macs, search.count_convention, protocol),
+        jobs=Jobs(config.places.out, search.seed, config.jobs, Share(1, config.jobs.nproc, 1)),
+        services=Services(db_path.absolute(), NoJobs(), lambda event, **values: None),
     )

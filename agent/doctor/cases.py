@@ -113,8 +113,8 @@ def only_talked(scene: Scene) -> list[AnyMessage]:
 
 def over_budget(scene: Scene, spec: UNetSpec) -> str | None:
     """Whether a spec costs too much."""
-    macs = scene.context.cost(spec).macs.by(scene.context.convention)
-    return "exceeds the budget" if macs > scene.context.budget_macs else None
+    macs = scene.context.limits.cost(spec).macs.by(scene.context.limits.convention)
+    return "exceeds the budget" if macs > scene.context.limits.budget_macs else None
 
 
 def was_tried(scene: Scene, spec: UNetSpec) -> str | None:
@@ -124,12 +124,12 @@ def was_tried(scene: Scene, spec: UNetSpec) -> str | None:
 
 def outside(scene: Scene, spec: UNetSpec) -> str | None:
     """Whether a spec lies outside the space."""
-    return "lies outside the space" if scene.context.space.why_not(spec) else None
+    return "lies outside the space" if scene.context.limits.space.why_not(spec) else None
 
 
 def not_beside_the_best(scene: Scene, spec: UNetSpec) -> str | None:
     """Whether a spec is anything but one step away from the best."""
-    near = neighbours(scene.context.space, BEST).tolist()
+    near = neighbours(scene.context.limits.space, BEST).tolist()
     return None if list(spec.row) in near else f"is not one step from {BEST}"
 
 
@@ -140,7 +140,7 @@ def is_planted(scene: Scene, spec: UNetSpec) -> str | None:
 
 def has_too_many(scene: Scene, spec: UNetSpec) -> str | None:
     """Whether a spec has more parameters than the directive allows."""
-    return "has more than 60,000 params" if scene.context.cost(spec).params > 60_000 else None
+    return "has more than 60,000 params" if scene.context.limits.cost(spec).params > 60_000 else None
 
 
 def _shown(values: dict[str, Any]) -> str:

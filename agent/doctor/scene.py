@@ -29,7 +29,7 @@ from memory.searches import create_search
 from memory.trainings import training_finished
 from memory.trials import accept_proposal, trial_scored, trial_trained
 from prompts.render import render
-from tools.context import SearchContext
+from tools.context import Jobs, SearchContext, SearchLimits, Services
 from tools.count_flops import count
 from tools.errors import Refused
 from tools.query_memory import ask
@@ -146,18 +146,12 @@ def _context(folder: Path) -> SearchContext:
             config={},
         )
     return SearchContext(
-        db_path=folder / "exam.db",
         search=search,
         round_number=ROUND,
         proposer="exam",
-        space=DIGITS,
-        budget_macs=BUDGET_MACS,
-        convention="paper",
-        protocol=protocol,
-        seed=0,
-        out=folder,
-        executor=NoJobs(),
-        report=lambda event, **values: None,
+        limits=SearchLimits(DIGITS, BUDGET_MACS, "paper", protocol),
+        jobs=Jobs(folder, seed=0),
+        services=Services(folder / "exam.db", NoJobs(), lambda event, **values: None),
     )
 
 
@@ -181,10 +175,10 @@ def _protocol() -> Protocol:
 
 def _fill(context: SearchContext) -> None:
     """Write the trials of the rounds before."""
-    metric = context.protocol.score.metric
+    metric = context.limits.protocol.score.metric
     with opened(context.db_path) as db:
         for number, (text, (value, reason)) in enumerate(TRIED.items()):
-            job, cost = context.train_job(UNetSpec.parse(text)), context.cost(UNetSpec.parse(text))
+            job, cost = context.train_job(UNetSpec.parse(text)), context.limits.cost(UNetSpec.parse(text))
             costs = {"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params}
             who = "exam" if number else "baseline"
             accepted = accept_proposal(
@@ -193,7 +187,7 @@ def _fill(context: SearchContext) -> None:
             training_finished(db, accepted.training, steps_done=600, loss=0.05, device_seconds=20.0)
             trial_trained(db, accepted.trial)
             add_score(
-                db, accepted.training, step=600, protocol=context.protocol, sampling_seed=0, metric=metric,
+                db, accepted.training, step=600, protocol=context.limits.protocol, sampling_seed=0, metric=metric,
                 value=value, num_images=1000, device_seconds=2.0,
             )  # fmt: skip
             trial_scored(db, accepted.trial)

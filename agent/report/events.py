@@ -24,17 +24,6 @@ class JsonLines:
             print(line, file=self.stream, flush=True)
 
 
-def watched(report: Report, awaited: str, happened: Callable[[], object]) -> Report:
-    """A report that also tells somebody when an event of one name was said."""
-
-    def told(event: str, **values: Any) -> None:
-        report(event, **values)
-        if event == awaited:
-            happened()
-
-    return told
-
-
 def both(*reports: Report) -> Report:
     """One report that tells several."""
 

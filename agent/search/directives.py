@@ -8,7 +8,6 @@ trial, a stop until the search has ended. Limits are enforced where specs are pr
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from sqlite_utils import Database
 
@@ -23,7 +22,7 @@ from memory.directives import (
     undo_directive,
 )
 from memory.redaction import redact
-from memory.searches import change_config, change_search, find_search, set_state
+from memory.searches import State, change_config, change_search, find_search, set_state
 from memory.trials import record_refusal, trial_in_round
 from tools.context import SearchContext
 from tools.errors import Refused
@@ -121,9 +120,7 @@ def refuse_try(context: SearchContext, directive: DirectiveRow, spec: UNetSpec, 
     )
 
 
-def end_search(
-    db: Database, search: int, round_number: int, state: Literal["interrupted", "finished"], reason: str
-) -> list[DirectiveRow]:
+def end_search(db: Database, search: int, round_number: int, state: State, reason: str) -> list[DirectiveRow]:
     """End a search, and with it the orders to stop; gives these."""
     with transaction(db):
         stops = [each for each in active_directives(db, search) if each.kind == "stop"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from memory.connection import connect
 from memory.ledger import totals
@@ -13,37 +13,40 @@ from tools.context import SearchContext
 from tools.errors import AllowanceSpent, Interrupted
 
 FAILURES_IN_A_ROW = 3  # trials
-
-
 SILENT_ROUNDS_IN_A_ROW = 3  # rounds in which the backend gave no usable answer, retries included
-
 
 Reason = Literal[
     "rounds", "finished_by_model", "stopped_by_user", "failures", "backend", "allowance", "space_exhausted",
     "interrupted",
 ]  # fmt: skip
-
+Said = TypeVar("Said")  # what a work that trains gives, where it is not cut short
 
 RACED: tuple[Reason, ...] = ("rounds", "finished_by_model", "space_exhausted")  # the search itself is over
-
-
 LIMITS: tuple[Reason, ...] = ("failures", "backend", "allowance")
+RESUMABLE: tuple[Reason, ...] = ("interrupted", *LIMITS)
+FAILED = "failed"  # why a search of one training ends that gave no weights
 
 
-def _weight(reason: Reason | None) -> int:
-    """Of two reasons the weightier one is said: what the user did or set, before what the search came to."""
-    return ("allowance", "interrupted").index(reason) + 2 if reason in ("allowance", "interrupted") else bool(reason)
+class SpaceExhausted(Exception):  # the end of a search, not an error
+    """Every spec that fits the budget has been tried."""
 
 
-def _in_time(work: Callable[[], None]) -> Reason | None:
-    """Do work that trains; why it was cut short, if it was."""
+def in_time(work: Callable[[], Said]) -> Said | Reason:
+    """Do work that trains: what it gives, or why it was cut short. What else it raises is raised here."""
     try:
-        work()
+        return work()
     except Interrupted:
         return "interrupted"
     except AllowanceSpent:
         return "allowance"
-    return None
+    except SpaceExhausted:
+        return "space_exhausted"
+
+
+def weightier(*reasons: Reason | None) -> Reason | None:
+    """Of several reasons the one that is said: what the user did or set, before what the search came to."""
+    weights = {None: 0, "allowance": 2, "interrupted": 3}
+    return max(reasons, key=lambda each: weights.get(each, 1))
 
 
 def closing_summary(context: SearchContext, reason: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from agent.report.events import watched
 from agent.search.directives import Due, carried_out, obey, refuse_try
 from agent.searchers.base import MakeProposer, Proposer
 from diffusion.errors import UserError
@@ -40,8 +39,8 @@ class Listener:
         with opened(self.context.db_path) as db:
             due = obey(db, self.context.search, round_number, begins=begins, ready=made.keys(), unusable=unusable)
         self._say(due, round_number)
-        if due.allowance and self.context.allowance is not None:
-            self.context.allowance.change(**due.allowance)
+        if due.allowance and self.context.services.allowance is not None:
+            self.context.services.allowance.change(**due.allowance)
         return due, made[due.backend.id] if due.backend else None
 
     def wait(self, pause: DirectiveRow, round_number: int, look: Callable[[], Due]) -> bool:
@@ -53,11 +52,11 @@ class Listener:
         self.obeyed(pause, round_number, "paused")
         due = look()
         while due.pause and not due.stop:
-            if context.stop.wait(POLL_SECONDS):
+            if context.services.stop.wait(POLL_SECONDS):
                 return False
             due = look()
-        if context.allowance is not None:
-            context.allowance.idle(time.monotonic() - started)
+        if context.services.allowance is not None:
+            context.services.allowance.idle(time.monotonic() - started)
         with opened(context.db_path) as db:
             set_state(db, context.search, "running")
         return True
@@ -74,9 +73,10 @@ class Listener:
         def begun() -> None:
             self._over(directive, context.round_number, f"tried in round {context.round_number}")
 
-        watching = replace(context, report=watched(context.report, "trial.started", begun))
         try:
-            return train_candidate(watching, asked.spec, f"The user asked for it: {directive.name}.").trial
+            return train_candidate(
+                context.watched("trial.started", begun), asked.spec, f"The user asked for it: {directive.name}."
+            ).trial
         except Refused as objection:  # the user thought again, or another round was faster
             self._over(directive, context.round_number, f"refused: {objection}")
             return None

@@ -1,78 +1,192 @@
-"""What the one process that drives a search holds: lease, heartbeat, Ctrl-C, reports."""
+"""One drive of one search by the one process that may: lease, heartbeat, Ctrl-C, reports, clock, end and exit code.
+
+`run`, `train`, `confirm`, `rank-study` and `strategy` play their work in a `Session`; what that work is, they alone
+know. Exit codes as in CONTRACT.md: 0 done, 1 a training without weights or a lease that could not be kept, 2 the
+backend refuses every call, 3 stopped by a limit, 130 interrupted.
+"""
 
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from types import FrameType
 
 from rich.console import Console
 
+from agent.backends.errors import BackendError
 from agent.chat.beside_run import approver_of, listening
 from agent.chat.line_editor import Inbox, TypedLine, restore_terminal
 from agent.report.events import JsonLines, Report, both
 from agent.report.progress import Lines
 from agent.report.tables import say
+from agent.search.directives import end_search
+from agent.search.ending import FAILED, FAILURES_IN_A_ROW, RESUMABLE, in_time
 from agent.search.plan import Plan
 from agent.search.wiring import context_maker, executor_of
+from diffusion.errors import UserError
 from memory.connection import opened
+from memory.directives import DirectiveRow
 from memory.leases import release_lease, renew_lease, take_lease
-from memory.searches import change_search, find_search, set_state
+from memory.ledger import charge
+from memory.searches import State, change_search, find_search, set_state
 from tools.context import SearchContext
 from tools.executors.base import Executor
 from tools.executors.machine import Share
 
 HEARTBEAT_SECONDS = 20.0
-INTERRUPTED, BY_LIMIT = 130, 3  # exit codes (CONTRACT.md)
+FAILURE, BY_LIMIT, INTERRUPTED = 1, 3, 130  # exit codes (CONTRACT.md)
 
 
-@dataclass(frozen=True)
-class Seat:
+@dataclass
+class Session:
     """What the one process that drives a search holds."""
 
+    search: int
+    plan: Plan
     lease: str
-    name: str
-    console: Console
-    report: Report
     make_context: Callable[[int, str], SearchContext]  # (round, proposer) → context
-    go_on: str  # the command that resumes
+    report: Report
     jobs: Share
+    stop: Event
+    console: Console = field(default_factory=lambda: Console(quiet=True))
+    name: str = ""
+    go_on: str = ""  # the command that resumes
+    lost: Exception | None = None  # why the lease could not be kept: nothing more may be written then
+    charged_until: float = 0.0  # the wall-clock that is in the ledger already, by the monotonic clock
+    lock: Lock = field(default_factory=Lock)  # of the one above
+
+    @property
+    def db_path(self) -> Path:
+        """The memory."""
+        return self.plan.config.places.db
+
+    def begin(self, proposer: str) -> None:
+        """Say that the search begins, or goes on."""
+        self.report("search.started", name=self.name, settings=self.plan.config.as_json(), proposer=proposer)
+
+    def play(self, note: str, work: Callable[[], str]) -> str:
+        """Do what is all of a search, by the clock; why it ended, which is written down."""
+        with self.clock(note):
+            reason = in_time(work)
+        self.end(reason)
+        return reason
+
+    @contextmanager
+    def clock(self, note: str) -> Iterator[None]:
+        """Write the wall-clock of a block to the ledger; what several of them shared counts once."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            with self.lock:
+                now = time.monotonic()
+                seconds, self.charged_until = now - max(started, self.charged_until), now
+            with opened(self.db_path) as db:
+                charge(db, self.search, "wall", wall_seconds=seconds, note=note)
+
+    def keep(self) -> bool:
+        """Renew the lease; whether that could be done. Where it could not, all that is trained here is stopped."""
+        try:
+            with opened(self.db_path) as db:
+                renew_lease(db, self.search, self.lease)
+        except Exception as error:  # whatever it is, another host may take the search over soon
+            self.lost = error
+            say(self.console, f"Stopping: the lease of {self.name} could not be kept ({error}).")
+            self.stop.set()
+        return self.lost is None
+
+    def end(self, reason: str, said: str | None = None, round_number: int = 0) -> list[DirectiveRow]:
+        """Write down why the search ends, unless it is somebody else's; gives the orders to stop that are over."""
+        if self.lost:
+            return []
+        ended: State = "interrupted" if reason in RESUMABLE else "failed" if reason == FAILED else "finished"
+        with opened(self.db_path) as db:
+            return end_search(db, self.search, round_number, ended, f"{reason}: {said}" if said else reason)
+
+    def leave(self, reason: str) -> int:
+        """Say how to go on, where that can be; the exit code."""
+        if reason not in RESUMABLE and not self.lost:
+            return FAILURE if reason == FAILED else 0
+        why = {
+            "interrupted": "interrupted",
+            "failures": f"stopped: {FAILURES_IN_A_ROW} trials failed in a row",
+            "backend": "stopped: the backend does not answer",
+            "allowance": f"stopped by the allowance: {self.why_spent}",
+        }
+        text = f"stopped: the lease could not be kept ({self.lost})" if self.lost else why[reason]
+        say(self.console, f"{text}; go on with: {self.go_on}", whole=True)
+        return FAILURE if self.lost else INTERRUPTED if reason == "interrupted" else BY_LIMIT
+
+    @property
+    def why_spent(self) -> str | None:
+        """Which limit of the allowance was met."""
+        allowance = self.make_context(0, "").services.allowance
+        return allowance.why if allowance else None
+
+    def refused(self, error: BackendError) -> UserError:
+        """What to tell the user of a backend that refuses every call; the search is interrupted by it."""
+        with opened(self.db_path) as db:
+            set_state(db, self.search, "interrupted", str(error))
+            llm = find_search(db, self.search).backend
+        return UserError(
+            f"'{llm}' refuses every call ({error}); check the key and the model's name, then `{self.go_on}`"
+        )
 
 
 @contextmanager
-def driving(search: int, planned: Plan, *, as_json: bool, backend: str, takes_lines: bool = False) -> Iterator[Seat]:
-    """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C; on a terminal with `takes_lines` talk, too.
+def driving(
+    search: int,
+    plan: Plan,
+    *,
+    as_json: bool,
+    backend: str,
+    again: str | None = None,
+    takes_lines: bool = False,
+    stop: Event | None = None,
+) -> Iterator[Session]:
+    """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C.
+
+    Args:
+        search: which one.
+        plan: what it trains.
+        as_json: events on standard output, and what people read on standard error.
+        backend: who proposes.
+        again: the command that goes on with it, by default ``resume NAME``.
+        takes_lines: talk, too, where this is a terminal.
+        stop: of a session that this one is part of, so that what ends that ends this as well.
 
     Raises:
-        UserError: another process drives it.
+        UserError: another process drives it, or the backend refuses every call.
     """
-    config = planned.config
+    config, stop = plan.config, stop or Event()
     with opened(config.places.db) as db:
         lease = take_lease(db, search)
         set_state(db, search, "running")
         change_search(db, search, rounds=config.search.rounds, backend=backend)
         name = find_search(db, str(search)).name
     console = Console(stderr=as_json, highlight=False)
-    stop = Event()
-    go_on = f"diffnas-agent resume {name}{_db_option(config.places.db)}"
+    go_on = f"diffnas-agent {again or f'resume {name}'}{_db_option(config.places.db)}"
     try:
         with executor_of(config, stop) as (executor, jobs):
             typed = TypedLine(Lines(console, several=jobs.parallel > 1))
             inbox = Inbox(typed.say, stop)
             report: Report = both(JsonLines(search), typed) if as_json else typed
-            make_context = context_maker(
-                search, planned, executor, stop, report, jobs, approve=approver_of(config, inbox)
-            )
+            contexts = context_maker(search, plan, executor, stop, report, jobs, approve=approver_of(config, inbox))
+            session = Session(search, plan, lease, contexts, report, jobs, stop, console, name, go_on)
             with (
                 interruptible(stop, executor, console, go_on),
-                heartbeat(config.places.db, search, lease),
-                listening(config, make_context(0, "chat"), typed, inbox, takes_lines),
+                heartbeat(session),
+                listening(config, contexts(0, "chat"), typed, inbox, takes_lines),
             ):
-                yield Seat(lease, name, console, report, make_context, go_on, jobs)
+                try:
+                    yield session
+                except BackendError as error:
+                    raise session.refused(error) from error
     finally:
         with opened(config.places.db) as db:
             release_lease(db, search, lease)
@@ -105,14 +219,13 @@ def interruptible(stop: Event, executor: Executor, console: Console, go_on: str)
 
 
 @contextmanager
-def heartbeat(db_path: Path, search: int, lease: str) -> Iterator[None]:
-    """Keep the lease fresh while a round waits for a training or a model."""
+def heartbeat(session: Session) -> Iterator[None]:
+    """Keep the lease fresh while a round waits for a training or a model; a lease that is lost stops the session."""
     done = Event()
 
     def beat() -> None:
-        while not done.wait(HEARTBEAT_SECONDS):
-            with opened(db_path) as db:
-                renew_lease(db, search, lease)
+        while not done.wait(HEARTBEAT_SECONDS) and session.keep():
+            pass
 
     thread = Thread(target=beat, daemon=True)
     thread.start()

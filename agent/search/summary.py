@@ -11,7 +11,6 @@ from agent.report.status import print_top
 from agent.report.tables import how_scored, ledger_line, print_card, say, score
 from agent.report.words import NO_MODEL, trials_line
 from agent.search.plan import Plan
-from agent.search.session import Seat
 from diffusion.units import format_size
 from diffusion.verdicts import if_measured
 from memory.connection import opened
@@ -27,12 +26,6 @@ ENDED_EARLY = {
     "stopped_by_user": "the user ended it",
     "space_exhausted": "every spec that the limits leave was tried",
 }
-
-
-def why_spent(seat: Seat) -> str:
-    """Which limit of the allowance was met."""
-    allowance = seat.make_context(0, "").allowance
-    return (allowance and allowance.why) or "a limit was met"
 
 
 def who_proposes(config: RunConfig, otherwise: str) -> str:

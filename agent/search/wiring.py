@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
-from typing import Literal
 
 from agent.backends.allowance import allowance_of
 from agent.config.settings import RunConfig
 from agent.report.events import Report
 from agent.search.plan import Plan, jobs_of
-from diffusion.settings import Precision
 from diffusion.statistics.pruning import DEFAULT
-from tools.context import Approve, SearchContext
+from tools.context import Approve, Jobs, SearchContext, SearchLimits, Services
 from tools.executors.base import Executor
 from tools.executors.local import LocalExecutor
 from tools.executors.machine import Share, this_machine
@@ -45,47 +44,28 @@ def context_maker(
     approve: Approve | None = None,
 ) -> Callable[[int, str], SearchContext]:
     """What makes the context of a round for a proposer; without `jobs` they share this machine."""
-    config, finish_reasons = planned.config, list[str]()
-    each = jobs or jobs_of(config, this_machine())
+    config, share = planned.config, jobs or jobs_of(planned.config, this_machine())
     allowance = allowance_of(search, config)
-    executor = WithinAllowance(executor, allowance, stop)
+    services = Services(
+        db_path=config.places.db.absolute(),
+        executor=WithinAllowance(executor, allowance, stop),
+        report=report,
+        allowance=allowance,
+        approve=approve,
+        stop=stop,
+    )
+    limits = SearchLimits(config.search_space, config.search.budget, config.search.count, planned.protocol)
+    how = Jobs(
+        out=config.places.out,
+        seed=config.search.seed,
+        settings=config.jobs,
+        share=share,
+        feature_weights=config.score.feature_weights,
+        prune=DEFAULT if config.search.prune else None,
+    )
 
     def make_context(round_number: int, proposer: str) -> SearchContext:
-        return SearchContext(
-            db_path=config.places.db.absolute(),
-            search=search,
-            round_number=round_number,
-            proposer=proposer,
-            space=config.search_space,
-            budget_macs=config.search.budget,
-            convention=config.search.count,
-            protocol=planned.protocol,
-            seed=config.search.seed,
-            out=config.places.out,
-            executor=executor,
-            report=report,
-            checkpoint_steps=config.jobs.checkpoint_steps,
-            snapshot_steps=config.jobs.snapshot_steps or (),
-            feature_weights=config.score.feature_weights,
-            prune=DEFAULT if config.search.prune else None,
-            processes=each.processes,
-            threads=each.threads,
-            device=each.device,
-            precision=precision_of(config, each.device),
-            compile=config.jobs.compile,
-            log_with=config.jobs.log_with,
-            allowance=allowance,
-            approve=approve,
-            is_alone=round_number == 0 or each.parallel == 1,
-            finish_reasons=finish_reasons,
-            stop=stop,
-        )
+        each = replace(how, is_alone=round_number == 0 or share.parallel == 1)
+        return SearchContext(search, round_number, proposer, limits, each, services)
 
     return make_context
-
-
-def precision_of(config: RunConfig, device: Literal["cpu", "cuda"]) -> Precision:
-    """What trainings compute in: unless it is asked for otherwise, bf16 autocast on a GPU."""
-    if config.jobs.precision != "auto":
-        return config.jobs.precision
-    return "bf16" if device == "cuda" else "fp32"

@@ -23,17 +23,17 @@ FEWEST_FOR_EFFECT = 2  # a value seen in a single trial says nothing about the p
 
 def system_values(context: SearchContext, rounds: int) -> dict[str, Any]:
     """The variables of the system prompt."""
-    settings, strategy = context.protocol.settings, context.protocol.strategy
+    settings, strategy = context.limits.protocol.settings, context.limits.protocol.strategy
     return {
         "dataset": settings.dataset,
         "resolution": settings.resolution,
         "channels": settings.channels,
         "family": settings.family,
-        "budget": format_size(context.budget_macs),
-        "convention": context.convention,
-        "metric": context.protocol.score.metric,
+        "budget": format_size(context.limits.budget_macs),
+        "convention": context.limits.convention,
+        "metric": context.limits.protocol.score.metric,
         "rounds": rounds,
-        "space": context.space.choices,
+        "space": context.limits.space.choices,
         "strategy": ", ".join(f"{name}={value}" for name, value in strategy.model_dump().items()),
     }
 
@@ -48,7 +48,7 @@ def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
     return {
         "round": context.round_number,
         "rounds": left["rounds"],
-        "metric": context.protocol.score.metric,
+        "metric": context.limits.protocol.score.metric,
         "baseline": baseline and _row(context, baseline),
         "best": [_row(context, row) for row in ranking[:BEST_ROWS]],
         "recent": [_row(context, row) for row in recent],
@@ -80,14 +80,14 @@ def directive_lines(active: list[DirectiveRow]) -> list[str]:
 
 
 def _row(context: SearchContext, row: dict[str, Any]) -> dict[str, Any]:
-    macs = row["macs"][context.convention]
+    macs = row["macs"][context.limits.convention]
     return {
         "trial": row["trial"],
         "round": row["round"],
         "spec": row["spec"],
         "score": f"{row['rfid']:.4g}{if_measured(row['verdict']['baseline'], ' ({})')}",
         "macs": format_size(macs),
-        "share": f"{macs / context.budget_macs:.0%}",
+        "share": f"{macs / context.limits.budget_macs:.0%}",
         "params": format_size(row["params"]),
         "proposer": row["proposer"],
         "reason": row["reason"] or "",

@@ -44,7 +44,7 @@ class Choice:
 
     def __init__(self, context: SearchContext) -> None:
         self.context, self.facts = context, facts_of(context)
-        self.rng = random.Random(stream_seed(context.seed, "fallback", context.round_number))
+        self.rng = random.Random(stream_seed(context.jobs.seed, "fallback", context.round_number))
         self.in_the_way: dict[int, DirectiveRow] = {}
         with opened(context.db_path, read_only=True) as db:
             self.active = active_directives(db, context.search)
@@ -62,7 +62,7 @@ class Choice:
             self.in_the_way |= {each.id: each for each in self.active if each.kind == "mode"}
             return None
         for row in best(db, self.context.search, limit=None):
-            near = neighbours(self.context.space, UNetSpec.parse(row["spec"]))
+            near = neighbours(self.context.limits.space, UNetSpec.parse(row["spec"]))
             found = [spec for spec in map(UNetSpec.from_row, near) if self._is_new(db, spec)]
             if (spec := self._chosen(found)) is not None:
                 return spec, f"A random feasible neighbour of trial {row['trial']}, the best with one left."

@@ -91,14 +91,14 @@ class RoundEnd(AgentMiddleware[State, SearchContext]):
             Interrupted: the user stops the search.
         """
         context = runtime.context
-        if context.stop.is_set():
+        if context.services.stop.is_set():
             raise Interrupted
         with closing(connect(context.db_path)) as db:
             trial = trial_in_round(db, context.search, context.round_number)
             refusals = refusals_in_round(db, context.search, context.round_number)
         over = trial is not None and trial.state in OVER
         calls = sum(isinstance(message, AIMessage) for message in state["messages"])
-        if over or context.finish_reasons or refusals >= REFUSALS_PER_ROUND or calls >= CALLS_PER_ROUND:
+        if over or context.services.finish_reasons or refusals >= REFUSALS_PER_ROUND or calls >= CALLS_PER_ROUND:
             return {"jump_to": "end"}
         return None
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from agent.search.ending import SpaceExhausted
 from diffusion.neighbourhood import one_step, shuffled, strategy_neighbours
 from diffusion.settings import Strategy
 from memory.connection import opened
@@ -16,10 +17,6 @@ from memory.strategies import StoredStrategy, strategies_of
 from tools.errors import Refused
 from tools.gates.strategies import WHOLE, Bound, shown
 from tools.propose_strategy import StrategyContext, accuracy, allowed, bounds_of, propose, values_of
-
-
-class StrategiesExhausted(Exception):  # the end of a search, not an error
-    """Every neighbour of every strategy of the search was tried."""
 
 
 class Candidate(NamedTuple):
@@ -39,7 +36,7 @@ class LocalSearch:
         """Have the first candidate accepted to which no gate objects.
 
         Raises:
-            StrategiesExhausted: there is none.
+            SpaceExhausted: there is none.
         """
         with opened(context.db_path, read_only=True) as db:
             known = strategies_of(db, context.search)
@@ -49,12 +46,12 @@ class LocalSearch:
             except Refused:
                 continue
             return
-        raise StrategiesExhausted
+        raise SpaceExhausted
 
     def _candidates(self, context: StrategyContext, known: list[StoredStrategy]) -> Iterator[Candidate]:
         bounds = bounds_of(context)
         yield Candidate(
-            clipped(papers_step(context.limits.standard), bounds),
+            clipped(papers_step(context.bounds.standard), bounds),
             "The paper's step from its standard to its rapid strategy: twice the learning rate, a third of the "
             "dropout, a tenth of the diffusion steps; as long as the limit allows.",
         )
@@ -63,7 +60,7 @@ class LocalSearch:
 
     def _around(self, parent: StoredStrategy, context: StrategyContext, bounds: dict[str, Bound]) -> list[Candidate]:
         """What is one step from a parent, in an order fixed by the seed."""
-        steps = min(parent.strategy.train_steps, context.limits.most_steps(parent.strategy.batch_size))
+        steps = min(parent.strategy.train_steps, context.bounds.most_steps(parent.strategy.batch_size))
         found = [_moved(parent, *step, steps, bounds) for step in strategy_neighbours(parent.strategy)]
         return shuffled(found, lambda each: json.dumps([self.seed, parent.id, each.values], sort_keys=True))
 

@@ -6,29 +6,25 @@ paper, and every later one of all that came before. Without a way to measure not
 measured is not decided here.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from threading import Event
 
 from agent.backends.errors import BackendError
 from agent.report.events import both
-from agent.report.tables import print_card, say
-from agent.search.directives import Due, end_search
-from agent.search.drive import refused
-from agent.search.ending import SILENT_ROUNDS_IN_A_ROW
+from agent.report.tables import print_card
+from agent.search.directives import Due
+from agent.search.ending import SILENT_ROUNDS_IN_A_ROW, Reason, in_time
 from agent.search.listener import Listener
 from agent.search.plan import Plan
-from agent.search.session import BY_LIMIT, INTERRUPTED, Seat, driving
-from agent.strategy.local_search import LocalSearch, StrategiesExhausted
+from agent.search.session import Session, driving
+from agent.strategy.local_search import LocalSearch
 from agent.strategy.plan import stored_limits, stored_measure, strategy_context
 from agent.strategy.proposer import Proposer, in_round, make_proposer
 from agent.strategy.views import StrategyLines, announce, print_strategies, strategy_summary
 from diffusion.settings import Strategy
 from memory.connection import connect, opened
-from memory.leases import renew_lease
-from memory.ledger import charge
 from memory.strategies import (
     Measured,
     accept_strategy,
@@ -36,12 +32,11 @@ from memory.strategies import (
     measurement_failed,
     strategies_of,
 )
-from tools.errors import AllowanceSpent, Interrupted, JobFailed
+from tools.errors import Interrupted, JobFailed
+from tools.gates.strategies import StrategyLimits
 from tools.propose_strategy import StrategyContext
 
 Measure = Callable[[Strategy], Measured]
-Reason = Literal["rounds", "space_exhausted", "stopped_by_user", "backend", "allowance", "interrupted"]
-RESUMABLE: tuple[Reason, ...] = ("backend", "allowance", "interrupted")
 
 
 def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measure | None = None) -> int:
@@ -54,85 +49,54 @@ def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measur
     Raises:
         UserError: another process drives the search, or the backend refuses every call.
     """
-    config = planned.config
+    config, stop = planned.config, Event()
     with opened(config.places.db) as db:
         limits = stored_limits(db, planned, search)
-        measure = measure or stored_measure(db, planned, search, as_json=as_json)
-    with driving(search, planned, as_json=as_json, backend=config.backend.llm) as seat:
-        report = both(seat.report, StrategyLines(seat.console))
-        print_card(seat.console, planned.card)
-        announce(seat.console, planned, limits, is_measured=measure is not None)
-        report("search.started", name=seat.name, settings=config.as_json(), proposer=config.backend.llm)
-        loop = StrategyLoop(
-            search=search,
-            lease=seat.lease,
-            rounds=config.search.rounds,
-            proposer=make_proposer(config),
-            make_context=lambda number: replace(
-                strategy_context(seat.make_context(number, config.backend.llm), limits), report=report
-            ),
-            report=report,
-            measure=measure,
-        )
-        try:
-            reason = loop.run()
-        except BackendError as error:
-            raise refused(search, config, config.backend.llm, error, seat.go_on) from error
+        measure = measure or stored_measure(db, planned, search, as_json=as_json, stop=stop)
+    with driving(search, planned, as_json=as_json, backend=config.backend.llm, stop=stop) as session:
+        session.report = both(session.report, StrategyLines(session.console))
+        print_card(session.console, planned.card)
+        announce(session.console, planned, limits, is_measured=measure is not None)
+        session.begin(config.backend.llm)
+        reason = StrategyLoop(session, make_proposer(config), limits, measure).run()
         with opened(config.places.db, read_only=True) as db:
             found = strategy_summary(db, search, limits, reason)
-        report("strategy.finished", **found)
-    print_strategies(seat.console, found)
-    return _ended(seat, reason)
+        session.report("strategy.finished", **found)
+    print_strategies(session.console, found)
+    return session.leave(reason)
 
 
-def _ended(seat: Seat, reason: Reason) -> int:
-    """The exit code, and how to go on."""
-    if reason not in RESUMABLE:
-        return 0
-    why = {"backend": "stopped: the backend does not answer", "allowance": "stopped: the allowance is spent"}
-    say(seat.console, f"{why.get(reason, 'interrupted')}; go on with: {seat.go_on}", whole=True)
-    return INTERRUPTED if reason == "interrupted" else BY_LIMIT
-
-
-@dataclass
 class StrategyLoop:
-    """One drive of one search for a strategy by one process that holds its lease.
+    """The rounds of one search for a strategy, as one session plays them.
 
     What has happened stands in memory alone: a round that has its strategy is not proposed again, a strategy that has
     its accuracy not measured again.
     """
 
-    search: int
-    lease: str
-    rounds: int
-    proposer: Proposer
-    make_context: Callable[[int], StrategyContext]
-    report: Callable[..., None]
-    measure: Measure | None = None
-    silent_rounds: int = 0
+    def __init__(
+        self, session: Session, proposer: Proposer, limits: StrategyLimits, measure: Measure | None = None
+    ) -> None:
+        self.session, self.proposer, self.limits, self.measure = session, proposer, limits, measure
+        self.rounds, self.silent_rounds = session.plan.config.search.rounds, 0
 
     def run(self) -> Reason:
         """Play the rounds that are left; why it ended."""
-        reason = self._played()
-        with closing(connect(self.make_context(0).db_path)) as db:
-            end_search(db, self.search, self.rounds, "interrupted" if reason in RESUMABLE else "finished", reason)
+        reason = in_time(self._played)
+        self.session.end(reason, round_number=self.rounds)
         return reason
 
+    def _context(self, number: int) -> StrategyContext:
+        context = self.session.make_context(number, self.session.plan.config.backend.llm)
+        return strategy_context(context.reporting(self.session.report), self.limits)
+
     def _played(self) -> Reason:
-        try:
-            _keep_standard(self.make_context(0))
-            listener, number = Listener(self.make_context(0), None), 1
-            while self._is_to_begin(listener, number):
-                self._round(number)
-                number += 1
-                if self.silent_rounds >= SILENT_ROUNDS_IN_A_ROW:
-                    return "backend"
-        except StrategiesExhausted:
-            return "space_exhausted"
-        except AllowanceSpent:
-            return "allowance"
-        except Interrupted:
-            return "interrupted"
+        _keep_standard(self._context(0))
+        listener, number = Listener(self._context(0), None), 1
+        while self._is_to_begin(listener, number):
+            self._round(number)
+            number += 1
+            if self.silent_rounds >= SILENT_ROUNDS_IN_A_ROW:
+                return "backend"
         return "stopped_by_user" if number <= self.rounds else "rounds"
 
     def _is_to_begin(self, listener: Listener, number: int) -> bool:
@@ -155,20 +119,16 @@ class StrategyLoop:
 
     def _round(self, number: int) -> None:
         """One round, from wherever it stands."""
-        context = self.make_context(number)
-        if context.stop.is_set():
+        context = self._context(number)
+        if context.services.stop.is_set():
             raise Interrupted
-        started = time.monotonic()
-        self.report("round.started", round=number)
-        try:
+        context.report("round.started", round=number)
+        with self.session.clock(f"round {number}"):
             if in_round(context) is None:
                 self._propose(context)
             self._measure_all(context)
-        finally:
-            with closing(connect(context.db_path)) as db:
-                charge(db, self.search, "wall", wall_seconds=time.monotonic() - started, note=f"round {number}")
-                renew_lease(db, self.search, self.lease)
-        self.report("round.finished", round=number)
+        self.session.keep()
+        context.report("round.finished", round=number)
 
     def _propose(self, context: StrategyContext) -> None:
         """The strategy of the round, from the proposer or, failing that, from the local search."""
@@ -182,15 +142,15 @@ class StrategyLoop:
             self.silent_rounds += 1
             why = f"the backend gave no answer ({error})"
         if in_round(context) is None:
-            self.report("fallback", round=context.round_number, reason=why)
-            LocalSearch(context.seed).propose(replace(context, proposer="fallback"))
+            context.report("fallback", round=context.round_number, reason=why)
+            LocalSearch(context.jobs.seed).propose(replace(context, proposer="fallback"))
 
     def _measure_all(self, context: StrategyContext) -> None:
         """Measure what has neither an accuracy nor a reason for having none."""
         if self.measure is None:
             return
         with closing(connect(context.db_path)) as db:
-            unmeasured = [known for known in strategies_of(db, self.search) if not (known.measured or known.error)]
+            unmeasured = [known for known in strategies_of(db, context.search) if not (known.measured or known.error)]
         for known in unmeasured:
             try:
                 measured = self.measure(known.strategy)
@@ -206,7 +166,7 @@ class StrategyLoop:
         known = in_round(replace(context, round_number=round_number))
         assert known is not None, "a strategy that was measured is in memory"
         found = known.measured
-        self.report(
+        context.report(
             "strategy.measured",
             strategy=known.id,
             tau=found and found.tau,
@@ -227,6 +187,6 @@ def _keep_standard(context: StrategyContext) -> None:
             proposer="standard",
             raw_text="",
             reason="The standard strategy, which costs are shares of.",
-            strategy=context.limits.standard,
+            strategy=context.bounds.standard,
             cost=1.0,
         )

@@ -5,6 +5,7 @@ import re
 import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from sqlite_utils import Database
@@ -160,18 +161,18 @@ def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> dict[
     }
 
 
-def stored_measure(db: Database, planned: Plan, search: int, *, as_json: bool) -> MeasureOn | None:
-    """What measures the proposals of a stored search; None where they are only proposed.
+def stored_measure(db: Database, planned: Plan, search: int, *, as_json: bool, stop: Event) -> MeasureOn | None:
+    """What measures the proposals of a stored search, until `stop`; None where they are only proposed.
 
     Raises:
         UserError: the study is not there any more, or its truth is not.
     """
     name = json.loads(find_search(db, search).config_json).get(MEASURED_ON)
-    return (
-        None if name is None else MeasureOn(study_of(planned.config.places.db, name, planned.config), as_json=as_json)
-    )
+    if name is None:
+        return None
+    return MeasureOn(study_of(planned.config.places.db, name, planned.config), as_json=as_json, stop=stop)
 
 
 def strategy_context(context: SearchContext, limits: StrategyLimits) -> StrategyContext:
     """The context of a round with the limits of its search."""
-    return StrategyContext(**{field.name: getattr(context, field.name) for field in fields(context)}, limits=limits)
+    return StrategyContext(**{field.name: getattr(context, field.name) for field in fields(context)}, bounds=limits)

@@ -70,7 +70,7 @@ class StrategyProposer(LLMProposer):
 
 def prompt_values(db: Database, context: StrategyContext, rounds: int) -> dict[str, Any]:
     """The variables of the prompt."""
-    settings, limits = context.protocol.settings, context.limits
+    settings, limits = context.limits.protocol.settings, context.bounds
     return {
         "dataset": settings.dataset,
         "train_images": limits.train_images,
@@ -79,8 +79,8 @@ def prompt_values(db: Database, context: StrategyContext, rounds: int) -> dict[s
         "family": settings.family,
         "schedule": settings.schedule,
         "standard": ", ".join(f"{name}={value}" for name, value in limits.standard.model_dump().items()),
-        "metric": context.protocol.score.metric,
-        "sampling_steps": context.protocol.score.sampling_steps,
+        "metric": context.limits.protocol.score.metric,
+        "sampling_steps": context.limits.protocol.score.sampling_steps,
         "cost_limit": f"{limits.cost_limit:.4g}",
         "standard_images": limits.standard_images,
         "allowed_images": limits.allowed_images,

@@ -7,6 +7,7 @@ were chosen by what one truth says of them flatter themselves on it: whoever rep
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from agent.config.kinds import MEASUREMENT
@@ -22,7 +23,7 @@ from diffusion.errors import UserError
 from diffusion.settings import Strategy, choose_sampling
 from memory.connection import opened
 from memory.strategies import Measured, strategy_fingerprint
-from tools.errors import Interrupted, JobFailed
+from tools.errors import AllowanceSpent, Interrupted, JobFailed
 
 FROM_STUDY = (
     "dataset", "data_dir", "resolution", "family", "schedule", "horizontal_flips", "space", "budget", "count",
@@ -74,8 +75,8 @@ def check_same(study: Study, planned: Plan) -> None:
 class MeasureOn:
     """Measures strategies on a study: Kendall's tau-b with its truth, its interval, and what that took."""
 
-    def __init__(self, study: Study, *, as_json: bool) -> None:
-        self.study, self.as_json = study, as_json
+    def __init__(self, study: Study, *, as_json: bool, stop: Event | None = None) -> None:
+        self.study, self.as_json, self.stop = study, as_json, stop
 
     def __call__(self, strategy: Strategy) -> Measured:
         """Train and score every spec with the strategy, or what is left of that, and compare.
@@ -85,9 +86,11 @@ class MeasureOn:
             JobFailed: too many trials failed, so that there is no ranking.
         """
         arm = self._arm(strategy)
-        end = play_arm(self.study, arm, as_json=self.as_json)
+        end = play_arm(self.study, arm, as_json=self.as_json, stop=self.stop)
         if end == "interrupted":
             raise Interrupted
+        if end == "allowance":
+            raise AllowanceSpent("the allowance of the measurement is spent")
         if end == "failures":
             raise JobFailed("three trials in a row failed, so there is no ranking")
         with opened(arm.planned.config.places.db, read_only=True) as db:

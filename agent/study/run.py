@@ -5,30 +5,27 @@ wrong then; those trials stay failed, and the report counts them.
 """
 
 import json
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
 from functools import partial
-from threading import Lock
-from typing import Any, Literal
+from threading import Event, Lock
+from typing import Any
 
 from agent.config.kinds import STUDY
 from agent.report.tables import how_scored, say
-from agent.search.ending import FAILURES_IN_A_ROW, closing_summary
+from agent.search.ending import FAILURES_IN_A_ROW, Reason, closing_summary
 from agent.search.plan import Plan
-from agent.search.session import BY_LIMIT, INTERRUPTED, Seat, driving
+from agent.search.session import Session, driving
 from agent.study.arms import HOW_JOBS_RUN, Arm, Study
 from agent.study.store import stored_study
 from diffusion.errors import UserError
 from diffusion.settings import Protocol, ScoreProtocol, choose_sampling
 from memory.connection import opened
-from memory.ledger import charge
 from memory.scores import add_score, score_of
 from memory.searches import find_search, set_state
 from memory.trials import OVER, Trial, find_trial, trial_in_round
 from tools.context import SearchContext
-from tools.errors import Interrupted, JobFailed
+from tools.errors import JobFailed
 from tools.jobs.measure import run_and_remember
 from tools.jobs.scoring import score_trial
 from tools.jobs.training import train_as_asked
@@ -38,8 +35,7 @@ OTHER_IMAGES = (
     1_000_003  # added to the seed for cheaper scores: a score of some of the same images would flatter itself
 )
 
-Work = Callable[[Seat], bool]  # whether it has a score
-End = Literal["rounds", "interrupted", "failures"]
+Work = Callable[[Session], bool]  # whether it has a score
 
 
 def run_study(study: Study, *, as_json: bool, also: Sequence[ScoreProtocol] = (), also_on: str = "rapid") -> int:
@@ -144,67 +140,51 @@ def _play(study: Study, arm: Arm, works: Sequence[Work], as_json: bool) -> int:
     """Drive one arm through pieces of work; the exit code."""
     if not works:
         return 0
-    end, seat = _played(study, arm, works, as_json)
-    return _ended(study, seat, end)
+    end, session = _played(study, arm, works, as_json)
+    return session.leave(end)
 
 
-def play_arm(study: Study, arm: Arm, *, as_json: bool) -> End:
-    """Train and score what is left of one arm; why it ended.
+def play_arm(study: Study, arm: Arm, *, as_json: bool, stop: Event | None = None) -> str:
+    """Train and score what is left of one arm; why it ended, which is ``rounds`` when all is done.
 
     Raises:
         UserError: another process drives it, or weights that are to be scored are gone.
     """
     works = _left(study, arm)
-    end = _played(study, arm, works, as_json)[0] if works else "rounds"
+    end = _played(study, arm, works, as_json, stop)[0] if works else "rounds"
     if end == "rounds":
         _close(arm)
     return end
 
 
-def _played(study: Study, arm: Arm, works: Sequence[Work], as_json: bool) -> tuple[End, Seat]:
-    """Drive one arm through pieces of work; why it ended, and the seat, whose console and names outlive it."""
-    with driving(arm.search, arm.planned, as_json=as_json, backend=STUDY.proposer) as seat:
+def _played(
+    study: Study, arm: Arm, works: Sequence[Work], as_json: bool, stop: Event | None = None
+) -> tuple[str, Session]:
+    """Drive one arm through pieces of work; why it ended, and the session, whose console and names outlive it."""
+    again = f"rank-study {study.name} --resume"
+    with driving(arm.search, arm.planned, as_json=as_json, backend=STUDY.proposer, again=again, stop=stop) as session:
         strategy = arm.strategy
         say(
-            seat.console,
+            session.console,
             f"{study.name}, {arm.name}: {len(works)} left of {len(study.specs)} specs; seed {arm.seed}, "
             f"{strategy.train_steps} steps at {strategy.learning_rate:g}; {how_scored(arm.protocol)}",
         )
-        tell = seat.report
-        tell("search.started", name=seat.name, settings=arm.planned.config.as_json(), proposer=STUDY.proposer)
-        started = time.monotonic()
-        end: End = "interrupted"
-        try:
-            end = _together(seat, works)
-        finally:
-            with opened(arm.planned.config.places.db) as db:
-                charge(db, arm.search, "wall", wall_seconds=time.monotonic() - started, note=STUDY.proposer)
-                set_state(db, arm.search, "finished" if end == "rounds" else "interrupted", end)
-        tell("search.finished", **closing_summary(_context(seat, 0), end))
-    return end, seat
+        session.begin(STUDY.proposer)
+        end = session.play(STUDY.proposer, lambda: _together(session, works))
+        session.report("search.finished", **closing_summary(_context(session, 0), end))
+    return end, session
 
 
-def _ended(study: Study, seat: Seat, end: End) -> int:
-    if end == "rounds":
-        return 0
-    why = {"interrupted": "interrupted", "failures": f"stopped: {FAILURES_IN_A_ROW} trials failed in a row"}[end]
-    options = seat.go_on.removeprefix(f"diffnas-agent resume {seat.name}")
-    say(seat.console, f"{why}; go on with: diffnas-agent rank-study {study.name} --resume{options}", whole=True)
-    return INTERRUPTED if end == "interrupted" else BY_LIMIT
-
-
-def _together(seat: Seat, works: Iterable[Work]) -> End:
+def _together(session: Session, works: Iterable[Work]) -> Reason:
     """Do the works side by side; why it ended. What one of them raises ends all, and what is trained is saved."""
     row = FailuresInARow()
-    with ThreadPoolExecutor(seat.jobs.parallel, STUDY.proposer) as pool:
-        futures = [pool.submit(row.unless_too_many, work, seat) for work in works]
+    with ThreadPoolExecutor(session.jobs.parallel, STUDY.proposer) as pool:
+        futures = [pool.submit(row.unless_too_many, work, session) for work in works]
         try:
             for future in as_completed(futures):
                 future.result()
-        except Interrupted:
-            return "interrupted"
         except BaseException:
-            _context(seat, 0).stop.set()
+            session.stop.set()
             raise
         finally:
             for future in futures:
@@ -223,36 +203,36 @@ class FailuresInARow:
         """Whether something is wrong."""
         return self.count >= FAILURES_IN_A_ROW
 
-    def unless_too_many(self, work: Work, seat: Seat) -> None:
+    def unless_too_many(self, work: Work, session: Session) -> None:
         """Do a work and count it."""
         if self.is_too_long:
             return
-        has_score = work(seat)
+        has_score = work(session)
         with self.lock:
             if not self.is_too_long:
                 self.count = 0 if has_score else self.count + 1
 
 
-def _context(seat: Seat, number: int) -> SearchContext:
-    return replace(seat.make_context(number, STUDY.proposer), is_alone=seat.jobs.parallel == 1)
+def _context(session: Session, number: int) -> SearchContext:
+    return session.make_context(number, STUDY.proposer).sharing(session.jobs)
 
 
-def _train_and_score(study: Study, arm: Arm, number: int, seat: Seat) -> bool:
+def _train_and_score(study: Study, arm: Arm, number: int, session: Session) -> bool:
     """One spec of one arm, from wherever it stands: scored at each step, at the end last."""
-    context = _context(seat, number)
+    context = _context(session, number)
     done = train_as_asked(context, study.specs[number], REASON)
     if done.status == "failed":
         return False
     with opened(context.db_path) as db:
         trial = find_trial(db, done.trial)
     for step in arm.score_steps[:-1]:
-        _measure(context, trial, arm.protocol_at(step), context.seed)
+        _measure(context, trial, arm.protocol_at(step), context.jobs.seed)
     return score_trial(context, trial.id).rfid is not None
 
 
-def _score_otherwise(arm: Arm, trial: Trial, protocol: Protocol, seat: Seat) -> bool:
+def _score_otherwise(arm: Arm, trial: Trial, protocol: Protocol, session: Session) -> bool:
     """The last weights of a trial under another score protocol, with images of another seed."""
-    return _measure(_context(seat, trial.round), trial, protocol, arm.seed + OTHER_IMAGES)
+    return _measure(_context(session, trial.round), trial, protocol, arm.seed + OTHER_IMAGES)
 
 
 def _measure(context: SearchContext, trial: Trial, protocol: Protocol, seed: int) -> bool:

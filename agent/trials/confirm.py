@@ -8,7 +8,6 @@ confirmed; otherwise the baseline.
 
 import json
 import math
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from agent.config.kinds import CONFIRM
 from agent.config.strategies import default_strategy, parse_strategy
 from agent.report.tables import how_scored, print_card, print_table, say
 from agent.search.plan import Plan, open_search, plan, reopened
-from agent.search.session import INTERRUPTED, Seat, driving
+from agent.search.session import Session, driving
 from agent.study.arms import TRUTH_FACTOR
 from diffusion.errors import UserError
 from diffusion.settings import Protocol, Strategy
@@ -29,12 +28,10 @@ from diffusion.spec import UNetSpec
 from diffusion.statistics.noise import Verdict, interval, pooled_noise, verdict
 from diffusion.units import format_size
 from memory.connection import opened
-from memory.ledger import charge
 from memory.queries.records import best
 from memory.replicas import replicas_of, seed_scores
-from memory.searches import SearchRow, find_protocol, find_search, set_state
+from memory.searches import SearchRow, find_protocol, find_search
 from memory.trials import find_trial, trial_in_round
-from tools.errors import Interrupted
 from tools.jobs.replicate import replicate, usable
 from tools.jobs.scoring import score_trial
 from tools.jobs.training import train_as_asked
@@ -123,27 +120,16 @@ def open_confirm(db: Database, planned: Plan, specs: Sequence[UNetSpec]) -> int:
 
 def drive_confirm(search: int, planned: Plan, *, as_json: bool) -> int:
     """Train and score all that is left, side by side, and say what came of it; the exit code."""
-    config = planned.config
-    with opened(config.places.db, read_only=True) as db:
+    with opened(planned.config.places.db, read_only=True) as db:
         specs = [UNetSpec.parse(text) for text in json.loads(find_search(db, search).config_json)["specs"]]
-    with driving(search, planned, as_json=as_json, backend=CONFIRM.proposer) as seat:
-        print_card(seat.console, planned.card)
-        say(seat.console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
-        seat.report("search.started", name=seat.name, settings=config.as_json(), proposer=CONFIRM.proposer)
-        started = time.monotonic()
-        try:
-            _train_all(seat, (planned.baseline, *specs), config.search.replicas)
-        except Interrupted:
-            with opened(config.places.db) as db:
-                set_state(db, search, "interrupted", "interrupted")
-            say(seat.console, f"interrupted; go on with: {seat.go_on}", whole=True)
-            return INTERRUPTED
-        finally:
-            with opened(config.places.db) as db:
-                charge(db, search, "wall", wall_seconds=time.monotonic() - started, note=CONFIRM.proposer)
-        with opened(config.places.db) as db:
-            set_state(db, search, "finished", "confirmed")
-    with opened(config.places.db, read_only=True) as db:
+    with driving(search, planned, as_json=as_json, backend=CONFIRM.proposer) as session:
+        print_card(session.console, planned.card)
+        say(session.console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
+        session.begin(CONFIRM.proposer)
+        reason = session.play(CONFIRM.proposer, lambda: _train_all(session, (planned.baseline, *specs)))
+    if code := session.leave(reason):
+        return code
+    with opened(session.db_path, read_only=True) as db:
         found = confirmed(db, search)
     if as_json:
         print(json.dumps(found, allow_nan=False))
@@ -152,9 +138,9 @@ def drive_confirm(search: int, planned: Plan, *, as_json: bool) -> int:
     return 0
 
 
-def _train_all(seat: Seat, specs: Sequence[UNetSpec], seeds: int) -> None:
-    """Every spec with its first seed, as a trial of its own, and then with the further ones."""
-    contexts = [seat.make_context(number, CONFIRM.proposer) for number in range(len(specs))]
+def _train_all(session: Session, specs: Sequence[UNetSpec]) -> str:
+    """Every spec with its first seed, as a trial of its own, and then with the further ones; why it ended."""
+    contexts = [session.make_context(number, CONFIRM.proposer) for number in range(len(specs))]
 
     def first(number: int) -> None:
         context = contexts[number]
@@ -167,14 +153,17 @@ def _train_all(seat: Seat, specs: Sequence[UNetSpec], seeds: int) -> None:
         with opened(context.db_path) as db:
             trial = trial_in_round(db, context.search, number)
         if trial is not None:
-            replicate(context, trial, context.seed + seed)
+            replicate(context, trial, context.jobs.seed + seed)
 
-    with ThreadPoolExecutor(seat.jobs.parallel, CONFIRM.proposer) as pool:
+    with ThreadPoolExecutor(session.jobs.parallel, CONFIRM.proposer) as pool:
         for job in [pool.submit(first, number) for number in range(len(specs))]:
             job.result()
-        asked = [(number, seed) for seed in range(1, seeds) for number in range(len(specs))]
+        asked = [
+            (number, seed) for seed in range(1, session.plan.config.search.replicas) for number in range(len(specs))
+        ]
         for job in [pool.submit(further, *each) for each in asked]:
             job.result()
+    return "confirmed"
 
 
 def confirmed(db: Database, search: int) -> dict[str, Any]:

@@ -4,24 +4,19 @@ No model proposes, and neither space nor budget objects. What is done with the t
 `agent.trials.evaluate`.
 """
 
-import time
-
 from agent.config.kinds import TRAIN
 from agent.config.settings import RunConfig
 from agent.report.tables import how_scored, print_card, say
 from agent.search.plan import Plan, open_search, plan
-from agent.search.session import INTERRUPTED, Seat, driving
+from agent.search.session import Session, driving
 from diffusion.cost.closed_form import cost
 from diffusion.settings import Settings
 from diffusion.spec import UNetSpec
 from memory.connection import check_memory, opened
-from memory.ledger import charge
-from memory.searches import set_state
-from tools.errors import Interrupted
-from tools.jobs.training import TrainResult, train_as_asked
+from memory.trials import trial_in_round
+from tools.jobs.training import train_as_asked
 
 REASON = "Asked for by hand."
-FAILED = 1
 
 
 def train_by_hand(config: RunConfig, spec: UNetSpec, *, as_json: bool) -> int:
@@ -48,34 +43,21 @@ def _limited_to(planned: Plan, settings: Settings, spec: UNetSpec) -> Plan:
 
 def drive_training(search: int, planned: Plan, *, as_json: bool) -> int:
     """Train to the end, or to where it is stopped; the exit code."""
-    with driving(search, planned, as_json=as_json, backend=TRAIN.proposer) as seat:
-        print_card(seat.console, planned.card)
-        seat.report("search.started", name=seat.name, settings=planned.config.as_json(), proposer=TRAIN.proposer)
-        started = time.monotonic()
-        try:
-            done = train_as_asked(seat.make_context(0, TRAIN.proposer), planned.baseline, REASON)
-        except Interrupted:
-            return _interrupted(seat, planned, search)
-        finally:
-            with opened(planned.config.places.db) as db:
-                charge(db, search, "wall", wall_seconds=time.monotonic() - started, note="round 0")
-        with opened(planned.config.places.db) as db:
-            set_state(db, search, "failed" if done.status == "failed" else "finished", done.status)
-    return _told(seat, planned, done)
+    with driving(search, planned, as_json=as_json, backend=TRAIN.proposer) as session:
+        print_card(session.console, planned.card)
+        session.begin(TRAIN.proposer)
+        context = session.make_context(0, TRAIN.proposer)
+        reason = session.play("round 0", lambda: train_as_asked(context, planned.baseline, REASON).status)
+    code = session.leave(reason)
+    if not code:
+        _say_what_can_be_done(session)
+    return code
 
 
-def _interrupted(seat: Seat, planned: Plan, search: int) -> int:
-    with opened(planned.config.places.db) as db:
-        set_state(db, search, "interrupted", "interrupted")
-    say(seat.console, f"interrupted; go on with: {seat.go_on}", whole=True)
-    return INTERRUPTED
-
-
-def _told(seat: Seat, planned: Plan, done: TrainResult) -> int:
-    """What became of it, and what can be done next."""
-    if done.status == "failed":
-        return FAILED
-    say(seat.console, f"Scores of this trial, by default: {how_scored(planned.protocol)}.")
-    for command in (f"evaluate {done.trial}", f"sample {done.trial}", f"export {done.trial} DIR"):
-        say(seat.console, f"  diffnas-agent {command}", whole=True)
-    return 0
+def _say_what_can_be_done(session: Session) -> None:
+    with opened(session.db_path, read_only=True) as db:
+        trial = trial_in_round(db, session.search, 0)
+    assert trial is not None, "a training that is over has its trial"
+    say(session.console, f"Scores of this trial, by default: {how_scored(session.plan.protocol)}.")
+    for command in (f"evaluate {trial.id}", f"sample {trial.id}", f"export {trial.id} DIR"):
+        say(session.console, f"  diffnas-agent {command}", whole=True)

@@ -1,5 +1,7 @@
 """A tiny search for tests: b4…b8 networks on 8×8 digits; nothing is computed where a test asks for no real executor."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -10,11 +12,13 @@ import pretended
 from agent.config.sources import resolve
 from agent.search.drive import make_loop
 from agent.search.ending import Reason
-from agent.search.plan import Plan, open_search, plan
+from agent.search.plan import Plan, jobs_of, open_search, plan
+from agent.search.session import Session
 from agent.search.wiring import context_maker
 from memory.connection import opened
 from memory.leases import release_lease, take_lease
 from tools.context import SearchContext
+from tools.executors.machine import this_machine
 
 TINY = {
     "preset": "digits",
@@ -65,10 +69,17 @@ class TinySearch:
 
     def run(self) -> Reason:
         """Play the search to its end, or to where it is interrupted."""
+        with self.session() as session:
+            return make_loop(session).run()
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """The search as this process drives it, without a terminal."""
         with opened(self.db) as db:
             lease = take_lease(db, self.search)
         try:
-            return make_loop(self.search, lease, self.plan, self.make_context, self.report).run()
+            jobs = jobs_of(self.plan.config, this_machine())
+            yield Session(self.search, self.plan, lease, self.make_context, self.report, jobs, self.stop)
         finally:
             with opened(self.db) as db:
                 release_lease(db, self.search, lease)

@@ -9,15 +9,18 @@ from typing import Any
 from strategy_rows import make_tables
 
 from agent.config.sources import resolve
-from agent.search.plan import Plan
+from agent.search.ending import Reason
+from agent.search.plan import Plan, jobs_of
+from agent.search.session import Session
 from agent.search.wiring import context_maker
-from agent.strategy.loop import Measure, Reason, StrategyLoop
+from agent.strategy.loop import Measure, StrategyLoop
 from agent.strategy.plan import planned_strategy_search, stored_limits, strategy_context
 from agent.strategy.proposer import make_proposer
 from diffusion.settings import Strategy
 from memory.connection import opened
 from memory.leases import release_lease, take_lease
 from memory.strategies import Measured, StoredStrategy, strategies_of
+from tools.executors.machine import this_machine
 from tools.propose_strategy import StrategyContext
 
 SETTINGS = {
@@ -85,19 +88,16 @@ class TinyStrategySearch:
 
     def run(self, plan: Plan | None = None) -> Reason:
         """Play the search to its end, or to where it is interrupted."""
-        config = (plan or self.plan).config
+        plan = plan or self.plan
         with opened(self.db) as db:
             lease = take_lease(db, self.search)
+            limits = stored_limits(db, plan, self.search)
         try:
-            return StrategyLoop(
-                search=self.search,
-                lease=lease,
-                rounds=config.search.rounds,
-                proposer=make_proposer(config),
-                make_context=lambda number: self.context(number, config.backend.llm),
-                report=self.report,
-                measure=self.measure,
-            ).run()
+            nobody: Any = None  # a strategy is proposed without a job
+            contexts = context_maker(self.search, plan, nobody, self.stop, self.report)
+            jobs = jobs_of(plan.config, this_machine())
+            session = Session(self.search, plan, lease, contexts, self.report, jobs, self.stop)
+            return StrategyLoop(session, make_proposer(plan.config), limits, self.measure).run()
         finally:
             with opened(self.db) as db:
                 release_lease(db, self.search, lease)

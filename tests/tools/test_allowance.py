@@ -145,7 +145,7 @@ class TestHours:
     def test_a_job_that_would_not_end_in_time_is_not_begun(
         self, search: TinySearch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        macs = search.context().cost(search.plan.baseline).macs.total * 8 * 2
+        macs = search.context().limits.cost(search.plan.baseline).macs.total * 8 * 2
         monkeypatch.setattr(module, "seconds_per_mac", lambda db, number, kind: 7200 / macs)
         executor, inner = self.within(search, 1.0)
         with pytest.raises(AllowanceSpent, match=r"^the next job takes about 2 hours, and .* of 1 hours are used$"):
@@ -196,7 +196,7 @@ class TestHours:
         from tools.jobs.training import train_candidate
 
         score_trial(search.context(0), train_candidate(search.context(0), search.plan.baseline, "baseline").trial)
-        macs = search.context().cost(search.plan.baseline).macs.total
+        macs = search.context().limits.cost(search.plan.baseline).macs.total
         row = search.rows("SELECT device_seconds, score_seconds FROM results")[0]
         with opened(search.db) as db:
             assert seconds_per_mac(db, search.search, "train") == pytest.approx(row["device_seconds"] / (macs * 8 * 2))

@@ -222,6 +222,6 @@ class TestQueryMemory:
 def test_finish_search_is_refused_before_a_first_try_and_then_noted(search: TinySearch, played: TinySearch) -> None:
     with pytest.raises(Refused, match="Only the baseline has been tried"):
         finish(search.context(), "Bored.")
-    assert search.context().finish_reasons == []
+    assert search.context().services.finish_reasons == []
     finish(played.context(), "Nothing\nhelps. " + "x" * 1000)
-    assert played.context().finish_reasons == [f"Nothing helps. {'x' * 285}"]
+    assert played.context().services.finish_reasons == [f"Nothing helps. {'x' * 285}"]

@@ -39,13 +39,13 @@ def facts_of(context: "SearchContext") -> Facts:
     with opened(context.db_path, read_only=True) as db:
         kind = find_search(db, context.search).kind
     return Facts(
-        space=context.space,
-        budget_macs=context.budget_macs,
-        convention=context.convention,
-        protocol=context.protocol,
-        data_folder=context.data_folder,
-        processes=context.processes,
-        device=context.device,
+        space=context.limits.space,
+        budget_macs=context.limits.budget_macs,
+        convention=context.limits.convention,
+        protocol=context.limits.protocol,
+        data_folder=context.jobs.data_folder,
+        processes=context.jobs.share.processes,
+        device=context.jobs.share.device,
         searches_strategies=kind == "strategy",
     )
 

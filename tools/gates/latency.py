@@ -41,9 +41,9 @@ def latency_ms(context: "SearchContext", spec: UNetSpec) -> float:
         add_latency(
             db,
             spec,
-            context.protocol.settings,
+            context.limits.protocol.settings,
             _device(context),
-            context.threads,
+            context.jobs.share.threads,
             median_ms=median_ms,
             forwards=forwards,
         )
@@ -54,28 +54,28 @@ def latency_ms(context: "SearchContext", spec: UNetSpec) -> float:
 def known_latency_ms(context: "SearchContext", spec: UNetSpec) -> float | None:
     """What was measured before, or None."""
     with opened(context.db_path, read_only=True) as db:
-        return find_latency(db, spec, context.protocol.settings, _device(context), context.threads)
+        return find_latency(db, spec, context.limits.protocol.settings, _device(context), context.jobs.share.threads)
 
 
 def _device(context: "SearchContext") -> str:
-    return device_name("cuda:0" if context.device == "cuda" else "cpu")
+    return device_name("cuda:0" if context.jobs.share.device == "cuda" else "cpu")
 
 
 def _measured(context: "SearchContext", spec: UNetSpec) -> tuple[float, int]:
-    settings = context.protocol.settings.model_dump_json()
+    settings = context.limits.protocol.settings.model_dump_json()
     command = [
         sys.executable,
         "-m",
         "diffusion.cost.latency",
         str(spec),
         settings,
-        str(context.threads),
-        context.device,
+        str(context.jobs.share.threads),
+        context.jobs.share.device,
     ]
     try:
         done = subprocess.run(
             command,
-            env=child_environment(str(context.threads)),
+            env=child_environment(str(context.jobs.share.threads)),
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,

@@ -23,18 +23,18 @@ Gate = Callable[[SearchContext, UNetSpec], Refused | None]
 
 def outside_space(context: SearchContext, spec: UNetSpec) -> Refused | None:
     """Every parameter must be one of the space's choices."""
-    sentence = context.space.why_not(spec)
+    sentence = context.limits.space.why_not(spec)
     return Refused("outside_space", f"{spec}: {sentence}.") if sentence else None
 
 
 def over_budget(context: SearchContext, spec: UNetSpec) -> Refused | None:
     """The closed-form count must not exceed the budget."""
-    macs, budget = context.cost(spec).macs.by(context.convention), context.budget_macs
+    macs, budget = context.limits.cost(spec).macs.by(context.limits.convention), context.limits.budget_macs
     if macs <= budget:
         return None
     return Refused(
         "over_budget",
-        f"{spec} costs {format_size(macs)} MACs ({context.convention}), {format_size(macs - budget)} over the "
+        f"{spec} costs {format_size(macs)} MACs ({context.limits.convention}), {format_size(macs - budget)} over the "
         f"budget of {format_size(budget)}; make it {macs / budget:.2f} times cheaper: fewer base channels or blocks, "
         "or smaller multipliers at the first stages.",
     )

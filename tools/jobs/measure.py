@@ -21,7 +21,7 @@ def run_and_remember(context: SearchContext, trial: Trial, job: ScoreJob) -> dic
         JobFailed: there is no score.
         Interrupted: the user stops it.
     """
-    done = context.executor.evaluate(
+    done = context.services.executor.evaluate(
         job,
         lambda event: context.report(
             "score.progress",
@@ -34,7 +34,7 @@ def run_and_remember(context: SearchContext, trial: Trial, job: ScoreJob) -> dic
     extra = {name: done[name] for name in EXTRA if name in done}
     with opened(context.db_path) as db, transaction(db):
         keep_score(db, context.search, trial.training, job, done, f"trial {trial.id}", extra)
-        if job.protocol.fingerprint == context.protocol.fingerprint:
+        if job.protocol.fingerprint == context.limits.protocol.fingerprint:
             trial_scored(db, trial.id)
     return done
 

@@ -79,7 +79,7 @@ def run_race(context: SearchContext, *, replicas: int, allowance: int, parallel:
                 context.report("race.started", finalists=list(field.race.finalists), seeds=field.race.fresh_seeds)
                 is_told = True
             jobs = [
-                pool.submit(replicate, context, trial, context.seed + each.seed)
+                pool.submit(replicate, context, trial, context.jobs.seed + each.seed)
                 for trial, each in zip(trials, wave, strict=True)
             ]
             for job in jobs:

@@ -36,7 +36,7 @@ def replicate(context: SearchContext, trial: Trial, seed: int) -> Replica:
     Raises:
         Interrupted: the user stops the search; it goes on at the next resume.
     """
-    cost, job = context.cost(trial.spec), context.train_job(trial.spec, seed)
+    cost, job = context.limits.cost(trial.spec), context.train_job(trial.spec, seed)
     with opened(context.db_path) as db:
         counts = {"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params}
         replica = add_replica(db, context.search, trial.id, job, counts)
@@ -66,7 +66,7 @@ def _train(context: SearchContext, replica: Replica) -> None:
             context.report("train.progress", trial=replica.trial, **values)
 
     try:
-        done = context.executor.train(job, tell)
+        done = context.services.executor.train(job, tell)
     except JobFailed as failure:
         with opened(context.db_path) as db:
             training_failed(db, replica.training, str(failure), device_seconds=replica.device_seconds)
@@ -81,22 +81,22 @@ def _train(context: SearchContext, replica: Replica) -> None:
 def _score(context: SearchContext, replica: Replica) -> None:
     """Measure it under the search's protocol, once, with images of its own seed."""
     with opened(context.db_path) as db:
-        stored = score_of(db, replica.training, context.protocol.fingerprint)
+        stored = score_of(db, replica.training, context.limits.protocol.fingerprint)
     if stored is None:
         job = context.score_job(replica.run_folder, replica.spec).model_copy(update={"sampling_seed": replica.seed})
-        done = context.executor.evaluate(job, lambda event: None)
+        done = context.services.executor.evaluate(job, lambda event: None)
         with opened(context.db_path) as db, transaction(db):
             keep_score(db, context.search, replica.training, job, done, f"replica {replica.id}")
     with opened(context.db_path) as db:
         replica_scored(db, replica.id)
-        value = score_of(db, replica.training, context.protocol.fingerprint)
+        value = score_of(db, replica.training, context.limits.protocol.fingerprint)
     context.report(
         "replica.scored",
         trial=replica.trial,
         spec=str(replica.spec),
         seed=replica.seed,
         rfid=value.value if value else None,
-        metric=context.protocol.score.metric,
+        metric=context.limits.protocol.score.metric,
     )
 
 

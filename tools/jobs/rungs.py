@@ -16,9 +16,11 @@ from tools.jobs.measure import run_and_remember
 
 def rungs_from(context: SearchContext, step: int) -> tuple[int, ...]:
     """The rungs that a training at this step is at or comes to; none in a search that stops nobody early."""
-    if context.prune is None:
+    if context.jobs.prune is None:
         return ()
-    return tuple(rung for rung in context.prune.rungs(context.protocol.strategy.train_steps) if rung >= step)
+    return tuple(
+        rung for rung in context.jobs.prune.rungs(context.limits.protocol.strategy.train_steps) if rung >= step
+    )
 
 
 def look(context: SearchContext, trial: Trial, rung: int) -> Verdict:
@@ -29,8 +31,8 @@ def look(context: SearchContext, trial: Trial, rung: int) -> Verdict:
     Raises:
         Interrupted: the user stops the search; the rung is looked at when it goes on.
     """
-    assert context.prune is not None
-    protocol = rung_protocol(context.protocol, rung)
+    assert context.jobs.prune is not None
+    protocol = rung_protocol(context.limits.protocol, rung)
     with opened(context.db_path) as db:
         known = score_of(db, trial.training, protocol.fingerprint)
     if known is None:
@@ -40,10 +42,10 @@ def look(context: SearchContext, trial: Trial, rung: int) -> Verdict:
         except JobFailed as failure:
             return Verdict(False, f"step {rung:,} could not be scored ({failure}), so nothing is compared")
     curve, peers = _curves(context, trial)
-    train_steps = context.protocol.strategy.train_steps
+    train_steps = context.limits.protocol.strategy.train_steps
     if context.round_number == 0:
-        return should_prune(curve, peers, rung, train_steps, context.prune, "baseline")
-    return should_prune(curve, peers, rung, train_steps, context.prune)
+        return should_prune(curve, peers, rung, train_steps, context.jobs.prune, "baseline")
+    return should_prune(curve, peers, rung, train_steps, context.jobs.prune)
 
 
 def curve_of(context: SearchContext, trial: Trial) -> list[dict[str, float | int | None]]:
@@ -54,9 +56,9 @@ def curve_of(context: SearchContext, trial: Trial) -> list[dict[str, float | int
 
 def _curves(context: SearchContext, trial: Trial) -> tuple[Curve, list[Curve]]:
     """The scores at the rungs: of this trial, and of each other one of the search."""
-    assert context.prune is not None
-    rungs = context.prune.rungs(context.protocol.strategy.train_steps)
-    protocols = [rung_protocol(context.protocol, rung).fingerprint for rung in rungs]
+    assert context.jobs.prune is not None
+    rungs = context.jobs.prune.rungs(context.limits.protocol.strategy.train_steps)
+    protocols = [rung_protocol(context.limits.protocol, rung).fingerprint for rung in rungs]
     with opened(context.db_path) as db:
         found = rung_scores(db, context.search, protocols)
     own = found.pop(trial.id, {})

@@ -45,7 +45,7 @@ def score_trial(context: SearchContext, trial: int) -> ScoreResult:
     """
     known = _known(context, trial)
     with closing(connect(context.db_path)) as db:
-        stored = score_of(db, known.training, context.protocol.fingerprint)
+        stored = score_of(db, known.training, context.limits.protocol.fingerprint)
     if stored is None:
         try:
             run_and_remember(context, known, context.score_job(known.run_folder, known.spec))
@@ -54,7 +54,11 @@ def score_trial(context: SearchContext, trial: int) -> ScoreResult:
                 trial_failed(db, trial, str(failure))
             context.report("trial.failed", trial=trial, spec=str(known.spec), reason=str(failure))
             return ScoreResult(
-                trial=trial, spec=str(known.spec), rfid=None, metric=context.protocol.score.metric, why=str(failure)
+                trial=trial,
+                spec=str(known.spec),
+                rfid=None,
+                metric=context.limits.protocol.score.metric,
+                why=str(failure),
             )
     elif known.state != "scored":
         with closing(connect(context.db_path)) as db:

@@ -87,9 +87,9 @@ def _approved(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str
     Raises:
         Refused: the user rejects it; a row in memory with the reason.
     """
-    if context.approve is None or _is_accepted(context):
+    if context.services.approve is None or _is_accepted(context):
         return spec
-    decision = context.approve(context, spec, reason)
+    decision = context.services.approve(context, spec, reason)
     if decision.rejected is None:
         return decision.spec
     objection = Refused("rejected", f"The user rejected {spec}: {decision.rejected}. Propose a spec that heeds this.")
@@ -108,7 +108,7 @@ def train_as_asked(context: SearchContext, spec: UNetSpec, reason: str) -> Train
     Raises:
         Interrupted: the user stops it; the training goes on at the next resume.
     """
-    context = replace(context, prune=None)
+    context = replace(context, jobs=replace(context.jobs, prune=None))
     _forget_lost_weights(context, context.train_job(spec), though_scored=True)
     return continue_training(context, _trial_of(context, spec, reason, str(spec)))
 
@@ -124,7 +124,7 @@ def continue_training(context: SearchContext, trial: int) -> TrainResult:
 
 def _trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str) -> int:
     """The trial of this round, made if it is not there."""
-    cost, job = context.cost(spec), context.train_job(spec)
+    cost, job = context.limits.cost(spec), context.train_job(spec)
     _forget_lost_weights(context, job, though_scored=False)
     with closing(connect(context.db_path)) as db:
         if found := trial_in_round(db, context.search, context.round_number):
@@ -149,7 +149,7 @@ def _forget_lost_weights(context: SearchContext, job: TrainJob, *, though_scored
         known = find_training(db, job.key)
         if known is None or known["state"] != "done":
             return
-        if not though_scored and score_of(db, known["id"], context.protocol.fingerprint):
+        if not though_scored and score_of(db, known["id"], context.limits.protocol.fingerprint):
             return
         from diffusion.training.checkpoint import step_checkpoint  # torch is not needed for anything that is new
 
@@ -199,7 +199,7 @@ def _run(context: SearchContext, trial: Trial, until_step: int | None = None) ->
         else:
             context.report("train.progress", trial=trial.id, **_progress(event))
 
-    return context.executor.train(job, tell)
+    return context.services.executor.train(job, tell)
 
 
 def _reached(context: SearchContext, trial: Trial, rung: int) -> int:

@@ -71,7 +71,7 @@ class TestEnd:
         with serve(well_behaved(SPECS)) as server:
             search = over(server, tmp_path, rounds=3, max_tokens=1)
             assert search.run() == "allowance"
-            allowance = search.make_context(0, "").allowance
+            allowance = search.make_context(0, "").services.allowance
             assert allowance is not None
             first = int(str(allowance.why).removeprefix("the next call may take ").split()[0])
             search.make_context = again(search, max_tokens=first + 10)
@@ -111,7 +111,7 @@ class TestEnd:
 
     def test_rounds_that_a_limit_stopped_are_not_the_users_wish(self, tmp_path: Path) -> None:
         search = TinySearch(tmp_path, {"rounds": 3, "max_hours": 1.0}, executor=PretendedExecutor())
-        limits = search.make_context(0, "").allowance
+        limits = search.make_context(0, "").services.allowance
         assert limits is not None
         limits.why = "1.01 of 1 hours are used"  # met by the round beside this one
         search.stop.set()

@@ -26,7 +26,6 @@ from diffusion.errors import UserError
 from diffusion.spec import DIGITS, UNetSpec
 from memory.connection import opened
 from memory.directives import active_directives, add_directive, all_directives, citations, undo_directive
-from memory.leases import release_lease, take_lease
 from memory.searches import find_search
 from prompts.render import render
 from tools.context import SearchContext
@@ -65,19 +64,8 @@ class Steered(TinySearch):
         super().__post_init__()
 
     def run(self) -> Reason:
-        with opened(self.db) as db:
-            lease = take_lease(db, self.search)
-        try:
-            return self.loop(lease).run()
-        finally:
-            with suppress(sqlite3.Error, Killed), opened(self.db) as db:
-                release_lease(db, self.search, lease)
-
-    def loop(self, lease: str) -> Loop:
-        return Loop(
-            self.search, lease, self.plan.config.search.rounds, self.plan.baseline, self.proposer,
-            self.plan.config.backend.llm, self.make_context, self.report, make_proposer=self.other,
-        )  # fmt: skip
+        with self.session() as session:
+            return Loop(session, self.proposer, self.other).run()
 
     def other(self, llm: str, base_url: str | None) -> Walker:
         if llm == "nobody:x":
@@ -346,7 +334,7 @@ class TestThePrompt:
     def test_it_stays_short_at_round_100_whatever_was_said(self, tmp_path: Path) -> None:
         search = Steered(tmp_path, {"rounds": 100, "budget": "20M"})
         search.executor = Planted(tuple(float(number) for number in range(200)))
-        specs = iter(spec for spec in DIGITS if search.context().cost(spec).macs.paper <= 20_000_000)
+        specs = iter(spec for spec in DIGITS if search.context().limits.cost(spec).macs.paper <= 20_000_000)
         filled_to_round_100(search, specs)
         for number in range(40):
             search.tell("ban", {"pattern": f"b*-n*-m*.*.*.{number % 4 + 1}-a1***"}, "never again " + "y" * 600)

@@ -79,7 +79,8 @@ class TestLimits:
         facts = facts_of(context)
         rows = facts.rows[::4801]
         expected = [
-            peak_bytes(context.train_job(spec), context.cost(spec), "cpu") for spec in map(UNetSpec.from_row, rows)
+            peak_bytes(context.train_job(spec), context.limits.cost(spec), "cpu")
+            for spec in map(UNetSpec.from_row, rows)
         ]
         assert facts.memory_bytes(rows).tolist() == expected
 
@@ -187,7 +188,13 @@ class TestLatency:
         with opened(search.db) as db:
             settings = search.plan.protocol.settings
             add_latency(
-                db, spec, settings, "a test's device", search.context().threads, median_ms=median_ms, forwards=5
+                db,
+                spec,
+                settings,
+                "a test's device",
+                search.context().jobs.share.threads,
+                median_ms=median_ms,
+                forwards=5,
             )
 
     def test_a_cap_is_held_against_what_was_measured(self, search: TinySearch, monkeypatch: pytest.MonkeyPatch) -> None:
