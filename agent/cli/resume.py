@@ -47,11 +47,12 @@ def resume(
     from agent.config.kinds import resumed
     from agent.config.sources import load_provider_keys
     from agent.search.plan import reopened
-    from memory.connection import opened
+    from memory.connection import check_existing_memory, opened
     from memory.searches import find_protocol, find_search
 
     load_provider_keys()
     path = memory_path(db)
+    check_existing_memory(path)  # an older one is brought up to date
     with opened(path, read_only=True) as memory:
         found = find_search(memory, name)
         protocol = find_protocol(memory, found.protocol)
