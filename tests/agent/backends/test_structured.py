@@ -10,7 +10,7 @@ from model_server import Call, Say, serve, tool_answers, well_behaved
 from searches import TinySearch
 
 from agent.backends.errors import BackendError
-from agent.backends.json_calls import call_in, closed, parsed
+from agent.backends.json_calls import MOST_MENDED, call_in, parsed
 from agent.backends.registry import Address, Backend, make_model
 from agent.backends.structured import ask, calls_schema, in_words, read, rejects, spoken
 from agent.searchers.llm import TOOLS
@@ -85,9 +85,45 @@ def test_text_is_never_run() -> None:
 
 
 def test_what_is_open_is_closed() -> None:
-    assert closed('{"a": [1, {"b": "c') == '{"a": [1, {"b": "c"}]}'
-    assert closed('{"a": 1,') == '{"a": 1}'
-    assert closed('{"a": "}"}') == '{"a": "}"}'
+    assert parsed('{"a": [1, {"b": "c') == {"a": [1, {"b": "c"}]}
+    assert parsed('{"a": 1,') == {"a": 1}
+    assert parsed('{"a": "}"}') == {"a": "}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{'said': 'don\\'t', 'wide': True, 'why': None}", {"said": "don't", "wide": True, "why": None}),
+        ("{tool: count_flops, arguments: {spec: b8-n1}}", {"tool": "count_flops", "arguments": {"spec": "b8-n1"}}),
+        ('{"reason": "the "wide" one", "x": 1}', {"reason": 'the "wide" one', "x": 1}),
+        ('{"base_channel": 8 "num_blocks": 1}', {"base_channel": 8, "num_blocks": 1}),
+    ],
+)
+def test_marks_are_mended(text: str, value: Any) -> None:
+    assert parsed(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"spec": }',
+        '{"spec"',
+        '{"tool": "count_flops", then "arguments": {"spec": "b8"}}',
+        '{"tool": "count_flops"} and {"tool": "train_ract",}',
+        '{"tool": "count_flops", "tool": "train_ract",}',
+        '{"width": 007}',
+        '{"tool": "count_flops", // or train_ract?\n "arguments": {}}',
+    ],
+    ids=["a value", "a key alone", "a word left out", "two objects", "a key twice", "a number", "a remark left out"],
+)
+def test_a_mend_that_would_add_drop_or_choose_a_word_is_none(text: str) -> None:
+    assert parsed(text) is None
+
+
+@pytest.mark.parametrize("piece", ["{a: b, ", '{"a": ', '{"a": (', '{"', "{'"])
+def test_an_object_that_no_call_is_as_long_as_is_not_mended(piece: str) -> None:
+    assert parsed(piece * MOST_MENDED) is None
+    assert parsed(json.dumps({"a": "b" * 2 * MOST_MENDED})) is not None  # what needs no mending may be long
 
 
 CONVERSATION: list[AnyMessage] = [
