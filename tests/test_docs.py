@@ -359,12 +359,12 @@ class TestMemory:
 
     def test_the_kinds_of_refusals_are_those_of_the_code(self) -> None:
         documented = set(names(sections(page("docs/memory.md"))["Refusals"]))
-        gates, middleware = (
+        gates, answers = (
             page("tools/gates/specs.py") + page("tools/jobs/training.py"),
-            page("agent/searchers/middleware.py"),
+            page("agent/searchers/middleware.py") + page("agent/backends/repair.py"),
         )
         assert set(re.findall(r'Refused\(\s*"(\w+)"', gates)) <= documented
-        assert {kind for kind in documented if f'"{kind}"' in gates + middleware} == documented
+        assert {kind for kind in documented if f'"{kind}"' in gates + answers} == documented
 
 
 RESULTS = {"count_flops": CountResult, "train_ract": TrainResult, "evaluate_fid": ScoreResult}

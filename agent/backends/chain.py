@@ -2,32 +2,26 @@
 
 A round goes on with the backend that answered last, so that its conversation stays with one model; the next round asks
 the first again, once and without retries if it was silent before. A backend that refuses every call (a wrong key, no
-such model) is not asked again by this process. Each attempt is recorded by the `Recorder` further in. The last of a
-chain may be `offline`, which knows nothing of what another model asked.
+such model) is not asked again by this process. The last of a chain may be `offline`, which knows nothing of what
+another model asked. `agent.backends.asking` asks them.
 """
 
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from agent.backends.errors import BackendError
-from agent.backends.messages import State, spoken_by
-from agent.backends.offline import OfflineModel
 from agent.backends.registry import Backend
-from tools.context import SearchContext
 from tools.errors import Interrupted
 
 RETRY_CEILING_SECONDS = 60.0
 JITTER = 0.25  # of a wait, up or down, so that several searches do not come back at the same instant
 
 T = TypeVar("T")
-Handler = Callable[[ModelRequest[SearchContext]], ModelResponse[Any]]
 
 
 @dataclass
@@ -38,10 +32,6 @@ class Chain:
     retries: int = 5
     retry_seconds: float = 1.0
     failures: dict[str, BackendError] = field(default_factory=dict)  # by address, until it answers
-
-    def of(self, model: BaseChatModel) -> Backend:
-        """Whose model this is."""
-        return next(backend for backend in self.backends if backend.model is model)
 
     def attempts(self, backend: Backend) -> int:
         """How often it is asked before the next one is."""
@@ -64,45 +54,6 @@ class Chain:
     def verdict(self) -> BackendError:
         """Of the failures of all, the first that may pass; a refusal only where every backend refuses."""
         return min(self.failures.values(), key=lambda error: error.refused)
-
-
-class FallbackChain(AgentMiddleware[State, SearchContext, Any]):
-    """Asks one backend after the other; one object plays one round."""
-
-    def __init__(self, chain: Chain) -> None:
-        super().__init__()
-        self.chain, self.at = chain, 0
-
-    def wrap_model_call(self, request: ModelRequest[SearchContext], handler: Handler) -> ModelResponse[Any]:
-        """The answer of the first backend that gives one.
-
-        Raises:
-            BackendError: none does; it is a refusal only if every one of them refuses.
-            Interrupted: the user stops the search.
-        """
-        for place, backend in list(enumerate(self.chain.backends))[self.at :]:
-            try:
-                response = self._asked(backend, request, handler)
-            except BackendError as error:
-                self.chain.failed(backend, error)
-                continue
-            self.at = place
-            self.chain.answered(backend)
-            return signed(response, backend.llm)
-        self.at = 0
-        raise self.chain.verdict()
-
-    def _asked(self, backend: Backend, request: ModelRequest[SearchContext], handler: Handler) -> ModelResponse[Any]:
-        if refusal := self.chain.refusal(backend):
-            raise refusal
-        messages = own_words(request.messages) if isinstance(backend.model, OfflineModel) else request.messages
-        ready = request.override(model=backend.model, messages=messages)
-        return with_retries(
-            lambda: handler(ready),
-            attempts=self.chain.attempts(backend),
-            first_seconds=self.chain.retry_seconds,
-            stop=request.runtime.context.services.stop,
-        )
 
 
 def with_retries(call: Callable[[], T], *, attempts: int, first_seconds: float, stop: Event) -> T:
@@ -129,12 +80,15 @@ def wait_seconds(attempt: int, first_seconds: float, asked_for: float | None = N
     return min(max(wait, asked_for or 0.0), RETRY_CEILING_SECONDS)
 
 
-def signed(response: ModelResponse[Any], llm: str) -> ModelResponse[Any]:
-    """The response with the name of the backend that gave it."""
-    for message in response.result:
-        if isinstance(message, AIMessage):
-            message.response_metadata = {**message.response_metadata, "backend": llm}
-    return response
+def signed(message: AIMessage, llm: str) -> AIMessage:
+    """The answer with the name of the backend that gave it."""
+    message.response_metadata = {**message.response_metadata, "backend": llm}
+    return message
+
+
+def spoken_by(message: AnyMessage) -> str | None:
+    """The backend that gave an answer."""
+    return message.response_metadata.get("backend")
 
 
 def own_words(messages: Sequence[AnyMessage]) -> list[AnyMessage]:

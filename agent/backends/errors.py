@@ -9,10 +9,12 @@ TRANSIENT_STATUS = {408, 409, 425, 429}
 
 class BackendError(RuntimeError):
     """The backend gave no usable answer. `transient`: trying again may help; `status`: the HTTP status, if any;
-    `retry_after_seconds`: how long the server asks to be left alone; `may_be_billed`: an answer was given up.
+    `retry_after_seconds`: how long the server asks to be left alone; `may_be_billed`: an answer was given up;
+    `begun`: a part of the answer was heard.
     """
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, *, begun: bool = False) -> None:
+        self.begun = begun
         self.status: int | None = getattr(error, "status_code", None)
         self.retry_after_seconds = _retry_after(error)
         self.may_be_billed = "timeout" in type(error).__name__.lower()  # it was asked, and may have answered
@@ -21,8 +23,11 @@ class BackendError(RuntimeError):
 
     @property
     def transient(self) -> bool:
-        """Whether the same call may succeed later: no answer at all, too many calls, or the server's own failure."""
-        return self.status is None or self.status in TRANSIENT_STATUS or self.status >= 500
+        """Whether the same call may succeed later: no answer at all, too many calls, or the server's own failure.
+
+        Not where a person has read half of an answer: the next attempt would say it again.
+        """
+        return not self.begun and (self.status is None or self.status in TRANSIENT_STATUS or self.status >= 500)
 
     @property
     def refused(self) -> bool:

@@ -3,30 +3,24 @@
 With ``json_schema`` the server is given a schema of all calls and, where it obeys, can answer nothing else; with
 ``fenced_json`` words alone ask for a fenced object. Both answers are read by the same patient reader, which also finds
 a call that a server with tool calling left in the text. The conversation that is kept is the same in all three ways,
-so that a round may go on with another model. A server that rejects one way is asked in the next, and that is
-remembered. No call is obeyed here.
+so that a round may go on with another model. Nothing is sent here (`agent.backends.asking`), and no call is obeyed.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from agent.backends.chain import Chain
 from agent.backends.errors import BackendError
 from agent.backends.json_calls import Found, call_in
-from agent.backends.messages import State, repairs_in_a_row
 from agent.backends.registry import Backend
-from memory.backends import Way, remember_backend
-from memory.connection import opened
+from memory.backends import Way
 from prompts.render import render
-from tools.context import SearchContext
 
 NEXT_WAY: dict[Way, Way] = {"tools": "json_schema", "json_schema": "fenced_json"}
 REJECTIONS = {400, 404, 422, 500, 501}  # what servers answer to a parameter that they do not have
@@ -34,46 +28,6 @@ NAMES_IT: dict[Way, re.Pattern[str]] = {
     "tools": re.compile(r"tools?\b|function.?call|tool_choice", re.IGNORECASE),
     "json_schema": re.compile(r"response_format|json|schema|grammar|format", re.IGNORECASE),
 }
-WORDLESS_ANSWERS = 2  # in a row without a tool call, before a model that never called one is asked in another way
-
-Handler = Callable[[ModelRequest[SearchContext]], ModelResponse[Any]]
-
-
-class Structured(AgentMiddleware[State, SearchContext, Any]):
-    """Asks each model in the way in which it answers."""
-
-    def __init__(self, chain: Chain) -> None:
-        super().__init__()
-        self.chain = chain
-
-    def wrap_model_call(self, request: ModelRequest[SearchContext], handler: Handler) -> ModelResponse[Any]:
-        """One answer, as a message with tool calls whichever way it came.
-
-        Raises:
-            BackendError: as the call, unless another way helps.
-        """
-        backend, tools = self.chain.of(request.model), plain_tools(request.tools)
-        before, way = backend.way, self._way(backend, request)
-        while True:
-            try:
-                response = handler(asked(request, tools, way, backend))
-                break
-            except BackendError as error:
-                if backend.has_called or not rejects(way, error):
-                    raise
-                way = NEXT_WAY[way]
-        response = understood(response, tools, len(request.messages))
-        if any(isinstance(message, AIMessage) and message.tool_calls for message in response.result):
-            backend.way, backend.has_called = way, True
-        if backend.way != before:
-            _remember(request.runtime.context, backend)
-        return response
-
-    def _way(self, backend: Backend, request: ModelRequest[SearchContext]) -> Way:
-        """The way that is known; another one for a model that was told twice and still only talks."""
-        if backend.has_called or repairs_in_a_row(request.messages) < WORDLESS_ANSWERS:
-            return backend.way
-        return NEXT_WAY.get(backend.way, backend.way)
 
 
 def rejects(way: Way, error: BackendError) -> bool:
@@ -81,44 +35,9 @@ def rejects(way: Way, error: BackendError) -> bool:
     return way in NEXT_WAY and error.status in REJECTIONS and bool(NAMES_IT[way].search(str(error)))
 
 
-def asked(
-    request: ModelRequest[SearchContext], tools: Sequence[BaseTool], way: Way, backend: Backend
-) -> ModelRequest[SearchContext]:
-    """The request in one of the ways."""
-    if way == "tools":
-        return request
-    system = request.system_message.text if request.system_message else ""
-    return request.override(
-        system_message=SystemMessage(in_words(system, tools)),
-        messages=spoken(request.messages),
-        tools=[],
-        tool_choice=None,
-        model_settings=schema_settings(backend, tools) if way == "json_schema" else {},
-    )
-
-
-def ask(
-    backend: Backend, way: Way, system: SystemMessage, messages: Sequence[AnyMessage], tools: Sequence[BaseTool]
-) -> AIMessage:
-    """One answer outside an agent, with its call as a tool call; nothing is recorded.
-
-    Raises:
-        BackendError: there is none.
-    """
-    try:
-        if way == "tools":
-            answer = backend.model.bind_tools(list(tools)).invoke([system, *messages])
-        else:
-            settings = schema_settings(backend, tools) if way == "json_schema" else {}
-            words = SystemMessage(in_words(system.text, tools))
-            answer = backend.model.bind(**settings).invoke([words, *spoken(messages)])
-    except Exception as error:  # whatever a client raises
-        raise BackendError(error) from error
-    return read(answer, tools, len(messages))
-
-
-def in_words(system: str, tools: Sequence[BaseTool]) -> str:
-    """The system prompt with the tools in it."""
+def in_words(messages: Sequence[AnyMessage], tools: Sequence[BaseTool]) -> list[AnyMessage]:
+    """A conversation for a model without tool calling: the tools stand in the system prompt."""
+    system = messages[0].text if messages and isinstance(messages[0], SystemMessage) else ""
     described = [
         {
             "name": tool["name"],
@@ -127,7 +46,8 @@ def in_words(system: str, tools: Sequence[BaseTool]) -> str:
         }
         for tool in map(_function, tools)
     ]
-    return f"{system}\n{render('tools', tools=described)}".strip() + "\n"
+    prompt = f"{system}\n{render('tools', tools=described)}".strip() + "\n"
+    return [SystemMessage(prompt), *spoken([m for m in messages if not isinstance(m, SystemMessage)])]
 
 
 def spoken(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
@@ -176,12 +96,6 @@ def calls_schema(tools: Sequence[BaseTool]) -> dict[str, Any]:
     return {"anyOf": [call(_function(tool)) for tool in tools]}
 
 
-def understood(response: ModelResponse[Any], tools: Sequence[BaseTool], position: int) -> ModelResponse[Any]:
-    """The response with the call that stands in its text; one that has tool calls stays as it is."""
-    result = [read(m, tools, position) if isinstance(m, AIMessage) else m for m in response.result]
-    return ModelResponse(result=result, structured_response=response.structured_response)
-
-
 def read(message: AIMessage, tools: Sequence[BaseTool], position: int) -> AIMessage:
     """A message with its first call as a tool call. What stands after it is dropped: a model may go on and invent the
     result.
@@ -192,11 +106,6 @@ def read(message: AIMessage, tools: Sequence[BaseTool], position: int) -> AIMess
     if found is None:
         return message
     return message.model_copy(update={"content": found.before, **_as_calls(found, position)})
-
-
-def plain_tools(tools: Sequence[BaseTool | dict[str, Any]]) -> list[BaseTool]:
-    """The tools that are ours; a provider's own cannot be put into words."""
-    return [tool for tool in tools if isinstance(tool, BaseTool)]
 
 
 def _as_calls(found: Found, position: int) -> dict[str, Any]:
@@ -215,8 +124,3 @@ def _result(message: ToolMessage) -> str:
 def _function(tool: BaseTool) -> dict[str, Any]:
     function: dict[str, Any] = convert_to_openai_tool(tool)["function"]
     return function
-
-
-def _remember(context: SearchContext, backend: Backend) -> None:
-    with opened(context.db_path) as db:
-        remember_backend(db, backend.llm, backend.address.base_url, backend.way, source="search")

@@ -7,15 +7,17 @@ and its lines are the answers.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event
+from functools import partial
 
 from agent.chat.approval import Approver
 from agent.chat.commands import carry_out
 from agent.chat.conversation import Chat
-from agent.chat.line_editor import Inbox, TypedLine, reading
+from agent.chat.inbox import Inbox, reading
+from agent.chat.terminal import Complete, history_beside, prompt_session
 from agent.chat.voice import Voice
 from agent.chat.wiring import assistant_of
 from agent.config.settings import RunConfig
+from agent.report.progress import Lines
 from tools.context import SearchContext
 
 
@@ -26,18 +28,19 @@ def approver_of(config: RunConfig, inbox: Inbox) -> Approver | None:
 
 @contextmanager
 def listening(
-    config: RunConfig, context: SearchContext, typed: TypedLine, inbox: Inbox, takes_lines: bool = True
+    config: RunConfig, context: SearchContext, lines: Lines, inbox: Inbox, takes_lines: bool = True
 ) -> Iterator[None]:
     """Hear what is typed until the block ends; with `takes_lines` as a conversation, where this is a terminal."""
-    is_conversation = takes_lines and sys.stdin.isatty() and typed.console.is_terminal
+    is_conversation = takes_lines and sys.stdin.isatty() and lines.console.is_terminal
+    if not is_conversation and not config.backend.approve:
+        yield
+        return
+    complete: Complete = lambda line: []  # noqa: E731
     if is_conversation:
-        voice = Voice(typed.console, inbox.ask, printing=typed.printing)
+        voice = Voice(lines.console, inbox.ask)
         chat = Chat(context, voice, carry_out, assistant_of(config, voice))
-        inbox.handle, typed.complete = _handler(chat), chat.completions
-    if is_conversation or config.backend.approve:
-        with reading(inbox, typed, Event()):
-            yield
-    else:
+        inbox.handle, complete = _handler(chat), chat.completions
+    with reading(inbox, lines, partial(prompt_session, lines.console, history_beside(config.places.db), complete)):
         yield
 
 

@@ -29,8 +29,7 @@ SQL_ROWS = 20
 def _status(chat: Chat, command: Command, line: str, key: str) -> None:
     with chat.reading() as db:
         found = search_status(db, str(chat.context.search))
-    with chat.voice.printing():
-        print_status(chat.voice.console, found)
+    print_status(chat.voice.console, found)
 
 
 def _answered_by(told: Callable[[Database, int], list[str]]) -> Callable[[Chat, Command, str, str], None]:
@@ -53,9 +52,8 @@ def _plot(chat: Chat, command: Command, line: str, key: str) -> None:
         draw_png(ranking, Path(command.text))
         chat.voice.say(f"Drawn: {command.text}")
         return
-    with chat.voice.printing():
-        for row in drawn(ranking, chat.voice.console.width):
-            chat.voice.console.print(row, markup=False, highlight=False, no_wrap=True, crop=True)
+    for row in drawn(ranking, chat.voice.console.width):
+        chat.voice.console.print(row, markup=False, highlight=False, no_wrap=True, crop=True)
 
 
 def _sql(chat: Chat, command: Command, line: str, key: str) -> None:
@@ -63,8 +61,7 @@ def _sql(chat: Chat, command: Command, line: str, key: str) -> None:
         found = read_only_sql(chat.context.db_path, command.text, max_rows=SQL_ROWS)
     except SqlRefused as error:
         raise UserError(f"'{line}': {error}") from None
-    with chat.voice.printing():
-        print_rows(chat.voice.console, found)
+    print_rows(chat.voice.console, found)
 
 
 def _undo(chat: Chat, command: Command, line: str, key: str) -> None:

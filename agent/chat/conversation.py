@@ -26,7 +26,7 @@ from memory.queries.records import best
 from memory.searches import SearchRow, find_search
 from memory.transcript import add_message, recent_messages
 from tools.context import SearchContext
-from tools.errors import AllowanceSpent
+from tools.errors import AllowanceSpent, Interrupted
 from tools.gates.directive_kinds import Backend, Cap, Directive, Limit, arguments_of
 from tools.gates.directives import allowed_rows, contradictions, facts_of
 from tools.gates.facts import Facts
@@ -87,6 +87,8 @@ class Chat:
             self.voice.say(sentence(error))
         except AllowanceSpent as error:
             self.voice.say(f"The allowance of this search is used up: {error}. Slash commands still work.")
+        except Interrupted:
+            self.voice.say("No model is asked any more: the search is being stopped.")
         return True
 
     def completions(self, line: str) -> list[str]:

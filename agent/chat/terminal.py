@@ -21,6 +21,7 @@ PROMPT = "> "
 HISTORY_LINES = 1000
 
 Complete = Callable[[str], list[str]]
+PromptMaker = Callable[..., Any]  # a `prompt_session` that lacks its last options
 
 
 class Left(Exception):  # not an error: the person's wish
@@ -68,22 +69,7 @@ class TerminalInput:
     session: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        from prompt_toolkit import PromptSession
-        from prompt_toolkit.history import FileHistory
-        from prompt_toolkit.output.color_depth import ColorDepth
-
-        class RedactedHistory(FileHistory):
-            def store_string(self, string: str) -> None:
-                super().store_string(redact(string))
-
-        _shorten(self.history_path)
-        depth = ColorDepth.DEPTH_1_BIT if self.console.no_color else None
-        self.session = PromptSession(
-            history=RedactedHistory(str(self.history_path)),
-            completer=_completer(lambda line: self.complete(line)),
-            complete_while_typing=False,
-            color_depth=depth,
-        )
+        self.session = prompt_session(self.console, self.history_path, lambda line: self.complete(line))
 
     def line(self, prompt: str = PROMPT) -> str:
         """The next line; one that Ctrl-C drops is followed by another.
@@ -107,6 +93,36 @@ class TerminalInput:
             return str(PromptSession[str](color_depth=self.session.color_depth).prompt(question))
         except (KeyboardInterrupt, EOFError):
             return None
+
+
+def prompt_session(
+    console: Console,
+    history_path: Path,
+    complete: Complete,
+    wanted: Callable[[str], bool] = lambda line: True,
+    **options: Any,
+) -> Any:
+    """A prompt with completion by Tab and a history of the lines that are `wanted` in it, secrets taken out."""
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.output.color_depth import ColorDepth
+
+    class RedactedHistory(FileHistory):
+        def append_string(self, string: str) -> None:
+            if wanted(string):
+                super().append_string(string)
+
+        def store_string(self, string: str) -> None:
+            super().store_string(redact(string))
+
+    _shorten(history_path)
+    return PromptSession[str](
+        history=RedactedHistory(str(history_path)),
+        completer=_completer(complete),
+        complete_while_typing=False,
+        color_depth=ColorDepth.DEPTH_1_BIT if console.no_color else None,
+        **options,
+    )
 
 
 def converse(chat: Chat, lines: "PlainInput | TerminalInput") -> None:

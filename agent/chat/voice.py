@@ -1,7 +1,6 @@
 """How a conversation is heard: where it is printed, who is asked, and an answer that comes word by word."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -15,14 +14,12 @@ class Voice:
 
     console: Console
     ask: Callable[[str], str | None]  # None: nobody answers any more
-    printing: Callable[[], AbstractContextManager[None]] = nullcontext
     streams: bool = False
 
     def say(self, *lines: str) -> None:
         """Lines of plain text, broken between words on a terminal."""
-        with self.printing():
-            for line in lines:
-                say(self.console, line)
+        for line in lines:
+            say(self.console, line)
 
 
 @dataclass

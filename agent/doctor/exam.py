@@ -7,16 +7,16 @@ Only a backend that refuses every call, or that nobody answers for, ends the exa
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from threading import Event
 from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
-from agent.backends.chain import with_retries
+from agent.backends.asking import Asking
+from agent.backends.chain import Chain, with_retries
 from agent.backends.errors import BackendError
 from agent.backends.pricing import OFFLINE
 from agent.backends.registry import Backend, cost_usd
-from agent.backends.structured import NEXT_WAY, ask, rejects
+from agent.backends.structured import NEXT_WAY, rejects
 from agent.doctor.cases import CASES, NEW, PASSED, SKILLS, Case
 from agent.doctor.scene import READING, Called, Scene, scene
 from diffusion.errors import UserError
@@ -144,6 +144,7 @@ class Exam:
 
     def __init__(self, backend: Backend, search: Scene) -> None:
         self.backend, self.search, self.meter = backend, search, Meter()
+        self.asking = Asking(Chain([backend]), list(search.tools.values()))
         self.silent_cases = 0
 
     def how_it_answers(self) -> Way:
@@ -234,10 +235,10 @@ class Exam:
     def _asked(self, way: Way, messages: list[AnyMessage]) -> AIMessage:
         started = time.monotonic()
         answer = with_retries(
-            lambda: ask(self.backend, way, self.search.system(), messages, list(self.search.tools.values())),
+            lambda: self.asking.exchange(self.backend, way, [self.search.system(), *messages]),
             attempts=ATTEMPTS,
             first_seconds=RETRY_SECONDS,
-            stop=Event(),
+            stop=self.asking.stop,
         )
         self.meter.add(answer, time.monotonic() - started)
         return answer

@@ -15,10 +15,10 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
 from pydantic import ValidationError
 
+from agent.backends.repair import check_arguments, what_is_wrong
 from agent.config.stored import NoJobs
 from agent.searchers.digest import round_values, system_values
 from agent.searchers.llm import TOOLS
-from agent.searchers.middleware import check_arguments, what_is_wrong
 from diffusion.scores.networks import score_network
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
 from diffusion.spec import DIGITS, UNetSpec

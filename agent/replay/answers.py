@@ -7,8 +7,8 @@ from typing import Any
 from langchain_core.messages import AIMessage, messages_from_dict
 from langchain_core.tools import BaseTool
 
+from agent.backends.repair import problems_of, wrong_arguments
 from agent.backends.structured import read
-from agent.searchers.middleware import problems_of, wrong_arguments
 from memory.redaction import redact
 
 UNREADABLE = ("malformed", "unknown_tool", "no_tool_call", "empty_answer", "arguments")

@@ -16,7 +16,9 @@ from rich.console import Console
 
 from agent.backends.pricing import price_table
 from agent.backends.recorder import told_of, tool_sha
-from agent.backends.structured import in_words, spoken
+from agent.backends.structured import in_words
+from agent.chat.assistant import ANSWER
+from agent.chat.assistant import TOOLS as CHAT_TOOLS
 from agent.chat.prompt import chat_values
 from agent.config.stored import reading_context, stored_config
 from agent.replay.answers import UNREADABLE, changed, objections, taken_by_round
@@ -189,13 +191,10 @@ class Replay:
             if not (sent := call["request"].get("sent")):
                 continue
             self.checked["prompts"] += 1
-            system, *messages = messages_from_dict(call["request"]["messages"])
-            own = [
-                in_words(system.text, TOOLS),
-                *(message.text for message in spoken(cast(list[AnyMessage], messages))),
-            ]
+            messages = cast(list[AnyMessage], messages_from_dict(call["request"]["messages"]))
+            tools = [*CHAT_TOOLS, ANSWER] if call["purpose"] == "chat" else TOOLS
             before = [message["data"]["content"] for message in sent]
-            now = [redact(text) for text in own]
+            now = [redact(message.text) for message in in_words(messages, tools)]
             if now != before:
                 place = first_difference("\n".join(before), "\n".join(now))
                 why = "the words for a model without tool calling have changed"

@@ -15,7 +15,9 @@ class JsonLines:
     """One JSON object a line on standard output."""
 
     def __init__(self, search: int, stream: TextIO | None = None) -> None:
-        self.search, self.stream, self.lock = search, stream or sys.stdout, Lock()
+        # On a terminal whatever `sys.stdout` is by then, since a prompt may stand there; else the file or pipe of now.
+        self.stream = stream or (None if sys.stdout.isatty() else sys.stdout)
+        self.search, self.lock = search, Lock()
 
     def __call__(self, event: str, **values: Any) -> None:
         """Write one event."""

@@ -27,6 +27,7 @@ class Lines:
         self.metric = "score"
         self.progress: Progress | None = None
         self.bars: dict[int, TaskID] = {}  # by trial
+        self.draws_bars = True  # otherwise somebody else does, below a prompt
         self.said: dict[int, int] = {}
 
     def __call__(self, event: str, **values: Any) -> None:
@@ -155,6 +156,14 @@ class Lines:
         with self.lock:
             self._end_bars()
 
+    def bars_as_text(self) -> str:
+        """The bars as the terminal shows them, with its escape sequences; empty where there are none."""
+        if (progress := self.progress) is None:
+            return ""
+        with self.console.capture() as drawn:
+            self.console.print(progress.get_renderable())
+        return drawn.get().rstrip("\n")
+
     def _whose(self, values: dict[str, Any]) -> str:
         """How a line about a trial begins."""
         return f"  trial {values['trial']}  " if self.several else "  "
@@ -172,7 +181,8 @@ class Lines:
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
                 TimeRemainingColumn(), console=self.console, transient=True,
             )  # fmt: skip
-            self.progress.start()
+            if self.draws_bars:
+                self.progress.start()
         if trial not in self.bars:
             self.bars[trial] = self.progress.add_task(label, total=total)
         self.progress.update(self.bars[trial], description=label, completed=done, total=total)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread
 from types import FrameType
@@ -20,7 +21,7 @@ from rich.console import Console
 
 from agent.backends.errors import BackendError
 from agent.chat.beside_run import approver_of, listening
-from agent.chat.line_editor import Inbox, TypedLine, restore_terminal
+from agent.chat.inbox import Inbox, restore_terminal
 from agent.report.events import JsonLines, Report, both
 from agent.report.progress import Lines
 from agent.report.tables import say
@@ -173,15 +174,15 @@ def driving(
     go_on = f"diffnas-agent {again or f'resume {name}'}{_db_option(config.places.db)}"
     try:
         with executor_of(config, stop) as (executor, jobs):
-            typed = TypedLine(Lines(console, several=jobs.parallel > 1))
-            inbox = Inbox(typed.say, stop)
-            report: Report = both(JsonLines(search), typed) if as_json else typed
+            lines = Lines(console, several=jobs.parallel > 1)
+            inbox = Inbox(partial(say, console), stop)
+            report: Report = both(JsonLines(search), lines) if as_json else lines
             contexts = context_maker(search, plan, executor, stop, report, jobs, approve=approver_of(config, inbox))
             session = Session(search, plan, lease, contexts, report, jobs, stop, console, name, go_on)
             with (
                 interruptible(stop, executor, console, go_on),
                 heartbeat(session),
-                listening(config, contexts(0, "chat"), typed, inbox, takes_lines),
+                listening(config, contexts(0, "chat"), lines, inbox, takes_lines),
             ):
                 try:
                     yield session
@@ -205,7 +206,7 @@ def interruptible(stop: Event, executor: Executor, console: Console, go_on: str)
         if stop.is_set():
             executor.kill()
             restore_terminal()
-            print(f"\ninterrupted; go on with: {go_on}", file=sys.stderr, flush=True)
+            print(f"\ninterrupted; go on with: {go_on}", file=sys.__stderr__, flush=True)  # not through the prompt
             os._exit(INTERRUPTED)
         stop.set()
         say(console, "\nStopping after the current step; press Ctrl-C again to stop at once.")

@@ -16,14 +16,14 @@ from langchain_core.tools import BaseTool
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from agent.backends.chain import Chain, FallbackChain
+from agent.backends.asking import Asking
+from agent.backends.chain import Chain
 from agent.backends.errors import BackendError
 from agent.backends.recorder import Recorder
 from agent.backends.registry import Address, Backend, make_chain
-from agent.backends.structured import Structured
 from agent.config.settings import RunConfig
 from agent.searchers.digest import round_values, system_values
-from agent.searchers.middleware import KeepGoing, RoundEnd
+from agent.searchers.middleware import Asks, KeepGoing, RoundEnd
 from memory.connection import checkpoint_connection, opened
 from memory.journal import snapshot
 from prompts.origin import origin
@@ -82,18 +82,12 @@ class LLMProposer:
             pass
 
     def _agent(self, context: SearchContext, saver: SqliteSaver) -> Any:
-        system = self._system_prompt(context)
+        asking = Asking(self.chain, self.tools, Recorder(context, "propose", self.tools), context.services.stop)
         return create_agent(
             self.chain.backends[0].model,
             self.tools,
-            system_prompt=system,
-            middleware=[
-                self.round_end(),
-                KeepGoing(self.tools),
-                FallbackChain(self.chain),
-                Structured(self.chain),
-                Recorder(self.chain.of, self.tools, system),
-            ],
+            system_prompt=self._system_prompt(context),
+            middleware=[self.round_end(), KeepGoing(self.tools), Asks(asking)],
             context_schema=SearchContext,
             checkpointer=saver,
         )

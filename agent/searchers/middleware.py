@@ -1,28 +1,26 @@
-"""What keeps an agent's round going whatever the model does: every call recorded, every refusal a row, an end in sight.
+"""What keeps an agent's round going whatever the model does: every refusal a row, an end in sight.
 
-Order matters: `Recorder` is the innermost, so that each attempt of a retry and each backend of a chain is a row of its
-own.
+`Asks` is the innermost: the agent's model is asked as all models are, by `agent.backends.asking`.
 """
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, cast
 
-from langchain.agents.middleware import AgentMiddleware, hook_config
+from langchain.agents.middleware import AgentMiddleware, AgentState, ModelRequest, ModelResponse, hook_config
 from langchain.agents.middleware.types import ToolCallRequest
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 from langgraph.types import Command
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.backends.messages import State, Update, repairs_in_a_row, spoken_by
+from agent.backends.asking import Asking
+from agent.backends.chain import spoken_by
+from agent.backends.repair import problems_of, repair, repairs_in_a_row, with_calls, wrong_arguments
 from memory.connection import connect
 from memory.trials import OVER, refusals_in_round, trial_in_round
-from prompts.origin import origin
-from prompts.render import render
 from tools.context import SearchContext
 from tools.errors import Interrupted, Refused
 from tools.refusals import refuse
@@ -31,6 +29,29 @@ REFUSALS_PER_ROUND = 10  # DESIGN.md, "round": after as many the fallback propos
 REPAIRS_IN_A_ROW = 3
 CALLS_PER_ROUND = 40  # a model that counts and asks for ever
 WRITE_THEIR_OWN = {"train_ract", "propose_strategy"}  # tools that write their refusals, with what was proposed
+
+
+State = AgentState[Any]
+Update = dict[str, Any] | None
+
+
+class Asks(AgentMiddleware[State, SearchContext, Any]):
+    """Has the model of a round asked as every model is; one object plays one round."""
+
+    def __init__(self, asking: Asking) -> None:
+        super().__init__()
+        self.asking = asking
+
+    def wrap_model_call(
+        self, request: ModelRequest[SearchContext], handler: Callable[[ModelRequest[SearchContext]], ModelResponse[Any]]
+    ) -> ModelResponse[Any]:
+        """The answer, from whichever backend; the agent's own call is never made.
+
+        Raises:
+            BackendError, AllowanceSpent, Interrupted: as `Asking.answer`.
+        """
+        system = [request.system_message] if request.system_message else []
+        return ModelResponse(result=[self.asking.answer([*system, *request.messages])])
 
 
 class KeepGoing(AgentMiddleware[State, SearchContext]):
@@ -50,16 +71,12 @@ class KeepGoing(AgentMiddleware[State, SearchContext]):
         for kind, sentence, raw_text in problems:
             refuse(by_its_name(runtime.context, message), Refused(kind, sentence), raw_text=raw_text)
         usable = [call for call in message.tool_calls if call["name"] in self.by_name]
-        clean = _clean(message, usable)
+        clean = with_calls(message, usable)
         if usable:
             return {"messages": [clean]}
         if repairs_in_a_row(state["messages"]) >= REPAIRS_IN_A_ROW:
             return {"messages": [clean], "jump_to": "end"}
-        problem = " ".join(sentence for _, sentence, _ in problems)
-        values = {"problem": problem, "tools": list(self.by_name)}
-        nudge = HumanMessage(
-            render("repair", **values), name="repair", additional_kwargs=origin("repair", values=values)
-        )
+        nudge = repair([sentence for _, sentence, _ in problems], self.by_name)
         return {"messages": [clean, nudge], "jump_to": "model"}
 
     def wrap_tool_call(
@@ -101,62 +118,6 @@ class RoundEnd(AgentMiddleware[State, SearchContext]):
         if over or context.services.finish_reasons or refusals >= REFUSALS_PER_ROUND or calls >= CALLS_PER_ROUND:
             return {"jump_to": "end"}
         return None
-
-
-def _clean(message: AIMessage, calls: list[Any]) -> AIMessage:
-    """The answer with usable calls only, each with an id; it replaces the original, so that providers accept it."""
-    numbered = [{**call, "id": call["id"] or f"call_{index}_{message.id}"} for index, call in enumerate(calls)]
-    text = message.text or ("" if numbered else "(no usable tool call)")
-    return AIMessage(
-        text,
-        id=message.id,
-        tool_calls=numbered,
-        response_metadata=message.response_metadata,
-        usage_metadata=message.usage_metadata,
-    )
-
-
-def problems_of(message: AIMessage, tools: Collection[str]) -> list[tuple[str, str, str]]:
-    """(kind, sentence, raw text) of everything in an answer that cannot be obeyed, whatever its arguments mean."""
-    found = [
-        ("malformed", f"Your call of {bad['name']} had arguments that are not valid JSON.", str(bad["args"]))
-        for bad in message.invalid_tool_calls
-    ]
-    for call in message.tool_calls:
-        if call["name"] not in tools:
-            found.append(("unknown_tool", f"There is no tool {call['name']!r}.", json.dumps(call["args"])))
-    if not found and not message.tool_calls:
-        said = message.text.strip()
-        kind, sentence = ("no_tool_call", "held no tool call") if said else ("empty_answer", "was empty")
-        found.append((kind, f"Your answer {sentence}.", said))
-    return found
-
-
-def wrong_arguments(tool: BaseTool, arguments: dict[str, Any]) -> str | None:
-    """What is wrong with the arguments of a call, in a sentence; None: nothing."""
-    try:
-        check_arguments(tool, arguments)
-    except ValidationError as error:
-        return f"{tool.name}: {what_is_wrong(error)}"
-    return None
-
-
-def check_arguments(tool: BaseTool, arguments: dict[str, Any]) -> Any:
-    """Validate what the model gave; the injected runtime is not its concern, unknown names are.
-
-    Raises:
-        ValidationError: it does not fit the tool's schema.
-    """
-    schema = tool.tool_call_schema  # without the runtime, and without the `extra="forbid"` of the arguments
-    assert isinstance(schema, type) and issubclass(schema, BaseModel), "our tools have pydantic schemas"
-    strict: type[BaseModel] = type(schema.__name__, (schema,), {"model_config": ConfigDict(extra="forbid")})
-    return strict.model_validate(arguments)
-
-
-def what_is_wrong(error: ValidationError) -> str:
-    """The errors in one line: where and what."""
-    parts = [f"{'.'.join(map(str, item['loc'])) or 'arguments'}: {item['msg']}" for item in error.errors()[:5]]
-    return "; ".join(parts) + "."
 
 
 def _context(request: ToolCallRequest) -> SearchContext:

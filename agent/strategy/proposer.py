@@ -13,12 +13,11 @@ from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 from sqlite_utils import Database
 
-from agent.backends.messages import State, Update
 from agent.backends.pricing import OFFLINE
 from agent.backends.registry import make_chain
 from agent.config.settings import RunConfig
 from agent.searchers.llm import LLMProposer
-from agent.searchers.middleware import RoundEnd
+from agent.searchers.middleware import RoundEnd, State, Update
 from agent.strategy.local_search import LocalSearch
 from memory.connection import connect, opened
 from memory.strategies import StoredStrategy, refused_strategies, strategies_of, strategy_in_round

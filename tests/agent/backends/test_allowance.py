@@ -90,7 +90,7 @@ class TestEnd:
 
     def test_totals_and_limits_survive_a_resume(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(allowance, "estimated_tokens", lambda *texts: READ)
-        monkeypatch.setattr("agent.searchers.middleware.estimated_tokens", lambda *texts: READ)
+        monkeypatch.setattr("agent.backends.recorder.estimated_tokens", lambda *texts: READ)
         limit = 4 * (READ + WRITTEN) + READ + 100 - 1  # after four calls a fifth might pass it by one token
         with serve(well_behaved(SPECS)) as server:
             search = over(server, tmp_path, rounds=3, max_tokens=limit)

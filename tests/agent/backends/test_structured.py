@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
-from model_server import Call, Say, serve, tool_answers, well_behaved
+from model_server import Call, ModelServer, Say, serve, tool_answers, well_behaved
 from searches import TinySearch
 
+from agent.backends.asking import Asking
+from agent.backends.chain import Chain
 from agent.backends.errors import BackendError
-from agent.backends.json_calls import call_in, closed, parsed
+from agent.backends.json_calls import MOST_MENDED, call_in, parsed
 from agent.backends.registry import Address, Backend, make_model
-from agent.backends.structured import ask, calls_schema, in_words, read, rejects, spoken
+from agent.backends.repair import check_arguments
+from agent.backends.structured import calls_schema, in_words, read, rejects, spoken
 from agent.searchers.llm import TOOLS
-from agent.searchers.middleware import check_arguments
 from memory.backends import Way, known_backend
 from memory.connection import opened
 
@@ -85,9 +87,45 @@ def test_text_is_never_run() -> None:
 
 
 def test_what_is_open_is_closed() -> None:
-    assert closed('{"a": [1, {"b": "c') == '{"a": [1, {"b": "c"}]}'
-    assert closed('{"a": 1,') == '{"a": 1}'
-    assert closed('{"a": "}"}') == '{"a": "}"}'
+    assert parsed('{"a": [1, {"b": "c') == {"a": [1, {"b": "c"}]}
+    assert parsed('{"a": 1,') == {"a": 1}
+    assert parsed('{"a": "}"}') == {"a": "}"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{'said': 'don\\'t', 'wide': True, 'why': None}", {"said": "don't", "wide": True, "why": None}),
+        ("{tool: count_flops, arguments: {spec: b8-n1}}", {"tool": "count_flops", "arguments": {"spec": "b8-n1"}}),
+        ('{"reason": "the "wide" one", "x": 1}', {"reason": 'the "wide" one', "x": 1}),
+        ('{"base_channel": 8 "num_blocks": 1}', {"base_channel": 8, "num_blocks": 1}),
+    ],
+)
+def test_marks_are_mended(text: str, value: Any) -> None:
+    assert parsed(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"spec": }',
+        '{"spec"',
+        '{"tool": "count_flops", then "arguments": {"spec": "b8"}}',
+        '{"tool": "count_flops"} and {"tool": "train_ract",}',
+        '{"tool": "count_flops", "tool": "train_ract",}',
+        '{"width": 007}',
+        '{"tool": "count_flops", // or train_ract?\n "arguments": {}}',
+    ],
+    ids=["a value", "a key alone", "a word left out", "two objects", "a key twice", "a number", "a remark left out"],
+)
+def test_a_mend_that_would_add_drop_or_choose_a_word_is_none(text: str) -> None:
+    assert parsed(text) is None
+
+
+@pytest.mark.parametrize("piece", ["{a: b, ", '{"a": ', '{"a": (', '{"', "{'"])
+def test_an_object_that_no_call_is_as_long_as_is_not_mended(piece: str) -> None:
+    assert parsed(piece * MOST_MENDED) is None
+    assert parsed(json.dumps({"a": "b" * 2 * MOST_MENDED})) is not None  # what needs no mending may be long
 
 
 CONVERSATION: list[AnyMessage] = [
@@ -116,7 +154,7 @@ def arguments_of(tool: Any) -> set[str]:
 
 
 def test_the_tools_stand_in_the_system_prompt_with_their_arguments() -> None:
-    text = in_words("You design UNets.", TOOLS)
+    text = in_words([SystemMessage("You design UNets."), *CONVERSATION], TOOLS)[0].text
     assert text.startswith("You design UNets.\n# How to call a tool\n")
     for tool in TOOLS:
         assert f"\n## {tool.name}\n" in text
@@ -134,18 +172,18 @@ def test_the_schema_is_that_of_the_calls_and_nothing_else() -> None:
         assert set(option["properties"]["arguments"]["properties"]) == arguments_of(tool)
 
 
-def backend(url: str) -> Backend:
-    return Backend(Address("openai:scripted", url), make_model("openai:scripted", base_url=url))
+def ask(server: ModelServer, way: Way) -> AIMessage:
+    """One answer in one way, with nothing written down."""
+    backend = Backend(Address("openai:scripted", server.url), make_model("openai:scripted", base_url=server.url))
+    return Asking(Chain([backend]), TOOLS).exchange(backend, way, [SystemMessage("You design UNets."), *CONVERSATION])
 
 
 class TestOverHttp:
-    SYSTEM = SystemMessage("You design UNets.")
-
     def test_each_way_sends_what_it_says_and_reads_the_same_call(self) -> None:
         sent: dict[Any, dict[str, Any]] = {}
         with serve(lambda messages: Call("count_flops", COUNT)) as server:
             for way in ("tools", "json_schema", "fenced_json"):
-                answer = ask(backend(server.url), way, self.SYSTEM, CONVERSATION, TOOLS)
+                answer = ask(server, way)
                 sent[way] = server.requests[-1]
                 assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("count_flops", COUNT)]
                 check_arguments(TOOLS[0], answer.tool_calls[0]["args"])
@@ -161,17 +199,17 @@ class TestOverHttp:
     def test_an_object_that_the_limit_of_tokens_cut_off_is_mended(self, way: Way) -> None:
         cut = json.dumps({"tool": "count_flops", "arguments": COUNT}).removesuffix("}}")
         with serve(lambda messages: Say(cut, finish_reason="length")) as server:
-            answer = ask(backend(server.url), way, self.SYSTEM, CONVERSATION, TOOLS)
+            answer = ask(server, way)
         assert [(call["name"], call["args"]) for call in answer.tool_calls] == [("count_flops", COUNT)]
 
     def test_a_server_says_which_way_it_does_not_have(self) -> None:
         with serve(lambda messages: Say(""), tools="rejected", response_format="rejected") as server:
             for way, other in (("tools", "json_schema"), ("json_schema", "tools")):
                 with pytest.raises(BackendError) as refused:
-                    ask(backend(server.url), way, self.SYSTEM, CONVERSATION, TOOLS)  # type: ignore[arg-type]
+                    ask(server, way)  # type: ignore[arg-type]
                 assert rejects(way, refused.value)  # type: ignore[arg-type]
                 assert not rejects(other, refused.value)  # type: ignore[arg-type]
-            ask(backend(server.url), "fenced_json", self.SYSTEM, CONVERSATION, TOOLS)
+            ask(server, "fenced_json")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ended_search import ended_search
 from processes import ARGUMENTS
+from rich.cells import cell_len
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,7 +42,7 @@ class Terminal:
     def type(self, *keys: str) -> None:
         """Type text, or keys such as Enter and C-c."""
         for key in keys:
-            literal = [] if key in ("Enter", "Tab", "Up", "C-c", "C-d", "C-u", "Escape") else ["-l"]
+            literal = [] if key in ("Enter", "Tab", "Up", "Left", "C-c", "C-d", "C-u", "C-z") else ["-l"]
             self.tmux("send-keys", *literal, key)
 
     def command(self, *words: str) -> None:
@@ -155,21 +156,48 @@ def test_no_colour_is_no_colour(searched: Path, terminal: Callable[..., Terminal
     assert coloured == []
 
 
-def test_lines_are_typed_beside_the_bar_of_a_running_search(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
-    window = terminal(tmp_path, columns=100)
+@pytest.mark.parametrize("columns", [100, 80, 42])
+def test_lines_are_typed_beside_the_bar_of_a_running_search(
+    tmp_path: Path, terminal: Callable[..., Terminal], columns: int
+) -> None:
+    window = terminal(tmp_path, columns=columns)
     window.command("run", "--name", "first", *ARGUMENTS, "--train-steps", "2000", "--parallel", "1")
     window.wait("training, loss")
-    window.type("/stat")
-    window.wait("> /stat")
-    assert "training, loss" not in window.screen().rpartition("> /stat")[2]
-    window.type("Tab", "Enter")
-    window.wait("first (search 1): running, round 0 of 1")
+    window.type("/stats", "Left")
+    screen = window.wait("> /stats")
+    assert "training, loss" in screen.rpartition("> /stats")[2]  # the bar stays, below
+    assert all(cell_len(line) <= columns for line in screen.splitlines())
+    window.type("C-u", "/stat", "Tab")
+    window.wait("> /status")
+    window.type("Enter")
+    window.wait("first (search 1): running")
     window.type("/freeze attn_0=0", "Enter")
-    window.wait("Directive 1 is given; it is obeyed from the next round on.")
+    window.wait("Directive 1 is given")
+    window.type("C-d", "Up")
+    window.wait("> /freeze attn_0=0", times=2)
+    window.type("C-c")
+    window.wait("interrupted; go on with")
+    window.type("echo is back", "Enter")  # the terminal is as it was
+    window.wait("is back", times=2)
+
+
+def test_a_search_is_suspended_goes_on_in_the_background_and_a_second_ctrl_c_ends_it_at_once(
+    tmp_path: Path, terminal: Callable[..., Terminal]
+) -> None:
+    window = terminal(tmp_path, columns=100)
+    window.command("run", "--name", "first", *ARGUMENTS, "--train-steps", "200000", "--parallel", "1")
+    window.wait("training, loss")
+    window.type("C-z")
+    window.wait("Stopped")
+    window.type("bg", "Enter", "echo shell", "Enter")
+    window.wait("shell", times=2)
+    window.type("fg", "Enter")
     window.wait("training, loss")
     window.type("C-c")
+    window.wait("press Ctrl-C again to stop at once.")
+    window.type("C-c")
     window.wait("interrupted; go on with: diffnas-agent resume first")
-    window.type("echo is back", "Enter")  # the terminal is as it was
+    window.type("echo is back", "Enter")
     window.wait("is back", times=2)
 
 
