@@ -10,7 +10,7 @@ USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint slow chaos wheel constraints clean
+.PHONY: help run test lint slow chaos docs wheel constraints clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ slow: $(DEV_STAMP)  ## the tests that train or count at length
 
 chaos: $(DEV_STAMP)  ## the tests that kill processes at random instants
 	$(BIN)/pytest -m chaos --timeout 1800
+
+docs: $(DEV_STAMP)  ## write the tables of docs/ that are made from the code
+	$(BIN)/python tests/support/documented.py
 
 wheel: $(DEV_STAMP)  ## build the wheel and try it in a fresh environment, from an empty folder
 	.ci/check-wheel $(BIN)/python

@@ -18,13 +18,18 @@ Kind = Literal["train", "score", "model", "wall"]
 class Ledger(BaseModel):
     """The totals of one search; `cost_usd` is None as soon as one call had an unknown price."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     device_seconds: float = 0.0
+    """seconds of training and sampling; what was reused costs none"""
     wall_seconds: float = 0.0
+    """seconds in which rounds were under way"""
     input_tokens: int = 0
+    """tokens read by models"""
     output_tokens: int = 0
+    """tokens written by models"""
     cost_usd: float | None = 0.0
+    """their price, or `null` as soon as one call had an unknown price"""
 
 
 def charge(

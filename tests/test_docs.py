@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 import pytest
 import typer
+from documented import made
 from inprocess import InProcessExecutor
 from model_server import Say, serve
 from planted import STEPS, Planted
@@ -32,6 +33,7 @@ from agent.config.settings import FIELDS, PREFIX
 from agent.config.sources import resolve
 from agent.estimate.dry_run import estimate
 from agent.report.costs import spec_costs
+from agent.report.results import plain
 from agent.report.status import search_status
 from agent.search.ending import Reason
 from agent.search.session import BY_LIMIT, INTERRUPTED
@@ -298,15 +300,27 @@ class TestEvents:
         assert set(re.findall(r"`(\w+)`", row)) - {"reason"} == set(get_args(Reason))
 
 
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+def test_the_tables_that_are_made_from_models_are_as_the_models_have_them(name: str) -> None:
+    text = page(f"docs/{name}")
+    assert made(text) == text, "run `make docs`"
+
+
+def test_a_field_of_a_model_that_lost_its_words_is_found() -> None:
+    text = "<!-- fields of memory.ledger.Ledger -->\n\n| `tokens` | old |\n\n<!-- end -->\n"
+    assert names(made(text)) == list(Ledger.model_fields)
+    assert made(made(text)) == made(text) != text
+
+
 class TestShapes:
     def documented(self, title: str) -> set[str]:
         return set(names(sections(page("docs/json.md"))[title]))
 
     def test_flops(self) -> None:
-        plain = spec_costs("b8-n1-m1.1.1.1-a0000", "ddpm", 8, 1, verify=False)
-        assert self.documented("flops --json") == set(plain) | {"verified"}
+        found = plain(spec_costs("b8-n1-m1.1.1.1-a0000", "ddpm", 8, 1, verify=False))
+        assert self.documented("flops --json") == set(found) | {"verified"}
         stage = next(line for line in page("docs/json.md").splitlines() if line.startswith("| `stages`"))
-        assert {f"`{name}`" for name in plain["stages"][0]} <= set(re.findall(r"`\w+`", stage))
+        assert {f"`{name}`" for name in found["stages"][0]} <= set(re.findall(r"`\w+`", stage))
 
     def test_dry_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
@@ -317,7 +331,7 @@ class TestShapes:
 
     def test_status(self, search: TinySearch) -> None:
         with opened(search.db, read_only=True) as db:
-            found = search_status(db, None)
+            found = plain(search_status(db, None))
         assert self.documented("status --json") == set(found)
         row = next(line for line in page("docs/json.md").splitlines() if line.startswith("| `trials` | how many"))
         assert set(re.findall(r"`(\w+)`", row)) - {"trials"} == set(found["trials"])

@@ -15,6 +15,7 @@ from diffusion.spec import PARAMETERS
 from diffusion.units import format_size
 from diffusion.verdicts import VERSUS_BASELINE
 from memory.directives import all_directives, citations
+from memory.ledger import totals
 from memory.queries import progress, records
 from memory.queries.effect import effect as effect_of
 from memory.searches import find_search
@@ -80,7 +81,7 @@ def left(db: Database, search: int) -> Lines:
 
 def cost(db: Database, search: int) -> Lines:
     """What was used."""
-    return [f"Used: {ledger_line(progress.remaining(db, search)[0]['ledger'])}."]
+    return [f"Used: {ledger_line(totals(db, search))}."]
 
 
 def noise(db: Database, search: int) -> Lines:

@@ -98,7 +98,9 @@ def memory_path(given: Path | None) -> Path:
 def show(found: Any, as_json: bool, for_people: Any) -> None:
     """Print what a reading command found: as JSON, or as `for_people` has it."""
     if as_json:
-        print(json.dumps(found, allow_nan=False))
+        from agent.report.results import plain
+
+        print(json.dumps(plain(found), allow_nan=False))
         return
     from rich.console import Console
 

@@ -10,6 +10,7 @@ from agent.backends.allowance import check_prices
 from agent.backends.registry import check_backends
 from agent.config.kinds import KINDS
 from agent.config.stored import stored_config
+from agent.report.results import Result
 from agent.report.tables import say
 from diffusion.errors import UserError
 from memory.connection import check_existing_memory, opened
@@ -18,10 +19,33 @@ from memory.searches import SearchRow, find_search
 from tools.gates.directive_kinds import LASTING
 
 
+class Parent(Result):
+    """What was copied."""
+
+    search: int
+    name: str
+    round: int
+
+
+class Forked(Result):
+    """``fork --json``."""
+
+    search: int
+    """number of the copy"""
+    name: str
+    """its name"""
+    forked_from: Parent
+    """`search`, `name` and the last shared `round`"""
+    llm: str
+    """the backend that goes on"""
+    resume: str
+    """the command that goes on"""
+
+
 def fork(
     path: Path, name: str | None, at: int, *, llm: str, base_url: str | None = None, new_name: str | None = None
-) -> dict[str, Any]:
-    """Copy a search up to a round; what `fork --json` prints.
+) -> Forked:
+    """Copy a search up to a round.
 
     Raises:
         UserError: no such search or backend, a round that is not over, a name that is taken.
@@ -33,13 +57,13 @@ def fork(
         chosen = new_name or free_fork_name(db, parent.name, at)
         config = _config(parent, {"llm": llm, "base_url": base_url, "name": chosen})
         search = fork_search(db, parent, at, name=chosen, backend=llm, config=config, lasting=LASTING)
-    return {
-        "search": search,
-        "name": chosen,
-        "forked_from": {"search": parent.id, "name": parent.name, "round": at},
-        "llm": llm,
-        "resume": f"diffnas-agent resume {chosen}",
-    }
+    return Forked(
+        search=search,
+        name=chosen,
+        forked_from=Parent(search=parent.id, name=parent.name, round=at),
+        llm=llm,
+        resume=f"diffnas-agent resume {chosen}",
+    )
 
 
 def check_searched(found: SearchRow) -> None:
@@ -59,10 +83,8 @@ def _config(parent: SearchRow, changes: dict[str, Any]) -> dict[str, Any]:
     return {**json.loads(parent.config_json), **changes}
 
 
-def print_fork(console: Console, found: dict[str, Any]) -> None:
+def print_fork(console: Console, found: Forked) -> None:
     """What was made, and how it goes on."""
-    parent = found["forked_from"]
-    say(
-        console, f"{found['name']} begins with {parent['name']} up to round {parent['round']}; {found['llm']} proposes."
-    )
-    say(console, f"Go on with: {found['resume']}", whole=True)
+    parent = found.forked_from
+    say(console, f"{found.name} begins with {parent.name} up to round {parent.round}; {found.llm} proposes.")
+    say(console, f"Go on with: {found.resume}", whole=True)

@@ -1,4 +1,4 @@
-"""What the reading commands show: plain values for scripts, and how they look to people."""
+"""What the reading commands show: results for scripts, and how they look to people."""
 
 import json
 from typing import Any
@@ -6,92 +6,135 @@ from typing import Any
 from rich.console import Console
 from sqlite_utils import Database
 
+from agent.report.results import Result, ShortTrial
 from agent.report.tables import ledger_line, print_table, print_trials, say, score
 from agent.report.words import NO_FAILURE, NO_SCORE
 from diffusion.units import format_size
-from memory.directives import DirectiveRow, active_directives
-from memory.ledger import totals
+from memory.directives import active_directives
+from memory.ledger import Ledger, totals
 from memory.queries.progress import search_counts
 from memory.queries.records import best
-from memory.searches import SearchRow, find_search, list_searches
+from memory.searches import CountConvention, Kind, SearchRow, State, find_search, list_searches
 from memory.trials import rounds_done
 
 SHOWN_CHARACTERS = 60
-DIRECTIVE_FIELDS = ("id", "kind", "arguments", "text", "author", "state", "created", "seen_round")
 
 
-def search_status(db: Database, name: str | None) -> dict[str, Any]:
-    """``status --json`` (CONTRACT.md)."""
+class Directive(Result):
+    """A directive as scripts read it; what it says is in its kind and arguments."""
+
+    id: int
+    kind: str
+    arguments: dict[str, Any]
+    text: str
+    author: str
+    state: str
+    created: str
+    seen_round: int | None
+
+
+class SearchStatus(Result):
+    """``status --json`` (CONTRACT.md); ``list --json`` is a list of these."""
+
+    search: int
+    """id"""
+    name: str
+    """name"""
+    kind: Kind
+    """what [kind](memory.md#kinds-of-searches) of search it is, such as `run`, `train` or `study`"""
+    state: State
+    """`running`, `paused`, `interrupted`, `finished` or `failed`; a search whose process died is `interrupted`"""
+    reason: str | None
+    """why it ended, or `null`"""
+    round: int
+    """rounds done"""
+    rounds: int
+    """rounds asked for"""
+    budget_macs: int
+    """the budget"""
+    count: CountConvention
+    """`paper` or `total`"""
+    backend: str
+    """the backend's id, `hand` for a training by hand"""
+    protocol: str
+    """fingerprint of the protocol: scores of another one do not compare"""
+    best: ShortTrial | None
+    """`trial`, `spec`, `rfid`, `metric`, `macs` and `params` of the best trial, or `null`"""
+    baseline: ShortTrial | None
+    """the same of the baseline, or `null`"""
+    trials: dict[str, int]
+    """how many are `scored`, `failed`, `pruned`, `refused`, `trained` (and not scored) and `running`"""
+    ledger: Ledger
+    """what it has used; see [ledger](#ledger)"""
+    directives: list[Directive]
+    """what the user told the search and what holds now, oldest first: `id`, `kind`, `arguments`, `text`, `author`,
+    `state` (`active`), `created`, `seen_round` (the first round that obeyed it, or `null`); see [chat.md](chat.md)"""
+    created: str
+    """when it began"""
+
+
+def search_status(db: Database, name: str | None) -> SearchStatus:
+    """The status of the search of a name, or of the latest."""
     return _status(db, find_search(db, name))
 
 
-def all_searches(db: Database) -> list[dict[str, Any]]:
-    """``list --json``: the status of every search."""
+def all_searches(db: Database) -> list[SearchStatus]:
+    """The status of every search."""
     return [_status(db, row) for row in list_searches(db)]
 
 
-def _status(db: Database, row: SearchRow) -> dict[str, Any]:
+def _status(db: Database, row: SearchRow) -> SearchStatus:
     ranking = best(db, row.id, limit=None)
-    shown = [{name: found[name] for name in ("trial", "spec", "rfid", "metric", "macs", "params")} for found in ranking]
-    baseline = next((short for short, found in zip(shown, ranking, strict=True) if found["round"] == 0), None)
-    return {
-        "search": row.id,
-        "name": row.name,
-        "state": row.state,
-        "reason": row.reason,
-        "round": max(rounds_done(db, row.id), 0),
-        "rounds": row.rounds,
-        "budget_macs": row.budget_macs,
-        "count": row.count_convention,
-        "backend": row.backend,
-        "protocol": row.protocol,
-        "best": shown[0] if shown else None,
-        "baseline": baseline,
-        "trials": search_counts(db, row.id),
-        "ledger": totals(db, row.id).model_dump(),
-        "directives": [_directive(found) for found in active_directives(db, row.id)],
-        "created": row.created,
-    }
-
-
-def _directive(found: DirectiveRow) -> dict[str, Any]:
-    """A directive as scripts read it; what it says is in its kind and arguments."""
-    return {name: getattr(found, name) for name in DIRECTIVE_FIELDS}
-
-
-def print_status(console: Console, found: dict[str, Any]) -> None:
-    """One search in a few lines."""
-    say(
-        console,
-        f"{found['name']} (search {found['search']}): {found['state']}, round {found['round']} of {found['rounds']}",
+    baseline = next((found for found in ranking if found["round"] == 0), None)
+    directives = active_directives(db, row.id)
+    return SearchStatus(
+        search=row.id,
+        name=row.name,
+        kind=row.kind,
+        state=row.state,
+        reason=row.reason,
+        round=max(rounds_done(db, row.id), 0),
+        rounds=row.rounds,
+        budget_macs=row.budget_macs,
+        count=row.count_convention,
+        backend=row.backend,
+        protocol=row.protocol,
+        best=ShortTrial.of(ranking[0]) if ranking else None,
+        baseline=ShortTrial.of(baseline) if baseline else None,
+        trials=search_counts(db, row.id),
+        ledger=totals(db, row.id),
+        directives=[Directive(**{name: getattr(each, name) for name in Directive.model_fields}) for each in directives],
+        created=row.created,
     )
-    for title in ("best", "baseline"):
-        if row := found[title]:
-            macs = format_size(row["macs"][found["count"]])
-            say(
-                console,
-                f"{title}: trial {row['trial']} {row['spec']}, {row['metric']} {score(row['rfid'])}, {macs} MACs",
-            )
-    say(console, f"protocol: {found['protocol']}")
-    counts = ", ".join(f"{count} {state}" for state, count in found["trials"].items())
-    say(console, f"trials: {counts}\nused: {ledger_line(found['ledger'])}")
-    for directive in found["directives"]:
-        say(console, f"directive {directive['id']} ({directive['kind']}): {directive['text']}")
-    if found["state"] in ("interrupted", "paused"):
-        chat = "/resume in a chat, or " if found["state"] == "paused" else ""
-        say(console, f"go on with: {chat}diffnas-agent resume {found['name']}", whole=True)
 
 
-def print_searches(console: Console, found: list[dict[str, Any]]) -> None:
+def print_status(console: Console, found: SearchStatus) -> None:
+    """One search in a few lines."""
+    say(console, f"{found.name} (search {found.search}): {found.state}, round {found.round} of {found.rounds}")
+    for title, row in (("best", found.best), ("baseline", found.baseline)):
+        if row:
+            macs = format_size(row.macs.by(found.count))
+            say(console, f"{title}: trial {row.trial} {row.spec}, {row.metric} {score(row.rfid)}, {macs} MACs")
+    say(console, f"protocol: {found.protocol}")
+    counts = ", ".join(f"{count} {state}" for state, count in found.trials.items())
+    say(console, f"trials: {counts}\nused: {ledger_line(found.ledger)}")
+    for directive in found.directives:
+        say(console, f"directive {directive.id} ({directive.kind}): {directive.text}")
+    if found.state in ("interrupted", "paused"):
+        chat = "/resume in a chat, or " if found.state == "paused" else ""
+        say(console, f"go on with: {chat}diffnas-agent resume {found.name}", whole=True)
+
+
+def print_searches(console: Console, found: list[SearchStatus]) -> None:
     """All searches, one a line."""
     rows = [
         (
-            row["name"],
-            row["state"],
-            f"{row['round']}/{row['rounds']}",
-            row["best"]["spec"] if row["best"] else "–",
-            score(row["best"]["rfid"]) if row["best"] else "–",
-            row["best"]["metric"] if row["best"] else "–",
+            row.name,
+            row.state,
+            f"{row.round}/{row.rounds}",
+            row.best.spec if row.best else "–",
+            score(row.best.rfid) if row.best else "–",
+            row.best.metric if row.best else "–",
         )
         for row in found
     ]

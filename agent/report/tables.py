@@ -10,6 +10,7 @@ from rich.text import Text
 from diffusion.data.card import DataCard, card_rows
 from diffusion.settings import Protocol
 from diffusion.units import format_size
+from memory.ledger import Ledger
 
 
 def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> None:
@@ -81,8 +82,8 @@ def score(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def ledger_line(ledger: dict[str, Any]) -> str:
+def ledger_line(ledger: Ledger) -> str:
     """What was used, in one line."""
-    money = "unknown price" if ledger["cost_usd"] is None else f"${ledger['cost_usd']:.4f}"
-    tokens = f"{ledger['input_tokens']:,} + {ledger['output_tokens']:,} tokens ({money})"
-    return f"{ledger['device_seconds']:.0f} device-seconds, {ledger['wall_seconds']:.0f} s wall-clock, {tokens}"
+    money = "unknown price" if ledger.cost_usd is None else f"${ledger.cost_usd:.4f}"
+    tokens = f"{ledger.input_tokens:,} + {ledger.output_tokens:,} tokens ({money})"
+    return f"{ledger.device_seconds:.0f} device-seconds, {ledger.wall_seconds:.0f} s wall-clock, {tokens}"

@@ -75,7 +75,7 @@ def summary(console: Console, db_path: Path, search: int) -> None:
     proposed = ", ".join(f"{proposer} {count}" for proposer, count in shares.items())
     say(console, trials_line(counts))
     say(console, f"Proposed by: {proposed or 'nobody yet'}.")
-    say(console, f"Used: {ledger_line(ledger.model_dump())}.")
+    say(console, f"Used: {ledger_line(ledger)}.")
     if grid:
         say(console, f"Images of the best: {grid}", whole=True)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from agent.config.settings import RunConfig
 from agent.config.stored import stored_config
 from agent.report.progress import Lines
+from agent.report.results import Result
 from agent.report.tables import how_scored, print_table, say, score
 from agent.search.plan import Plan, score_protocol
 from agent.search.session import interruptible
@@ -31,6 +32,44 @@ from tools.executors.local import LocalExecutor
 from tools.jobs.measure import EXTRA, run_and_remember
 
 SHOWN = ("rfid", "kid", "kid_std", "precision", "recall")
+
+
+class Evaluated(Result):
+    """``evaluate --json``."""
+
+    trial: int
+    """id of the trial"""
+    spec: str
+    """its spec"""
+    step: int
+    """the step whose averaged weights were scored"""
+    rfid: float | None
+    """the score"""
+    metric: str
+    """name of the score; plain `fid` for the Inception of 2015 alone"""
+    ci95: None
+    """`null`"""
+    grid: str | None
+    """path of a grid of the first hundred images"""
+    kid: float | None
+    """kernel distance with the same features, the mean squared MMD over subsets, not times 1,000; at most 10,000 images
+    of each side"""
+    kid_std: float | None
+    """its standard deviation over the subsets"""
+    precision: float | None
+    """share of the sampled images that lie in the manifold of the real ones"""
+    recall: float | None
+    """share of the real images that lie in the manifold of the sampled ones"""
+    num_images: int
+    """images sampled"""
+    sampling_seed: int
+    """seed of the images"""
+    protocol: str
+    """fingerprint of the protocol"""
+    scored: str
+    """the protocol in words"""
+    device_seconds: float
+    """seconds of sampling and scoring"""
 
 
 @dataclass(frozen=True)
@@ -97,8 +136,8 @@ def evaluate_by_hand(
     feature_weights: Path | None,
     sampling_seed: int | None,
     step: int | None,
-) -> dict[str, Any]:
-    """Score a trial under its search's protocol with some `changes`; ``evaluate --json``.
+) -> Evaluated:
+    """Score a trial under its search's protocol with some `changes`.
 
     Raises:
         UserError: one sentence with the remedy.
@@ -136,7 +175,7 @@ def changed_protocol(known: Known, changes: dict[str, Any], step: int | None) ->
     )
 
 
-def _stored(db_path: Path, known: Known, protocol: Protocol, seed: int) -> dict[str, Any] | None:
+def _stored(db_path: Path, known: Known, protocol: Protocol, seed: int) -> Evaluated | None:
     """The score in memory, if it was taken before."""
     with opened(db_path, read_only=True) as db:
         rows = show_trial(db, known.trial.id)["scores"]
@@ -145,20 +184,20 @@ def _stored(db_path: Path, known: Known, protocol: Protocol, seed: int) -> dict[
     )
     if found is None:
         return None
-    return {
-        "trial": known.trial.id,
-        "spec": str(known.trial.spec),
-        "step": found["step"],
-        "rfid": found["value"],
-        "metric": found["metric"],
-        "ci95": None,
+    return Evaluated(
+        trial=known.trial.id,
+        spec=str(known.trial.spec),
+        step=found["step"],
+        rfid=found["value"],
+        metric=found["metric"],
+        ci95=None,
         **{name: found["extra"].get(name) for name in EXTRA},
-        "num_images": found["num_images"],
-        "sampling_seed": seed,
-        "protocol": protocol.fingerprint,
-        "scored": how_scored(protocol),
-        "device_seconds": found["device_seconds"],
-    }
+        num_images=found["num_images"],
+        sampling_seed=seed,
+        protocol=protocol.fingerprint,
+        scored=how_scored(protocol),
+        device_seconds=found["device_seconds"],
+    )
 
 
 def _measure(
@@ -187,15 +226,15 @@ def _measure(
         lines.close()
 
 
-def print_score(console: Console, found: dict[str, Any]) -> None:
+def print_score(console: Console, found: Evaluated) -> None:
     """One score with what stands beside it, and how it was taken."""
-    columns = [found["metric"] if name == "rfid" else name for name in SHOWN]
+    columns = [found.metric if name == "rfid" else name for name in SHOWN]
     print_table(
         console,
         ("trial", "spec", "step", *columns),
-        [(found["trial"], found["spec"], found["step"], *(score(found[name]) for name in SHOWN))],
+        [(found.trial, found.spec, found.step, *(score(getattr(found, name)) for name in SHOWN))],
         right=",".join(("trial", "step", *columns)),
     )
-    say(console, f"{found['scored']}. One sampling of one training: no interval.")
-    if found["grid"]:
-        say(console, f"Images: {found['grid']}", whole=True)
+    say(console, f"{found.scored}. One sampling of one training: no interval.")
+    if found.grid:
+        say(console, f"Images: {found.grid}", whole=True)

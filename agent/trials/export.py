@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from sqlite_utils import Database
 
+from agent.report.results import Result
 from agent.report.tables import say, score
 from agent.trials.evaluate import Known, known_trial
 from agent.trials.model_card import CardScore, ModelCardFacts, model_card
@@ -22,8 +23,27 @@ PACKAGES = ("diffnas-agent", "torch", "diffusers", "accelerate", "torch-fidelity
 NAMES = ("kid", "kid_std", "precision", "recall")  # beside the score, where they were measured
 
 
-def export_trial(db_path: Path, trial: int, folder: Path, *, step: int | None, replace: bool) -> dict[str, Any]:
-    """Write the folder; ``export --json``.
+class ExportedTrial(Result):
+    """``export --json``."""
+
+    trial: int
+    """id of the trial"""
+    spec: str
+    """its spec"""
+    step: int
+    """the step that was exported"""
+    folder: str
+    """the folder, as it was typed"""
+    metric: str
+    """name of the score"""
+    rfid: float | None
+    """the score in the card, or `null` if none was taken at this step"""
+    protocol: str
+    """fingerprint of the protocol"""
+
+
+def export_trial(db_path: Path, trial: int, folder: Path, *, step: int | None, replace: bool) -> ExportedTrial:
+    """Write the folder.
 
     Raises:
         UserError: one sentence with the remedy.
@@ -45,15 +65,15 @@ def export_trial(db_path: Path, trial: int, folder: Path, *, step: int | None, r
         versions={name: version(name) for name in PACKAGES},
     )
     export_pipeline(checkpoint, folder, card=model_card(facts), lineage=facts.lineage, replace=replace)
-    return {
-        "trial": trial,
-        "spec": str(known.trial.spec),
-        "step": checkpoint.step,
-        "folder": str(folder),
-        "metric": protocol.score.metric,
-        "rfid": card_score and card_score.value,
-        "protocol": protocol.fingerprint,
-    }
+    return ExportedTrial(
+        trial=trial,
+        spec=str(known.trial.spec),
+        step=checkpoint.step,
+        folder=str(folder),
+        metric=protocol.score.metric,
+        rfid=card_score.value if card_score else None,
+        protocol=protocol.fingerprint,
+    )
 
 
 def scored_at(db: Database, record: Record, known: Known, step: int) -> tuple[Protocol, CardScore | None]:
@@ -87,8 +107,8 @@ def lineage(known: Known, record: Record, checkpoint: Checkpoint) -> dict[str, A
     }
 
 
-def print_exported(console: Console, found: dict[str, Any]) -> None:
+def print_exported(console: Console, found: ExportedTrial) -> None:
     """Where the folder is and what its card says of the score."""
-    measured = "not scored yet" if found["rfid"] is None else f"{found['metric']} {score(found['rfid'])}"
-    say(console, f"{found['spec']} at step {found['step']}, {measured}; protocol {found['protocol']}:")
-    say(console, found["folder"], whole=True)
+    measured = "not scored yet" if found.rfid is None else f"{found.metric} {score(found.rfid)}"
+    say(console, f"{found.spec} at step {found.step}, {measured}; protocol {found.protocol}:")
+    say(console, found.folder, whole=True)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
 
 from agent.config.sources import resolve
+from agent.report.results import Result
 from agent.report.tables import say
 from agent.trials.evaluate import known_trial
 from diffusion.errors import UserError
@@ -19,6 +20,25 @@ if TYPE_CHECKING:
 
 GRID_IMAGES = 100
 MOST_DEFAULT_STEPS = 100
+
+
+class Drawn(Result):
+    """``sample --json``."""
+
+    folder: str
+    """where the images lie, `00000.png` and so on"""
+    grid: str
+    """a grid of the first hundred"""
+    num_images: int
+    """how many"""
+    sampler: str
+    """how they were drawn"""
+    sampling_steps: int
+    """in how many steps"""
+    variance: str | None
+    """of the reverse steps: `fixed_large`, `fixed_small`, `learned_range`, or `null` where the sampler has none"""
+    seed: int
+    """their seed"""
 
 
 @dataclass(frozen=True)
@@ -43,8 +63,8 @@ def draw(
     seed: int,
     step: int | None,
     to: Path | None,
-) -> dict[str, Any]:
-    """Draw images and write them; ``sample --json``.
+) -> Drawn:
+    """Draw images and write them.
 
     Raises:
         UserError: one sentence with the remedy.
@@ -82,7 +102,7 @@ def _from_folder(folder: Path, sampler: str | None, steps: int | None) -> Drawab
     return Drawable(loaded.model, loaded.settings, loaded.diffusion_steps, sampling, folder.resolve().name, out)
 
 
-def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> dict[str, Any]:
+def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> Drawn:
     """Draw the images and write them, one PNG each, and the grid."""
     import torch
     from accelerate import Accelerator
@@ -111,23 +131,22 @@ def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> dict[st
     for index, image in enumerate(images):
         Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(folder / f"{index:05d}.png")
     save_grid(images[:GRID_IMAGES], folder / "grid.png")
-    return {
-        "folder": str(folder),
-        "grid": str(folder / "grid.png"),
-        "num_images": num_images,
-        "sampler": found.sampling.sampler,
-        "sampling_steps": found.sampling.steps,
-        "variance": found.sampling.variance,
-        "seed": seed,
-    }
+    return Drawn(
+        folder=str(folder),
+        grid=str(folder / "grid.png"),
+        num_images=num_images,
+        sampler=found.sampling.sampler,
+        sampling_steps=found.sampling.steps,
+        variance=found.sampling.variance,
+        seed=seed,
+    )
 
 
-def print_drawn(console: Console, found: dict[str, Any]) -> None:
+def print_drawn(console: Console, found: Drawn) -> None:
     """Where the images are and how they were drawn."""
-    variance = f", variance {found['variance']}" if found["variance"] else ""
+    variance = f", variance {found.variance}" if found.variance else ""
     say(
         console,
-        f"{found['num_images']} images in {found['sampling_steps']} {found['sampler']} steps{variance}, "
-        f"seed {found['seed']}:",
+        f"{found.num_images} images in {found.sampling_steps} {found.sampler} steps{variance}, seed {found.seed}:",
     )
-    say(console, f"{found['folder']}\n{found['grid']}", whole=True)
+    say(console, f"{found.folder}\n{found.grid}", whole=True)

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from diffusion.settings import Family, Frozen
 from diffusion.spec import STAGES, UNetSpec
@@ -46,14 +47,26 @@ class StageCost(Frozen):
 class Cost(Frozen):
     """The cost of one spec. `activation_bytes` is what the backward pass keeps at batch 1 in fp32, without weights."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     spec: str
+    """the text form"""
     family: Family
+    """`ddpm` or `iddpm`"""
     resolution: int
+    """side of the images"""
     channels: int
+    """channels of the images"""
     params: int
+    """parameters"""
     macs: Macs
+    """multiply-accumulates for one image"""
     activation_bytes: int
+    """bytes kept for the backward pass of one image in fp32, without weights"""
     stages: tuple[StageCost, ...]
+    """for each resolution `stage`, `resolution`, `channels`, `params` and `macs` of its down and up blocks; the middle
+    block counts to the last stage, the time embedding and the first and last convolutions to stage 0, so that they add
+    up to the whole"""
 
 
 class Layer(NamedTuple):

@@ -267,8 +267,8 @@ class TestLimits:
         search = Steered(tmp_path, {"rounds": 0})
         number = search.tell(*NO_ATTENTION, "no attention at stage 0")
         with opened(search.db, read_only=True) as db:
-            (found,) = search_status(db, None)["directives"]
-        assert {name: found[name] for name in ("id", "kind", "arguments", "text", "state", "seen_round")} == {
+            (found,) = search_status(db, None).directives
+        assert found.model_dump(include={"id", "kind", "arguments", "text", "state", "seen_round"}) == {
             "id": number,
             "kind": "freeze",
             "arguments": NO_ATTENTION[1],

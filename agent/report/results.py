@@ -1,0 +1,36 @@
+"""What commands find, as models: ``--json`` prints their dumps, and docs/json.md has its tables from their fields."""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from diffusion.cost.closed_form import Macs
+
+
+class Result(BaseModel):
+    """A result; a field that is left out when it is made is no key of the JSON object."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ShortTrial(Result):
+    """A scored trial in few words."""
+
+    trial: int
+    spec: str
+    rfid: float
+    metric: str
+    macs: Macs
+    params: int
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Self:
+        """That of a record."""
+        return cls.model_validate({name: record[name] for name in cls.model_fields})
+
+
+def plain(found: object) -> Any:
+    """A result, a list of them, or what is plain already, as JSON holds it."""
+    if isinstance(found, list):
+        return [plain(each) for each in found]
+    return found.model_dump(mode="json", exclude_unset=True) if isinstance(found, Result) else found
