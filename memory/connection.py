@@ -1,8 +1,9 @@
 """Opens the memory: the only place that calls SQLite's own `connect`, since two of its settings hold per connection.
 
-A connection belongs to one thread and is cheap; open one per piece of work and close it. LangGraph's checkpoints live
-in a file of their own: it gets a plain connection, and the tables in it are LangGraph's. Every error sentence starts
-with the path that was typed:
+A connection belongs to one thread. Opening one takes many times as long as a write, so whoever works for long holds a
+`Memory`, which keeps one for each thread; for a single look there is `opened`. LangGraph's checkpoints live in a file
+of their own: it gets a plain connection, and the tables in it are LangGraph's. Every error sentence starts with the
+path that was typed:
 
     absent (read-only) · not a diffnas memory · from a newer version · from an older one (read-only) · cannot be opened
 """
@@ -10,12 +11,14 @@ with the path that was typed:
 import math
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from sqlite_utils import Database
 
@@ -25,9 +28,16 @@ from memory.schema.migrations import MIGRATIONS, migration_names
 APPLICATION_ID = 0x444E4153  # "DNAS"
 BUSY_TIMEOUT_SECONDS = 10.0
 
+_inherited: list[dict[threading.Thread, Database]] = []  # by a fork; never used, and never closed
 
-def connect(path: Path, *, read_only: bool = False) -> Database:
+
+def connect(path: Path, *, read_only: bool = False, check_same_thread: bool = True) -> Database:
     """The memory in `path`, created or brought up to date when it may be written.
+
+    Args:
+        path: the file.
+        read_only: nothing is created, migrated or written.
+        check_same_thread: whether SQLite refuses every other thread, even one that only closes.
 
     Raises:
         UserError: the file is not ours, not there (read-only), newer than this code, or cannot be opened.
@@ -36,7 +46,7 @@ def connect(path: Path, *, read_only: bool = False) -> Database:
     _check_place(path, read_only)
     conn = None
     try:
-        conn = _open(path, read_only)
+        conn = _open(path, read_only, check_same_thread)
         db = Database(conn, execute_plugins=False)
         _prepare(db, path, read_only)
         return db
@@ -76,6 +86,68 @@ def opened(path: Path, read_only: bool = False) -> Iterator[Database]:
     """`connect`, closed at the end of the block."""
     with closing(connect(path, read_only=read_only)) as db:
         yield db
+
+
+class Memory:
+    """A memory that stays open: `db` is the connection of the thread that asks, made when it first does.
+
+    A connection is closed some time after its thread has ended, and all of them by `close`. A forked process gets its
+    own: SQLite forbids to use, or to close, those of its parent. A SELECT that is not read to its end holds its moment
+    of the memory fast, so take rows out (`fetchall`) before anything else happens.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path, self.read_only, self._is_closed = path, read_only, False
+        self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def db(self) -> Database:
+        """This thread's connection.
+
+        Raises:
+            UserError: as `connect`.
+            RuntimeError: the memory was closed.
+        """
+        self._leave_to_parent()
+        found = self._connections.get(threading.current_thread())
+        return self._connect() if found is None else found
+
+    def close(self) -> None:
+        """Close the connections of all threads; they must be done with them."""
+        self._leave_to_parent()
+        with self._lock:
+            self._is_closed = True
+            self._close(list(self._connections))
+
+    def _begin(self) -> None:
+        """Nothing is connected yet in this process."""
+        self._process, self._lock = os.getpid(), threading.Lock()
+        self._connections: dict[threading.Thread, Database] = {}
+
+    def _leave_to_parent(self) -> None:
+        """In a forked process begin anew, with a lock of its own too: the fork may have copied one that was held."""
+        if self._process != os.getpid():
+            _inherited.append(self._connections)
+            self._begin()
+
+    def _connect(self) -> Database:
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError(f"the memory in {self.path} was closed; it is asked by {threading.current_thread()}")
+            self._close([thread for thread in self._connections if not thread.is_alive()])
+            db = connect(self.path, read_only=self.read_only, check_same_thread=False)
+            self._connections[threading.current_thread()] = db
+            return db
+
+    def _close(self, threads: list[threading.Thread]) -> None:
+        for thread in threads:
+            self._connections.pop(thread).close()
 
 
 @contextmanager
@@ -140,9 +212,11 @@ def _check_place(path: Path, read_only: bool) -> None:
         raise UserError(f"'{path}' cannot be written; check its permissions, or name another file with --db")
 
 
-def _open(path: Path, read_only: bool) -> sqlite3.Connection:
+def _open(path: Path, read_only: bool, check_same_thread: bool) -> sqlite3.Connection:
     uri = path.absolute().as_uri() + ("?mode=ro" if read_only else "?mode=rwc")
-    conn = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+    conn = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=check_same_thread
+    )
     conn.row_factory = sqlite3.Row
     return conn
 

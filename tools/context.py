@@ -79,7 +79,6 @@ class Services:
     approve: "Approve | None" = None  # asks a person before anything is spent on a proposal
     finish_reasons: list[str] = field(default_factory=list)  # filled by finish_search
     stop: Event = field(default_factory=Event)
-    one_at_a_time: RLock = field(default_factory=RLock)  # calls of one message run in several threads
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,7 @@ class SearchContext:
     limits: SearchLimits
     jobs: Jobs
     services: Services
+    one_at_a_time: RLock = field(default_factory=RLock)  # calls of one message of the round run in several threads
 
     @property
     def db_path(self) -> Path:

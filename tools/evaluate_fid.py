@@ -23,6 +23,6 @@ def evaluate_fid(trial: int, runtime: Runtime) -> tuple[str, dict[str, object]]:
     replicas say how large the noise is: do not read meaning into small differences. It ends the round.
     """
     context = runtime.context
-    with context.services.one_at_a_time:
+    with context.one_at_a_time:
         result = score_trial(context, trial)
     return result.model_dump_json(), result.model_dump(mode="json")

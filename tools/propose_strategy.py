@@ -227,6 +227,6 @@ def propose_strategy(
     context = runtime.context
     assert isinstance(context, StrategyContext), "this tool runs in searches for a strategy alone"
     raw_text = json.dumps({"tool": "propose_strategy", "reason": reason, **values})
-    with context.services.one_at_a_time:
+    with context.one_at_a_time:
         result = propose(context, values, reason, raw_text)
     return result.model_dump_json(), result.model_dump(mode="json")

@@ -34,6 +34,6 @@ def train_ract(spec: UNetSpec, reason: str, runtime: Runtime) -> tuple[str, dict
     """
     context = runtime.context
     raw_text = json.dumps({"tool": "train_ract", "spec": str(spec), "reason": reason})
-    with context.services.one_at_a_time:
+    with context.one_at_a_time:
         result = train_candidate(context, spec, reason, raw_text)
     return result.model_dump_json(exclude_none=True), result.model_dump(mode="json")

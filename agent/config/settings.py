@@ -102,7 +102,7 @@ class SearchSettings(Frozen):
             "Rounds at once: the next spec is proposed while others train.",
             "K|auto",
             more="the model is told which; `auto` is one for every five rounds, at most as many as find room on cores "
-            "or GPUs. Round 0 is always alone",
+            "or GPUs. No round runs beside the baseline",
         ),
     ] = "auto"
     prune: Annotated[

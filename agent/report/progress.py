@@ -15,6 +15,8 @@ from diffusion.verdicts import if_measured
 
 PLAIN_SHARES = 4  # without a terminal a training says how far it is so many times
 
+Bar = tuple[int, int | None]  # of a trial, or of a replica of it by its seed
+
 
 class Lines:
     """Lines for people; on a terminal a bar shows each training or sampling under way.
@@ -26,9 +28,9 @@ class Lines:
         self.console, self.several, self.lock = console, several, Lock()
         self.metric = "score"
         self.progress: Progress | None = None
-        self.bars: dict[int, TaskID] = {}  # by trial
+        self.bars: dict[Bar, TaskID] = {}  # by training
         self.draws_bars = True  # otherwise somebody else does, below a prompt
-        self.said: dict[int, int] = {}
+        self.said: dict[Bar, int] = {}
 
     def __call__(self, event: str, **values: Any) -> None:
         """Say one event."""
@@ -60,28 +62,28 @@ class Lines:
         cost = f"{format_size(values['macs']['paper'])} MACs, {format_size(values['params'])} params"
         self.line(f"  trial {values['trial']}  [bold]{values['spec']}[/bold]  {cost}  by {escape(values['proposer'])}")
         self.line(f"  [dim]{escape(values['reason'] or '')}[/dim]")
-        self.said[values["trial"]] = 0
+        self.said[_bar_of(values)] = 0
 
     def on_train_progress(self, values: dict[str, Any]) -> None:
         """How far a training is."""
         label = f"training, loss {values['loss']:.4f}, {values['images_per_second']:.0f} images/s"
         if values.get("peak_share"):
             label += f", {values['peak_share']:.0%} of peak"
-        self._advance(values["trial"], label, values["step"], values["total_steps"])
+        self._advance(values, label, values["step"], values["total_steps"])
 
     def on_trial_trained(self, values: dict[str, Any]) -> None:
         """The end of a training."""
-        self._end_bar(values["trial"])
+        self._end_bar(values)
         loss = "" if values["loss"] is None else f", loss {values['loss']:.4f}"
         self.line(f"{self._whose(values)}trained {values['step']} steps in {values['device_seconds']:.0f} s{loss}")
 
     def on_score_progress(self, values: dict[str, Any]) -> None:
         """How far the sampling is, and then the features."""
-        self._advance(values["trial"], values["phase"], values["images"], values["total_images"], plain=False)
+        self._advance(values, values["phase"], values["images"], values["total_images"], plain=False)
 
     def on_trial_scored(self, values: dict[str, Any]) -> None:
         """The score."""
-        self._end_bar(values["trial"])
+        self._end_bar(values)
         interval = "" if values["ci95"] is None else " ({:.4g} to {:.4g})".format(*values["ci95"])
         against = if_measured(values["verdict"]["baseline"], ", {}")
         score = f"{values['metric']} [bold]{values['rfid']:.4g}[/bold]{interval}{against}"
@@ -90,17 +92,17 @@ class Lines:
     def on_replica_started(self, values: dict[str, Any]) -> None:
         """Another training of a spec that was trained before."""
         self.line(f"  [dim]trial {values['trial']} again with seed {values['seed']}, to know what is noise[/dim]")
-        self.said[values["trial"]] = 0
+        self.said[_bar_of(values)] = 0
 
     def on_replica_scored(self, values: dict[str, Any]) -> None:
         """Its score."""
-        self._end_bar(values["trial"])
+        self._end_bar(values)
         found = f"{values['metric']} {values['rfid']:.4g} (seed {values['seed']})"
         self.line(f"{self._whose(values)}[green]scored[/green] {found}")
 
     def on_replica_failed(self, values: dict[str, Any]) -> None:
         """Why it has none."""
-        self._end_bar(values["trial"])
+        self._end_bar(values)
         self.line(f"{self._whose(values)}[red]failed[/red] with seed {values['seed']}: {escape(values['reason'])}")
 
     def on_race_started(self, values: dict[str, Any]) -> None:
@@ -113,12 +115,12 @@ class Lines:
 
     def on_trial_failed(self, values: dict[str, Any]) -> None:
         """A failure and why."""
-        self._end_bar(values["trial"])
+        self._end_bar(values)
         self.line(f"{self._whose(values)}[red]failed[/red] {escape(values['reason'])}")
 
     def on_trial_rung(self, values: dict[str, Any]) -> None:
         """How a training compares with the others on its way."""
-        self._end_bar(values["trial"])
+        self._end_bar(values)
         if not values["pruned"]:
             self.line(f"{self._whose(values)}[dim]goes on: {escape(values['why'])}[/dim]")
 
@@ -168,12 +170,13 @@ class Lines:
         """How a line about a trial begins."""
         return f"  trial {values['trial']}  " if self.several else "  "
 
-    def _advance(self, trial: int, label: str, done: int, total: int, plain: bool = True) -> None:
-        label = self._whose({"trial": trial}) + label
+    def _advance(self, values: dict[str, Any], label: str, done: int, total: int, plain: bool = True) -> None:
+        bar, seed = _bar_of(values), "" if values.get("seed") is None else f"seed {values['seed']}, "
+        label = self._whose(values) + seed + label
         if not self.console.is_terminal:
             share = done * PLAIN_SHARES // total
-            if plain and share > self.said.get(trial, 0):
-                self.said[trial] = share
+            if plain and share > self.said.get(bar, 0):
+                self.said[bar] = share
                 self.line(f"{label}, {done}/{total}")
             return
         if self.progress is None:
@@ -183,14 +186,14 @@ class Lines:
             )  # fmt: skip
             if self.draws_bars:
                 self.progress.start()
-        if trial not in self.bars:
-            self.bars[trial] = self.progress.add_task(label, total=total)
-        self.progress.update(self.bars[trial], description=label, completed=done, total=total)
+        if bar not in self.bars:
+            self.bars[bar] = self.progress.add_task(label, total=total)
+        self.progress.update(self.bars[bar], description=label, completed=done, total=total)
 
-    def _end_bar(self, trial: int) -> None:
-        """Take a trial's bar away, and with the last one the whole display."""
-        if trial in self.bars and self.progress is not None:
-            self.progress.remove_task(self.bars.pop(trial))
+    def _end_bar(self, values: dict[str, Any]) -> None:
+        """Take the bar of a training away, and with the last one the whole display."""
+        if _bar_of(values) in self.bars and self.progress is not None:
+            self.progress.remove_task(self.bars.pop(_bar_of(values)))
         if not self.bars:
             self._end_bars()
 
@@ -199,3 +202,7 @@ class Lines:
             self.progress.stop()
             self.progress = None
         self.bars.clear()
+
+
+def _bar_of(values: dict[str, Any]) -> Bar:
+    return values["trial"], values.get("seed")

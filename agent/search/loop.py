@@ -4,8 +4,9 @@ What has happened stands in memory alone, so a search that was killed at any ins
 an unfinished trial is finished, a round without one is proposed again.
 
 Several rounds may be in flight, each in a thread of its own. They are proposed one after the other: a round begins when
-the one before it has its accepted trial or is over, so that no two of them ask for the same spec. The baseline is
-always alone. Before each round the directives of the user are looked at (`agent.search.listener`).
+the one before it has its accepted trial or is over, so that no two of them ask for the same spec. No round runs beside
+the baseline, and none begins before its replicas are over. Before each round the directives of the user are looked at
+(`agent.search.listener`).
 """
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -67,8 +68,9 @@ class Loop:
         reason: Reason | None = None
         while True:
             number, due = None, Due()
-            if not self.in_flight:
-                reason = weightier(reason, in_time(self.replicas.replicate))
+            if not self.in_flight or 0 in self.in_flight.values():
+                replicate = partial(self.replicas.replicate, is_baseline_under_way=bool(self.in_flight))
+                reason = weightier(reason, in_time(replicate))
             if len(self.in_flight) < self.parallel:
                 due = self._due()
                 ended = reason or self._ended(due)
@@ -141,7 +143,7 @@ class Loop:
     def _round(self, number: int, accepted: Event, try_next: DirectiveRow | None) -> None:
         """One round, by the clock."""
         context = self.session.make_context(number, self.searcher_name if number else "baseline")
-        context = context.watched("trial.started", accepted.set)
+        context = (context if number else self.replicas.beside(context)).watched("trial.started", accepted.set)
         searcher = self.searcher if number else Baseline(self.session.plan.baseline)
         wish = partial(self.listener.try_spec, directive=try_next) if try_next else None
         context.report("round.started", round=number)

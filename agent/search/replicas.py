@@ -1,12 +1,17 @@
-"""What a search trains besides its rounds: the baseline with further seeds, and the race at its end."""
+"""What a search trains besides its rounds: the baseline with further seeds, and the race at its end.
 
-from concurrent.futures import ThreadPoolExecutor
+None of these waits for another, so they share the machine. Beside the baseline itself its replicas run only where all
+find room at once; every later proposal sees them all, since no round begins before they are over.
+"""
 
 from agent.search.session import Session
 from memory.connection import opened
+from memory.replicas import replicas_of
 from memory.trials import OVER, trial_in_round
+from tools.context import SearchContext
+from tools.executors.machine import Share
 from tools.jobs.race import run_race
-from tools.jobs.replicate import replicate
+from tools.jobs.replicate import replicate_all
 
 
 class Replicas:
@@ -15,9 +20,18 @@ class Replicas:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.are_known = False  # those of the baseline, in this drive
+        self.share: Share | None = None  # of the baseline and each of them, where they all run at once
 
-    def replicate(self) -> None:
-        """Train the baseline, once it is over, with further seeds, as many at once as rounds: the noise of the search.
+    def beside(self, baseline: SearchContext) -> SearchContext:
+        """The baseline's round, which leaves room for its replicas where that is more than it would use."""
+        asked = self.session.plan.config.search
+        specs = [self.session.plan.baseline] * (1 + len(self._seeds()))
+        share = self.session.side_by_side(specs)
+        self.share = share if asked.parallel == "auto" and 1 < len(specs) == share.parallel else None
+        return baseline.sharing(self.share) if self.share else baseline
+
+    def replicate(self, *, is_baseline_under_way: bool) -> None:
+        """Train the baseline with further seeds, once in a drive, and as soon as may be: the noise of the search.
 
         Raises:
             Interrupted: the user stops the search; they go on at the next resume.
@@ -25,16 +39,15 @@ class Replicas:
         session = self.session
         with opened(session.db_path) as db:
             baseline = trial_in_round(db, session.search, 0)
-        if self.are_known or baseline is None or baseline.state not in OVER:
+        share = self.share if is_baseline_under_way else None
+        if self.are_known or baseline is None or not (share or baseline.state in OVER):
             return
         self.are_known = True
-        if baseline.state != "scored":
-            return
-        context = session.make_context(0, "baseline")
-        seeds = range(context.jobs.seed + 1, context.jobs.seed + session.plan.config.search.replicas)
-        with session.clock("round 0"), ThreadPoolExecutor(session.jobs.parallel, "replica") as pool:
-            for done in [pool.submit(replicate, context, baseline, seed) for seed in seeds]:
-                done.result()
+        if baseline.state not in ("failed", "pruned"):
+            seeds = self._seeds()
+            share = share or session.side_by_side([baseline.spec] * len(seeds))
+            with session.clock("round 0"):
+                replicate_all(session.make_context(0, "baseline"), [(baseline, seed) for seed in seeds], share)
 
     def race(self) -> None:
         """Train the best and the baseline with more seeds, before one is called best.
@@ -42,13 +55,15 @@ class Replicas:
         Raises:
             Interrupted: the user stops the search; the race goes on at the next resume.
         """
-        config = self.session.plan.config
-        trainings = config.search.rounds if config.search.race_trainings is None else config.search.race_trainings
-        if trainings:
-            with self.session.clock("round 0"):
-                run_race(
-                    self.session.make_context(0, "race"),
-                    replicas=config.search.replicas,
-                    allowance=trainings,
-                    parallel=self.session.jobs.parallel,
-                )
+        session, asked = self.session, self.session.plan.config.search
+        if trainings := asked.rounds if asked.race_trainings is None else asked.race_trainings:
+            context = session.make_context(0, "race")
+            with session.clock("round 0"):
+                run_race(context, replicas=asked.replicas, allowance=trainings, share_of=session.side_by_side)
+
+    def _seeds(self) -> list[int]:
+        """The training seeds of the replicas that have no score yet."""
+        asked = self.session.plan.config.search
+        with opened(self.session.db_path) as db:
+            scored = {each.seed for each in replicas_of(db, self.session.search) if each.state == "scored"}
+        return [seed for seed in range(asked.seed + 1, asked.seed + asked.replicas) if seed not in scored]

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,9 +27,11 @@ from agent.report.progress import Lines
 from agent.report.tables import say
 from agent.search.directives import end_search
 from agent.search.ending import FAILED, FAILURES_IN_A_ROW, RESUMABLE, in_time
-from agent.search.plan import Plan
+from agent.search.plan import Plan, jobs_of
 from agent.search.wiring import context_maker, executor_of
+from diffusion.cost.peak_memory import free_host_bytes, peak_bytes
 from diffusion.errors import UserError
+from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.directives import DirectiveRow
 from memory.leases import release_lease, renew_lease, take_lease
@@ -37,7 +39,7 @@ from memory.ledger import charge
 from memory.searches import State, change_search, find_search, set_state
 from tools.context import SearchContext
 from tools.executors.base import Executor
-from tools.executors.machine import Share
+from tools.executors.machine import Machine, Share, side_by_side
 
 HEARTBEAT_SECONDS = 20.0
 FAILURE, BY_LIMIT, INTERRUPTED = 1, 3, 130  # exit codes (CONTRACT.md)
@@ -52,7 +54,7 @@ class Session:
     lease: str
     make_context: Callable[[int, str], SearchContext]  # (round, proposer) → context
     report: Report
-    jobs: Share
+    machine: Machine
     stop: Event
     console: Console = field(default_factory=lambda: Console(quiet=True))
     name: str = ""
@@ -65,6 +67,20 @@ class Session:
     def db_path(self) -> Path:
         """The memory."""
         return self.plan.config.places.db
+
+    @property
+    def jobs(self) -> Share:
+        """What each round gets."""
+        return jobs_of(self.plan.config, self.machine)
+
+    def side_by_side(self, specs: Collection[UNetSpec]) -> Share:
+        """What each training of these specs gets, one for each time that it is named: none waits for another."""
+        config, context = self.plan.config, self.make_context(0, "")
+        fitting = None
+        if config.jobs.executor == "local" and self.machine.device == "cpu":
+            needed = max((peak_bytes(context.train_job(spec), context.limits.cost(spec)) for spec in specs), default=1)
+            fitting = max(1, free_host_bytes() // needed)
+        return side_by_side(self.machine, config.search.parallel, config.jobs.nproc, len(specs), fitting)
 
     def begin(self, proposer: str) -> None:
         """Say that the search begins, or goes on."""
@@ -173,12 +189,13 @@ def driving(
     console = Console(stderr=as_json, highlight=False)
     go_on = f"diffnas-agent {again or f'resume {name}'}{_db_option(config.places.db)}"
     try:
-        with executor_of(config, stop) as (executor, jobs):
+        with executor_of(config, stop) as (executor, machine):
+            jobs = jobs_of(config, machine)
             lines = Lines(console, several=jobs.parallel > 1)
             inbox = Inbox(partial(say, console), stop)
             report: Report = both(JsonLines(search), lines) if as_json else lines
             contexts = context_maker(search, plan, executor, stop, report, jobs, approve=approver_of(config, inbox))
-            session = Session(search, plan, lease, contexts, report, jobs, stop, console, name, go_on)
+            session = Session(search, plan, lease, contexts, report, machine, stop, console, name, go_on)
             with (
                 interruptible(stop, executor, console, go_on),
                 heartbeat(session),

@@ -13,25 +13,24 @@ from diffusion.statistics.pruning import DEFAULT
 from tools.context import Approve, Jobs, SearchContext, SearchLimits, Services
 from tools.executors.base import Executor
 from tools.executors.local import LocalExecutor
-from tools.executors.machine import Share, this_machine
+from tools.executors.machine import Machine, Share, this_machine
 from tools.jobs.limited import WithinAllowance
 
 
 @contextmanager
-def executor_of(config: RunConfig, stop: Event) -> Iterator[tuple[Executor, Share]]:
-    """Who runs the jobs, and what each job gets.
+def executor_of(config: RunConfig, stop: Event) -> Iterator[tuple[Executor, Machine]]:
+    """Who runs the jobs, and where.
 
     Raises:
         UserError: a job finds no room, or no cluster answers.
     """
     if config.jobs.executor == "local":
-        yield LocalExecutor(stop), jobs_of(config, this_machine())
+        yield LocalExecutor(stop), this_machine()
         return
     from tools.executors.ray_cluster import RayExecutor, ray_cluster
 
     with ray_cluster(config.jobs.ray_address) as machine:
-        jobs = jobs_of(config, machine)
-        yield RayExecutor(stop, machine, jobs), jobs
+        yield RayExecutor(stop, machine, jobs_of(config, machine)), machine
 
 
 def context_maker(

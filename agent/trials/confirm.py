@@ -32,7 +32,7 @@ from memory.queries.records import best
 from memory.replicas import replicas_of, seed_scores
 from memory.searches import SearchRow, find_protocol, find_search
 from memory.trials import find_trial, trial_in_round
-from tools.jobs.replicate import replicate, usable
+from tools.jobs.replicate import replicate_all, usable
 from tools.jobs.scoring import score_trial
 from tools.jobs.training import train_as_asked
 
@@ -140,29 +140,24 @@ def drive_confirm(search: int, planned: Plan, *, as_json: bool) -> int:
 
 def _train_all(session: Session, specs: Sequence[UNetSpec]) -> str:
     """Every spec with its first seed, as a trial of its own, and then with the further ones; why it ended."""
-    contexts = [session.make_context(number, CONFIRM.proposer) for number in range(len(specs))]
+    share = session.side_by_side(specs)
 
     def first(number: int) -> None:
-        context = contexts[number]
+        context = session.make_context(number, CONFIRM.proposer).sharing(share)
         trained = train_as_asked(context, specs[number], REASON)
         if trained.status != "failed":
             score_trial(context, trained.trial)
 
-    def further(number: int, seed: int) -> None:
-        context = contexts[number]
-        with opened(context.db_path) as db:
-            trial = trial_in_round(db, context.search, number)
-        if trial is not None:
-            replicate(context, trial, context.jobs.seed + seed)
-
-    with ThreadPoolExecutor(session.jobs.parallel, CONFIRM.proposer) as pool:
+    with ThreadPoolExecutor(share.parallel, CONFIRM.proposer) as pool:
         for job in [pool.submit(first, number) for number in range(len(specs))]:
             job.result()
-        asked = [
-            (number, seed) for seed in range(1, session.plan.config.search.replicas) for number in range(len(specs))
-        ]
-        for job in [pool.submit(further, *each) for each in asked]:
-            job.result()
+    with opened(session.db_path) as db:
+        found = [trial_in_round(db, session.search, number) for number in range(len(specs))]
+    asked = session.plan.config.search
+    seeds = range(asked.seed + 1, asked.seed + asked.replicas)
+    further = [(trial, seed) for seed in seeds for trial in found if trial is not None]
+    beside = session.side_by_side([trial.spec for trial, _ in further])
+    replicate_all(session.make_context(0, CONFIRM.proposer), further, beside)
     return "confirmed"
 
 

@@ -5,12 +5,13 @@ file appears whole or not at all, and a damaged one is made anew. Each is of use
 a Fréchet distance, and only what is missing is computed.
 """
 
+import fcntl
 import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -44,11 +45,15 @@ class Reference:
             UserError: fewer than two images, or features that are not to be had.
         """
         kept = _read_statistics(self._path(".npz"))
-        if kept is None:
-            features = self._extract(self.images, on_progress)
-            kept = feature_statistics(features)
-            _keep(self._features_path, _features_writer(features[self.compared]))
-            _keep(self._path(".npz"), _statistics_writer(kept))
+        if kept is not None:
+            return kept
+        with _alone(self._path(".lock")):  # several scores that begin together need them once
+            kept = _read_statistics(self._path(".npz"))
+            if kept is None:
+                features = self._extract(self.images, on_progress)
+                kept = feature_statistics(features)
+                _keep(self._features_path, _features_writer(features[self.compared]))
+                _keep(self._path(".npz"), _statistics_writer(kept))
         return kept
 
     def features(self, on_progress: OnProgress = no_progress) -> NDArray[np.float32]:  # (≤ 10,000, F)
@@ -79,6 +84,16 @@ class Reference:
         sha256 = score_network(self.network).sha256
         name = f"{self.data_fingerprint}-{self.split}-{len(self.images)}-{self.network}-{sha256[:12]}"
         return self.cache_folder / (name + ending)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time; all at once on a file system that knows no locks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)  # ends with the process, whatever ends that
+        yield
 
 
 def _read_statistics(path: Path) -> Statistics | None:

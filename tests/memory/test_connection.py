@@ -8,7 +8,15 @@ import pytest
 from sqlite_utils import Database
 
 from diffusion.errors import UserError
-from memory.connection import APPLICATION_ID, checkpoint_connection, connect, database_path, opened, transaction
+from memory.connection import (
+    APPLICATION_ID,
+    Memory,
+    checkpoint_connection,
+    connect,
+    database_path,
+    opened,
+    transaction,
+)
 from memory.schema.migrations import migration_names
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +142,70 @@ def test_a_connection_stays_in_its_thread(db: Database) -> None:
     thread.start()
     thread.join()
     assert len(errors) == 1
+
+
+def in_a_thread(memory: Memory) -> Database:
+    """The connection of a thread that has ended since."""
+    found: list[Database] = []
+    thread = threading.Thread(target=lambda: found.append(memory.db))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def is_open(db: Database) -> bool:
+    try:
+        db.conn.execute("SELECT 1")
+    except sqlite3.ProgrammingError:
+        return False
+    return True
+
+
+def test_a_thread_keeps_its_connection_and_another_has_its_own(path: Path) -> None:
+    with Memory(path) as memory:
+        mine, theirs = memory.db, in_a_thread(memory)
+        assert memory.db is mine is not theirs
+        assert pragma(mine, "journal_mode") == "wal"
+
+
+def test_a_memory_that_is_closed_is_closed_in_all_threads_and_stays_so(path: Path) -> None:
+    with Memory(path) as memory:
+        connections = [memory.db, in_a_thread(memory)]
+        assert all(is_open(each) for each in connections)
+    assert not any(is_open(each) for each in connections)
+    with pytest.raises(RuntimeError, match="was closed"):
+        _ = memory.db
+    memory.close()
+    assert not path.with_name(path.name + "-wal").exists()  # SQLite takes it away with the last connection
+
+
+def test_threads_that_end_leave_no_connections_behind(path: Path) -> None:
+    with Memory(path) as memory:
+        ended = [in_a_thread(memory) for _ in range(5)]
+        assert [is_open(each) for each in ended] == [False] * 4 + [True]
+        assert is_open(memory.db)
+        assert not is_open(ended[-1])
+
+
+def test_a_memory_for_reading_cannot_write(path: Path, db: Database) -> None:
+    with Memory(path, read_only=True) as memory, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        memory.db.conn.execute("DELETE FROM messages")
+
+
+def test_a_forked_process_connects_anew_and_both_write(fill: Any, search: int, child: Any) -> None:
+    code = CHARGE + (
+        "import os\n"
+        "memory = Memory(Path(sys.argv[1])); mine = memory.db; memory._lock.acquire(); forked = not os.fork()\n"
+        "if not forked: memory._lock.release()\n"
+        "assert (memory.db is mine) != forked\n"
+        "for _ in range(50): charge(memory.db, 1, 'train', device_seconds=1.0)\n"
+        "memory.close()\n"
+        "assert forked or os.waitstatus_to_exitcode(os.wait()[1]) == 0"
+    )
+    processes = [child(code) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert fill.rows("SELECT count(*), sum(device_seconds) FROM ledger") == [(200, 200.0)]
+    assert pragma(fill.db, "integrity_check") == "ok"
 
 
 def test_reading_an_absent_memory_says_how_to_start_one(path: Path) -> None:

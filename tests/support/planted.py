@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from diffusion.settings import ScoreJob, TrainJob
@@ -19,12 +20,14 @@ class Planted:
         self.trained: list[tuple[str, int]] = []
         self.scored: list[tuple[str, int, int]] = []
         self.seeds: dict[Path, int] = {}
+        self.lock = Lock()
         self.before_training: Callable[[str, int], None] = lambda spec, seed: None
 
     def train(self, job: TrainJob, on_progress: Any) -> dict[str, Any]:
         spec = str(job.spec)
-        if spec not in self.specs:
-            self.specs.append(spec)
+        with self.lock:  # the baseline and its replicas come side by side
+            if spec not in self.specs:
+                self.specs.append(spec)
         self.before_training(spec, job.seed)
         self.trained.append((spec, job.seed))
         self.seeds[job.run_folder] = job.seed

@@ -12,13 +12,13 @@ import pretended
 from agent.config.sources import resolve
 from agent.search.drive import make_loop
 from agent.search.ending import Reason
-from agent.search.plan import Plan, jobs_of, open_search, plan
+from agent.search.plan import Plan, open_search, plan
 from agent.search.session import Session
 from agent.search.wiring import context_maker
 from memory.connection import opened
 from memory.leases import release_lease, take_lease
 from tools.context import SearchContext
-from tools.executors.machine import this_machine
+from tools.executors.machine import Machine, this_machine
 
 TINY = {
     "preset": "digits",
@@ -45,6 +45,7 @@ class TinySearch:
     executor: Any = field(default_factory=pretended.PretendedExecutor)
     stop: Event = field(default_factory=Event)
     search: int = 0
+    machine: Machine = field(default_factory=this_machine)
 
     def __post_init__(self) -> None:
         given = {**TINY, "db": self.folder / "diffnas.db", "out": self.folder / "runs", **self.options}
@@ -78,8 +79,7 @@ class TinySearch:
         with opened(self.db) as db:
             lease = take_lease(db, self.search)
         try:
-            jobs = jobs_of(self.plan.config, this_machine())
-            yield Session(self.search, self.plan, lease, self.make_context, self.report, jobs, self.stop)
+            yield Session(self.search, self.plan, lease, self.make_context, self.report, self.machine, self.stop)
         finally:
             with opened(self.db) as db:
                 release_lease(db, self.search, lease)

@@ -10,7 +10,7 @@ from strategy_rows import make_tables
 
 from agent.config.sources import resolve
 from agent.search.ending import Reason
-from agent.search.plan import Plan, jobs_of
+from agent.search.plan import Plan
 from agent.search.session import Session
 from agent.search.wiring import context_maker
 from agent.strategy.loop import Measure, StrategyLoop
@@ -95,8 +95,7 @@ class TinyStrategySearch:
         try:
             nobody: Any = None  # a strategy is proposed without a job
             contexts = context_maker(self.search, plan, nobody, self.stop, self.report)
-            jobs = jobs_of(plan.config, this_machine())
-            session = Session(self.search, plan, lease, contexts, self.report, jobs, self.stop)
+            session = Session(self.search, plan, lease, contexts, self.report, this_machine(), self.stop)
             return StrategyLoop(session, make_proposer(plan.config), limits, self.measure).run()
         finally:
             with opened(self.db) as db:

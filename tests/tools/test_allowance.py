@@ -146,7 +146,7 @@ class TestHours:
         self, search: TinySearch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         macs = search.context().limits.cost(search.plan.baseline).macs.total * 8 * 2
-        monkeypatch.setattr(module, "seconds_per_mac", lambda db, number, kind: 7200 / macs)
+        monkeypatch.setattr("tools.jobs.limited.seconds_per_mac", lambda db, number, kind: 7200 / macs)
         executor, inner = self.within(search, 1.0)
         with pytest.raises(AllowanceSpent, match=r"^the next job takes about 2 hours, and .* of 1 hours are used$"):
             executor.train(self.job(search), lambda event: None)

@@ -66,7 +66,34 @@ def share(machine: Machine, parallel: int | Literal["auto"], processes: int, rou
     """
     check_processes(machine, processes)
     affordable = min(machine.slots(processes), max(1, rounds // ROUNDS_PER_JOB)) if machine.surely else 1
-    jobs = affordable if parallel == "auto" else parallel
+    return _shared(machine, affordable if parallel == "auto" else parallel, processes)
+
+
+def side_by_side(
+    machine: Machine, parallel: int | Literal["auto"], processes: int, jobs: int, fitting: int | None = None
+) -> Share:
+    """What each of so many jobs gets that do not wait for one another; ``auto`` takes the whole machine.
+
+    On a CPU jobs of one process each, of which there are less than twice as many as cores, run all at once: with one
+    thread each they share cores fairly, while a last one by itself would leave all but its own idle.
+
+    Args:
+        machine: where they run.
+        parallel: how many at once, if a person said.
+        processes: of each job.
+        jobs: how many there are.
+        fitting: how many the memory holds at once, where that is known.
+    """
+    if parallel != "auto":
+        return _shared(machine, parallel, processes)
+    room = machine.slots(processes) if machine.surely else 1
+    all_at_once = machine.device == "cpu" and processes == 1 and room > 1 and jobs < 2 * room
+    at_once = jobs if all_at_once else min(jobs, room)
+    return _shared(machine, max(1, min(at_once, fitting or at_once)), processes)
+
+
+def _shared(machine: Machine, jobs: int, processes: int) -> Share:
+    """The machine in so many equal parts."""
     cores = sum(node.cores for node in machine.nodes) // jobs
     room = min(node.cores for node, units in zip(machine.nodes, machine.units, strict=True) if units >= processes)
     return Share(jobs, processes, max(1, min(cores, room) // processes), machine.device)

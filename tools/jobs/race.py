@@ -5,11 +5,12 @@ Who races, for how long and what may be claimed is `diffusion.statistics.racing`
 memory and the trainings are made. All of it is a function of what is stored, so a killed race goes on where it was.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from diffusion.spec import UNetSpec
 from diffusion.statistics.race_conclusion import Conclusion, conclusion
 from diffusion.statistics.racing import Race, Standing, plan_race, standing
 from memory.connection import opened
@@ -17,7 +18,8 @@ from memory.queries.records import best
 from memory.replicas import seed_scores
 from memory.trials import find_trial
 from tools.context import SearchContext
-from tools.jobs.replicate import replicate, usable
+from tools.executors.machine import Share
+from tools.jobs.replicate import replicate_all, usable
 
 
 class Field(NamedTuple):
@@ -58,32 +60,34 @@ def field_of(db: Database, search: int, replicas: int, allowance: int) -> Field 
     return Field(race, scores, {row["spec"]: row["trial"] for row in ranking})
 
 
-def run_race(context: SearchContext, *, replicas: int, allowance: int, parallel: int) -> Conclusion | None:
-    """Train what the race asks for, wave after wave, so many at once; what came of it.
+def run_race(
+    context: SearchContext, *, replicas: int, allowance: int, share_of: Callable[[list[UNetSpec]], Share]
+) -> Conclusion | None:
+    """Train what the race asks for, wave after wave, those of a wave side by side; what came of it.
+
+    Args:
+        context: of the search.
+        replicas: training seeds of the baseline before the race.
+        allowance: how many further trainings there may be.
+        share_of: how the trainings of a wave share the machine, by their specs.
 
     Raises:
         Interrupted: the user stops the search; the race goes on at the next resume.
     """
     is_told = False
-    with ThreadPoolExecutor(parallel, "race") as pool:
-        while True:
-            with opened(context.db_path) as db:
-                field = field_of(db, context.search, replicas, allowance)
-                if field is None:
-                    return None
-                wave = field.standing.next
-                trials = [find_trial(db, field.trials[each.spec]) for each in wave]
-            if not wave:
-                break
-            if not is_told:
-                context.report("race.started", finalists=list(field.race.finalists), seeds=field.race.fresh_seeds)
-                is_told = True
-            jobs = [
-                pool.submit(replicate, context, trial, context.jobs.seed + each.seed)
-                for trial, each in zip(trials, wave, strict=True)
-            ]
-            for job in jobs:
-                job.result()
+    while True:
+        with opened(context.db_path) as db:
+            field = field_of(db, context.search, replicas, allowance)
+            if field is None:
+                return None
+            wave = [(find_trial(db, field.trials[each.spec]), each.seed) for each in field.standing.next]
+        if not wave:
+            break
+        if not is_told:
+            context.report("race.started", finalists=list(field.race.finalists), seeds=field.race.fresh_seeds)
+            is_told = True
+        asked = [(trial, context.jobs.seed + seed) for trial, seed in wave]
+        replicate_all(context, asked, share_of([trial.spec for trial, _ in wave]))
     found = field.conclusion
     context.report("race.finished", **event_of(found))
     return found

@@ -4,6 +4,8 @@ A replica differs from its trial in the seed of the training and of the images. 
 is decided elsewhere; the statistics are `diffusion.statistics.noise`'s.
 """
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sqlite_utils import Database
@@ -27,6 +29,7 @@ from memory.trainings import training_failed, training_finished, training_starte
 from memory.trials import Trial, find_trial
 from tools.context import SearchContext
 from tools.errors import JobFailed
+from tools.executors.machine import Share
 from tools.jobs.measure import keep_score
 
 
@@ -55,6 +58,18 @@ def replicate(context: SearchContext, trial: Trial, seed: int) -> Replica:
         return find_replica(db, replica.id)
 
 
+def replicate_all(context: SearchContext, asked: Sequence[tuple[Trial, int]], share: Share) -> None:
+    """Replicas of trials by their seeds, side by side, each with a share of the machine.
+
+    Raises:
+        Interrupted: the user stops the search; they go on at the next resume.
+    """
+    context = context.sharing(share)
+    with ThreadPoolExecutor(share.parallel, "replica") as pool:
+        for done in [pool.submit(replicate, context, trial, seed) for trial, seed in asked]:
+            done.result()
+
+
 def _train(context: SearchContext, replica: Replica) -> None:
     job = context.train_job(replica.spec, replica.seed).model_copy(update={"run_folder": replica.run_folder})
     with opened(context.db_path) as db:
@@ -63,7 +78,7 @@ def _train(context: SearchContext, replica: Replica) -> None:
     def tell(event: dict[str, Any]) -> None:
         if event.get("event") != "note":
             values = {name: value for name, value in event.items() if name != "event"}
-            context.report("train.progress", trial=replica.trial, **values)
+            context.report("train.progress", trial=replica.trial, seed=replica.seed, **values)
 
     try:
         done = context.services.executor.train(job, tell)

@@ -197,7 +197,7 @@ def _run(context: SearchContext, trial: Trial, until_step: int | None = None) ->
         if event.get("event") == "note":
             context.report("train.note", trial=trial.id, text=event["text"])
         else:
-            context.report("train.progress", trial=trial.id, **_progress(event))
+            context.report("train.progress", trial=trial.id, seed=None, **_progress(event))
 
     return context.services.executor.train(job, tell)
 

@@ -2,13 +2,11 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ended_search import ended_search
 from rich.console import Console
 
-from agent.report.events import watched
 from agent.report.progress import Lines
 from agent.search.summary import summary
 from memory.connection import opened
@@ -79,14 +77,6 @@ def test_a_terminal_has_a_bar_for_each_trial_until_it_ends() -> None:
     lines("train.progress", trial=4, step=50, total_steps=100, loss=0.5, images_per_second=9.0)
     lines.close()
     assert (lines.progress, lines.bars) == (None, {})
-
-
-def test_a_watched_report_tells_of_one_event_after_it_was_said() -> None:
-    order: list[Any] = []
-    report = watched(lambda event, **values: order.append((event, values)), "trial.started", lambda: order.append("!"))
-    report("round.started", round=1)
-    report("trial.started", trial=7)
-    assert order == [("round.started", {"round": 1}), ("trial.started", {"trial": 7}), "!"]
 
 
 @pytest.mark.parametrize(

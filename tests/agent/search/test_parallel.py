@@ -19,25 +19,29 @@ from memory.connection import opened
 from memory.trials import rounds_over
 from prompts.render import render
 from tools.errors import Interrupted, JobFailed
+from tools.executors.machine import Machine, Node
 
 Done = dict[str, Any]
+TWO_CORES = Machine((Node(2),))
 SECONDS = 20.0  # after which a test that waits for another thread gives up
 
 
 class Staged:
-    """An executor whose trainings end when they are let go, in whatever order; each is known by its spec."""
+    """An executor whose trainings end when they are let go, in whatever order; each is known by its spec and seed."""
 
     def __init__(self, stop: threading.Event) -> None:
         self.stop, self.changed = stop, threading.Condition()
         self.running: list[str] = []
         self.started: list[str] = []
+        self.threads: dict[str, int] = {}
         self.most_at_once = 0
         self.let_go: set[str] = set()
         self.failing: set[str] = set()
         self.all_go = False
 
     def train(self, job: Any, on_progress: Callable[[Done], None]) -> Done:
-        spec = str(job.spec)
+        spec = f"{job.spec} {job.seed}" if job.seed else str(job.spec)
+        self.threads[spec] = job.threads
         with self.changed:
             self.running.append(spec)
             self.started.append(spec)
@@ -56,7 +60,7 @@ class Staged:
         return {"step": job.strategy.train_steps, "loss": 0.1, "device_seconds": 1.0}
 
     def evaluate(self, job: Any, on_progress: Callable[[Done], None]) -> Done:
-        value = 1.0 + sum(job.spec.row)  # the smaller, the better
+        value = 1.0 + sum(job.spec.row) + 0.01 * job.sampling_seed  # the smaller, the better
         return {"step": 2, "metric": "fid-digits-cnn", "value": value, "num_images": 16, "device_seconds": 1.0}
 
     def kill(self) -> None:
@@ -81,10 +85,11 @@ class Staged:
 class Played:
     """A search that is played in a thread of its own, so that the test can look at it."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, machine: Machine | None = None, **options: Any) -> None:
         stop = threading.Event()
         self.executor = Staged(stop)
         self.search = TinySearch(folder, {"parallel": 3, "rounds": 6, **options}, executor=self.executor, stop=stop)
+        self.search.machine = machine or self.search.machine
         self.ended: list[Any] = []
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
@@ -143,6 +148,61 @@ def test_a_round_begins_when_the_one_before_has_its_trial_and_another_is_over(tm
     played.executor.release()
     assert played.end() == "rounds"
     assert {first, second, third} < set(played.executor.started)
+
+
+class TestTheWholeMachine:
+    """What does not wait for another training runs beside it, and nothing is proposed with less knowledge."""
+
+    def test_replicas_run_beside_the_baseline_and_no_round_begins_before_they_are_over(self, tmp_path: Path) -> None:
+        played = Played(tmp_path, TWO_CORES, parallel="auto", rounds=1, replicas=3)
+        under_way = sorted(played.executor.wait_until_running(3))
+        baseline = under_way[0]
+        assert under_way == [baseline, f"{baseline} 1", f"{baseline} 2"]
+        assert [played.executor.threads[each] for each in under_way] == [1, 1, 1]
+        played.executor.release(baseline, f"{baseline} 2")
+        played.executor.wait_until_running(1)
+        time.sleep(0.3)
+        assert [event["round"] for event in played.search.of("round.started")] == [0]
+        played.executor.release(f"{baseline} 1")
+        played.executor.wait_until_started(4)
+        with opened(played.search.db, read_only=True) as db:
+            assert round_values(db, played.search.context(1))["noise"] is not None
+        played.executor.release()
+        assert played.end() == "rounds"
+
+    def test_more_than_find_room_wait_until_the_baseline_is_over(self, tmp_path: Path) -> None:
+        played = Played(tmp_path, TWO_CORES, parallel="auto", rounds=0, replicas=5).baseline_done()
+        played.executor.wait_until_running(2)
+        assert set(played.executor.threads.values()) == {1, 2}
+        played.executor.release()
+        assert played.end() == "rounds"
+        assert played.executor.most_at_once == 2
+
+    def test_who_asks_for_one_at_once_gets_one(self, tmp_path: Path) -> None:
+        played = Played(tmp_path, TWO_CORES, parallel=1, rounds=1, replicas=3)
+        played.executor.release()
+        assert played.end() == "rounds"
+        assert played.executor.most_at_once == 1
+        assert set(played.executor.threads.values()) == {2}
+
+    def test_no_more_run_at_once_than_the_memory_holds(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("agent.search.session.free_host_bytes", lambda: 1)
+        played = Played(tmp_path, TWO_CORES, parallel="auto", rounds=0, replicas=3)
+        played.executor.release()
+        assert played.end() == "rounds"
+        assert played.executor.most_at_once == 1
+
+    def test_a_stop_saves_the_baseline_and_its_replicas_and_a_resume_ends_them(self, tmp_path: Path) -> None:
+        played = Played(tmp_path, TWO_CORES, parallel="auto", rounds=0, replicas=3)
+        played.executor.wait_until_running(3)
+        played.search.stop.set()
+        assert played.end() == "interrupted"
+        played.search.stop.clear()
+        played.executor.release()
+        assert played.search.run() == "rounds"
+        assert played.states() == {0: "scored"}
+        assert {row["state"] for row in played.search.rows("SELECT state FROM replicas")} == {"scored"}
+        assert len(played.search.rows("SELECT * FROM trainings")) == 3
 
 
 def test_one_round_at_once_is_one_after_the_other(tmp_path: Path) -> None:

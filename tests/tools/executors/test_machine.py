@@ -6,7 +6,7 @@ import pytest
 
 from diffusion.errors import UserError
 from tools.executors import machine
-from tools.executors.machine import Machine, Node, Share, share
+from tools.executors.machine import Machine, Node, Share, share, side_by_side
 
 TWO_CORES, EIGHT_CORES = Machine((Node(2),)), Machine((Node(8),))
 FOUR_GPUS = Machine((Node(32, 4),))
@@ -36,6 +36,35 @@ def test_jobs_share_cores_and_gpus(
     has: Machine, parallel: int | str, processes: int, rounds: int, expected: Share
 ) -> None:
     assert share(has, parallel, processes, rounds) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("has", "parallel", "processes", "jobs", "expected"),
+    [
+        (TWO_CORES, "auto", 1, 0, Share(1, 1, 2)),
+        (TWO_CORES, "auto", 1, 1, Share(1, 1, 2)),
+        (TWO_CORES, "auto", 1, 2, Share(2, 1, 1)),
+        (TWO_CORES, "auto", 1, 3, Share(3, 1, 1)),  # the third would idle a core by itself
+        (TWO_CORES, "auto", 1, 4, Share(2, 1, 1)),
+        (TWO_CORES, "auto", 2, 3, Share(1, 2, 1)),  # processes that wait for one another need their cores
+        (TWO_CORES, 1, 1, 3, Share(1, 1, 2)),  # a person said so
+        (EIGHT_CORES, "auto", 1, 3, Share(3, 1, 2)),
+        (EIGHT_CORES, "auto", 2, 9, Share(4, 2, 1)),
+        (FOUR_GPUS, "auto", 1, 3, Share(3, 1, 10, "cuda")),
+        (FOUR_GPUS, "auto", 1, 5, Share(4, 1, 8, "cuda")),
+        (Machine((Node(1),)), "auto", 1, 3, Share(1, 1, 1)),
+        (Machine((Node(8),), surely=False), "auto", 1, 3, Share(1, 1, 8)),
+    ],
+)
+def test_jobs_that_do_not_wait_for_one_another_take_the_whole_machine(
+    has: Machine, parallel: int | str, processes: int, jobs: int, expected: Share
+) -> None:
+    assert side_by_side(has, parallel, processes, jobs) == expected  # type: ignore[arg-type]
+
+
+def test_no_more_jobs_run_side_by_side_than_the_memory_holds() -> None:
+    assert side_by_side(EIGHT_CORES, "auto", 1, 3, fitting=2) == Share(2, 1, 4)
+    assert side_by_side(EIGHT_CORES, "auto", 1, 3, fitting=100) == Share(3, 1, 2)
 
 
 @pytest.mark.parametrize(

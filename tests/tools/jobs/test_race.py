@@ -9,6 +9,7 @@ from searches import TinySearch
 
 from memory.connection import opened
 from tools.errors import Interrupted
+from tools.executors.machine import Machine, Node
 from tools.jobs.race import field_of
 
 REPLICAS, ALLOWANCE = 3, 12
@@ -81,6 +82,24 @@ def test_a_race_that_was_stopped_goes_on_and_trains_nothing_twice(tmp_path: Path
     other.run()
     assert found.of("race.finished") == other.of("race.finished")
     assert set(found.executor.trained) == set(other.executor.trained)
+
+
+def test_the_trainings_of_a_wave_run_side_by_side_each_with_its_share_of_the_machine(tmp_path: Path) -> None:
+    executor = Noisy((98.0, 200.0))
+    seen: list[tuple[int, int]] = []  # seed and threads
+    train = executor.train
+
+    def watched(job: Any, on_progress: Any) -> dict[str, Any]:
+        seen.append((job.seed, job.threads))
+        return train(job, on_progress)
+
+    executor.train = watched  # type: ignore[method-assign]
+    found = search(tmp_path, executor, rounds=2, race_trainings=5, parallel="auto")
+    found.machine = Machine((Node(2),))
+    found.run()
+    waves = [threads for seed, threads in seen[REPLICAS + 2 :]]
+    assert waves[:4] == [1, 1, 1, 1]  # two of the baseline and two of the only finalist, in pairs
+    assert waves[4:] in ([], [2])  # a last one is alone
 
 
 @pytest.mark.parametrize("candidates", [(), (50.0,)])
