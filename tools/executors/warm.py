@@ -165,7 +165,7 @@ def begin(module: str, path: Path, environment: dict[str, str], base: dict[str, 
     try:
         order = Order(module, ["--job", str(path)], os.getcwd(), environment)
         server = SERVERS.of(base)
-        return server and server.begin(order, stop)
+        return server.begin(order, stop) if server else None
     except OSError:  # no folder, no room for descriptors, or no server any more
         return None
 
