@@ -13,6 +13,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import IO, Any
@@ -61,45 +62,33 @@ class LocalExecutor:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(job)
         asked = json.loads(job)
-        processes = asked.get("processes", 1)
+        processes, keys = asked.get("processes", 1), KEYS.get(asked.get("log_with"), ())
         with self.gpus.taken(processes) as gpus:
+            environment = child_environment(str(asked["threads"]), gpus, keys)
+            start = Start(module, path, processes, "cuda" if gpus else "cpu", environment)
             if self.is_warm and processes == 1:
-                with suppress(ServerLost):  # the job saved and ended, so it goes on from there
-                    return self._followed(module, path, asked, gpus, on_progress, is_warm=True)
-            return self._followed(module, path, asked, gpus, on_progress, is_warm=False)
+                with suppress(ServerLost):  # the job was told to save, and goes on from there
+                    return self._followed(start, on_progress, is_warm=True)
+            return self._followed(start, on_progress)
 
-    def _followed(
-        self,
-        module: str,
-        path: Path,
-        asked: dict[str, Any],
-        gpus: list[str],
-        on_progress: OnProgress,
-        *,
-        is_warm: bool,
-    ) -> dict[str, Any]:
-        """Start the job, hand its progress on, and say what came of it."""
+    def _followed(self, start: "Start", on_progress: OnProgress, *, is_warm: bool = False) -> dict[str, Any]:
+        """Start a job and hand its progress on; its ``done`` line."""
         if self.stop.is_set():
             raise Interrupted
-        with self._started(module, path, asked, gpus, is_warm) as child:
+        with self._begun(start, is_warm) as child:
             assert child.stdout and child.stderr
-            errors = Tail(child.stderr, path.with_suffix(".log"))
+            errors = Tail(child.stderr, start.path.with_suffix(".log"))
             done = read_lines(child.stdout, on_progress)
             code = child.wait()
             errors.join()
-        by_signal = code == STOPPED or code < 0 or asked.get("processes", 1) > 1  # a launcher has codes of its own
+        by_signal = code == STOPPED or code < 0 or start.processes > 1  # a launcher has codes of its own
         return outcome(done, code, errors, self.stop.is_set() and by_signal)
 
     @contextmanager
-    def _started(
-        self, module: str, path: Path, asked: dict[str, Any], gpus: list[str], is_warm: bool
-    ) -> Iterator[Child]:
+    def _begun(self, start: "Start", is_warm: bool) -> Iterator[Child]:
         """The child, known to `kill` and told of a stop for as long as it lives."""
-        device: Device = "cuda" if gpus else "cpu"
-        processes, keys = asked.get("processes", 1), KEYS.get(asked.get("log_with"), ())
-        environment = child_environment(str(asked["threads"]), gpus, keys) | launch_environment(processes, device)
-        warm = begin(module, path, environment, child_environment("1"), self.stop) if is_warm else None
-        with warm or fresh(launch_command(module, path, processes, device), environment) as child:
+        warm = start.warm(child_environment("1"), self.stop) if is_warm else None
+        with warm or start.fresh() as child:
             self.children.add(child)
             Thread(target=self._watch, args=(child,), daemon=True).start()
             try:
@@ -115,17 +104,36 @@ class LocalExecutor:
                 return
 
 
-def fresh(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
-    """A process of its own, session and group included, whose streams are ours."""
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
+@dataclass(frozen=True)
+class Start:
+    """How a job becomes a process: what runs, where its file lies, on what, and what it may know."""
+
+    module: str
+    path: Path
+    processes: int
+    device: Device
+    for_one: dict[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its processes find in their environment."""
+        return self.for_one | launch_environment(self.processes, self.device)
+
+    def warm(self, base: dict[str, str], stop: Event) -> WarmJob | None:
+        """It as a fork of the server whose environment is `base`, if there can be one."""
+        return begin(self.module, self.path, self.environment, base, stop)
+
+    def fresh(self) -> "subprocess.Popen[str]":
+        """It as a new process, or several."""
+        return subprocess.Popen(
+            launch_command(self.module, self.path, self.processes, self.device),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            start_new_session=True,
+        )
 
 
 class Gpus:

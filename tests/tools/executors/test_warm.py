@@ -17,7 +17,7 @@ from trainings import children, is_alive, wait_until_dead
 from diffusion.training.fork_server import Order
 from tools.errors import Interrupted
 from tools.executors import warm
-from tools.executors.local import LocalExecutor, fresh
+from tools.executors.local import LocalExecutor
 from tools.executors.warm import Server, ServerLost, Servers, WarmJob
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux alone")
@@ -251,7 +251,8 @@ threading.Event().wait()
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_outlives_a_killed_caller(number: signal.Signals, order: Callable[..., Order]) -> None:
     waiting = order(WAITS)
-    with fresh([sys.executable, "-c", DRIVER, waiting.module], waiting.environment) as driver:
+    command = [sys.executable, "-c", DRIVER, waiting.module]
+    with subprocess.Popen(command, env=waiting.environment, stdout=subprocess.PIPE, text=True) as driver:
         assert driver.stdout
         pids = [int(pid) for pid in driver.stdout.readline().split()]
         assert len(pids) == 2 and all(map(is_alive, pids))
