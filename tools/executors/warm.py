@@ -90,7 +90,7 @@ class Server:
     """The process that forks, for jobs of one environment; it ends when nobody holds this any more."""
 
     def __init__(self, environment: dict[str, str], modules: Sequence[str]) -> None:
-        self.environment, self.has_served = environment, False
+        self.environment = environment
         self.orders, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
@@ -109,6 +109,11 @@ class Server:
         """Whether it still runs."""
         return self.process.poll() is None
 
+    @property
+    def is_killed(self) -> bool:
+        """Whether it was ended from outside; one that ended by itself could not serve, nor could the next."""
+        return (self.process.poll() or 0) < 0
+
     def begin(self, order: Order, stop: Event) -> WarmJob | None:
         """The job as soon as it runs; None where the server is gone or has no room for it.
 
@@ -126,7 +131,6 @@ class Server:
                 socket.send_fds(self.orders, [text], [one.fileno() for one in (its_status, its_stdout, its_stderr)])
             told = _answer(status, stop)
             if told is not None:
-                self.has_served = True
                 ours.pop_all()
                 return WarmJob(self, status, *told, stdout, stderr)
         return None
@@ -140,10 +144,10 @@ class Servers:
         self.current: Server | None = None
 
     def of(self, environment: dict[str, str]) -> Server | None:
-        """The one for an environment; None if it ended before it could serve, as the next one would."""
+        """The one for an environment; None if it found that it cannot serve."""
         with self.lock:
             known = self.current
-            if known is None or known.environment != environment or (known.has_served and not known.is_alive):
+            if known is None or known.environment != environment or known.is_killed:
                 known = self.current = Server(environment, PRELOADED)
             return known if known.is_alive else None
 

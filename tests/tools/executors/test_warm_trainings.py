@@ -75,7 +75,7 @@ def test_weights_and_scores_are_those_of_fresh_processes_to_the_bit(
         executor = LocalExecutor(Event(), is_warm=is_warm)
         executor.train(job, unheard)
         found.append((newest(job), scored(executor, job)))
-    assert servers.current and servers.current.has_served
+    assert servers.current and servers.current.is_alive
     (ours, our_score), (theirs, their_score) = found
     assert same(ours, theirs)
     assert our_score == their_score
