@@ -1,6 +1,8 @@
+import dataclasses
 import importlib.util
 import json
 import statistics
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,44 @@ def test_side_by_side_is_compared_turn_by_turn(capsys: pytest.CaptureFixture[str
     side_by_side = import_module("side_by_side")
     side_by_side.report({"one after the other": [10.0, 20.0, 40.0], "local, side by side": [5.0, 12.0, 28.0]})
     assert "local, side by side: 0.600 of the time of one after the other" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["features", "sampling-32", "sampling-8", "training-32"])
+def test_memory_that_is_kept_is_raced_against_memory_that_is_given_back(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_memory = loaded("job_memory")
+    case = dataclasses.replace(job_memory.CASES[name], images=2, before=2)
+    contestants = job_memory.contestants_of(case, [1])
+    for one in contestants:  # here, since a process that has computed with several threads cannot be forked
+        work = case.make(one.batch_size, case.images, not one.keeps)
+        one.turns += [job_memory.measured(work) for _ in range(2)]
+    job_memory.report(name, case, contestants)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"| {name}: before, 2 at once |") and second.startswith(f"| {name}: now, 1 at once |")
+    assert "by CPU time" in second and "by clock" not in first
+
+
+def test_a_job_begins_when_its_first_step_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_start = loaded("job_start")
+
+    class Executor:
+        def __init__(self, stop: Any, *, is_warm: bool) -> None:
+            self.seconds = 0.1 if is_warm else 0.3
+
+        def train(self, job: Any, tell: Any) -> None:
+            time.sleep(self.seconds + 0.1)
+            tell({"event": "progress", "images_per_second": job.strategy.batch_size / 0.1})  # a step of 0.1 s
+
+    monkeypatch.setattr(job_start, "LocalExecutor", Executor)
+    found = job_start.race(tmp_path, turns=2, batch_size=4)
+    assert {name: len(times) for name, times in found.items()} == {"first fork": 1, "fresh": 2, "fork": 2}
+    for name, seconds in (("fresh", 0.3), ("fork", 0.1)):
+        assert all(times.end - 0.1 >= times.first_step - 1e-3 >= seconds - 2e-3 for times in found[name])
+    job_start.report(found)
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from diffusion.cost.closed_form import BACKWARD_FACTOR
 from diffusion.settings import TrainJob
 from tools.executors.local import LocalExecutor
 
-STEPS = 2  # the first one warms up; the second is the pace
+STEPS = 2  # of a process: the first one warms up, the second is the pace
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,13 @@ def calibrate(job: TrainJob) -> Calibration:
         if event["event"] == "progress":
             paces.append(job.strategy.batch_size / event["images_per_second"])
 
-    short = {"until_step": STEPS, "log_steps": 1, "compiled": False, "snapshot_steps": (), "measures_peak": False}
+    strategy = job.strategy.model_copy(update={"train_steps": 1 + STEPS})
+    short = {"strategy": strategy, "log_steps": 1, "compiled": False, "snapshot_steps": (), "measures_peak": False}
+    executor, one = LocalExecutor(Event()), job.model_copy(update={**short, "log_with": None})
+    executor.train(one.model_copy(update={"until_step": 1}), tell)  # starts what all later jobs are forked from
+    paces.clear()
     started = time.monotonic()
-    LocalExecutor(Event()).train(job.model_copy(update={**short, "log_with": None}), tell)
+    executor.train(one, tell)
     elapsed = time.monotonic() - started
     stepping = paces[-1] * len(paces)  # a pace is the mean of the steps so far
     last = stepping - paces[-2] * (len(paces) - 1) if len(paces) > 1 else stepping

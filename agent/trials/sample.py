@@ -13,6 +13,7 @@ from agent.report.tables import say
 from agent.trials.evaluate import known_trial
 from diffusion.errors import UserError
 from diffusion.settings import Sampling, Settings, choose_sampling
+from diffusion.training.allocator import keep_freed_memory
 from tools.executors.machine import cores
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> Drawn:
     from diffusion.scores.grids import save_grid
 
     torch.set_num_threads(cores())
+    keep_freed_memory()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

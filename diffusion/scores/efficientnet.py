@@ -13,24 +13,32 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812  # the name that everyone reads
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 from diffusion.scores.networks import FEATURE_NETWORKS, lite0_weights
 
 NETWORK = FEATURE_NETWORKS["efficientnet-lite0"]
 MEAN, SPREAD = 127, 128  # of 255; see above
+NORMS = (  # the convolutions of the package's network and its blocks, and the norm after each
+    ("_conv_stem", "_bn0"),
+    ("_conv_head", "_bn1"),
+    ("_expand_conv", "_bn0"),
+    ("_depthwise_conv", "_bn1"),
+    ("_project_conv", "_bn2"),
+)
 
 
 class EfficientNetLite0Features(FeatureExtractorBase):  # type: ignore[misc]  # torch-fidelity ships no types
     """The pooled last layer in torch-fidelity's clothes: uint8 images (N, 3, H, W) → one tensor of features (N, 1280).
 
-    In single precision. Measured: the size of a batch moves an image's features by 1e-6 of their length, single
-    instead of double precision by 2e-5.
+    In single precision. Measured: the size of a batch, or norms that are merged, move an image's features by 2e-6 of
+    their length, single instead of double precision by 2e-5.
     """
 
     def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
         super().__init__(name, features_list)
-        self.network = load_lite0()
+        self.network = merged(load_lite0())
 
     @staticmethod
     def get_provided_features_list() -> tuple[str, ...]:
@@ -74,3 +82,20 @@ def load_lite0() -> nn.Module:
     network: nn.Module = EfficientNet.from_name(NETWORK.name)
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def merged(network: nn.Module) -> nn.Module:
+    """The network with each norm inside the convolution before it, changed in place.
+
+    In eval mode a norm is a factor and a summand for each channel. Without passes and buffers of their own for it, and
+    with activations in place, features take a fifth less time and memory (docs/log.md, 2026-11-28).
+    """
+    for module in list(network.modules()):
+        for convolution, norm in NORMS:
+            if hasattr(module, convolution):
+                fused = fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm))
+                setattr(module, convolution, fused)
+                setattr(module, norm, nn.Identity())
+        if isinstance(module, nn.ReLU6):
+            module.inplace = True
+    return network

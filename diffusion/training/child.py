@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any, NamedTuple, TextIO
 
 from diffusion.errors import TrainingFailed, UserError
+from diffusion.training.allocator import keep_freed_memory
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 STOPPED = 143  # 128 + SIGTERM, as shells say it
@@ -99,6 +100,7 @@ def run_child(work: Callable[[str, Lines, Stop], bool], argv: list[str] | None =
     place = Place.here()
     lines, stop = Lines(sys.stdout if place.rank == 0 else None), Stop()
     die_with_parent()
+    keep_freed_memory()
     try:
         with redirect_stdout(sys.stderr):
             return 0 if work(path.read_text(), lines, stop) else STOPPED

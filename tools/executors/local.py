@@ -1,5 +1,6 @@
 """This machine as the executor: each job is a child process, so its crash is a result and never the end of the search.
 
+A job of one process is forked from one that has imported what it needs (`tools.executors.warm`), where that can be had.
 The child gets no secrets, a process group of its own, as many threads as it was given cores (more are six times
 slower), the GPUs that are least busy, and a polite SIGTERM when the search stops, upon which it saves. Nothing here
 decides what is worth running.
@@ -11,7 +12,8 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import IO, Any
@@ -22,6 +24,7 @@ from memory.redaction import is_secret_name, redact
 from tools.errors import Interrupted, JobFailed
 from tools.executors.launch import Device, launch_command, launch_environment
 from tools.executors.machine import visible_gpus
+from tools.executors.warm import ServerLost, WarmJob, begin
 
 STOP_POLL_SECONDS = 0.2
 SPIN_COUNT = "1000"  # idle threads soon sleep: 1.1 times slower alone, 38 times faster beside others (docs/log.md)
@@ -31,14 +34,14 @@ LAUNCHER_SIGNAL = "Signal "  # how torch's launcher begins to say that a signal 
 KEYS: dict[str | None, tuple[str, ...]] = {"wandb": ("WANDB_API_KEY",)}  # for the tracker that was asked for alone
 
 OnProgress = Callable[[dict[str, Any]], None]
-Child = subprocess.Popen[str]
+Child = subprocess.Popen[str] | WarmJob
 
 
 class LocalExecutor:
     """Runs each job in a child process of its own; several threads may ask for jobs at once."""
 
-    def __init__(self, stop: Event) -> None:
-        self.stop = stop
+    def __init__(self, stop: Event, *, is_warm: bool = True) -> None:
+        self.stop, self.is_warm = stop, is_warm
         self.children: set[Child] = set()
         self.gpus = Gpus(visible_gpus())
 
@@ -53,40 +56,39 @@ class LocalExecutor:
     def kill(self) -> None:
         """End the children at once; what their last checkpoints hold is kept. No lock is taken: a signal may call."""
         for child in list(self.children):
-            if child.poll() is None:
-                child.kill()
+            child.kill()
 
     def _run(self, module: str, path: Path, job: str, on_progress: OnProgress) -> dict[str, Any]:
-        if self.stop.is_set():
-            raise Interrupted
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(job)
         asked = json.loads(job)
-        processes = asked.get("processes", 1)
-        with self.gpus.taken(processes) as gpus, self._started(module, path, asked, gpus) as child:
+        processes, keys = asked.get("processes", 1), KEYS.get(asked.get("log_with"), ())
+        with self.gpus.taken(processes) as gpus:
+            environment = child_environment(str(asked["threads"]), gpus, keys)
+            start = Start(module, path, processes, "cuda" if gpus else "cpu", environment)
+            if self.is_warm and processes == 1:
+                with suppress(ServerLost):  # the job was told to save, and goes on from there
+                    return self._followed(start, on_progress, is_warm=True)
+            return self._followed(start, on_progress)
+
+    def _followed(self, start: "Start", on_progress: OnProgress, *, is_warm: bool = False) -> dict[str, Any]:
+        """Start a job and hand its progress on; its ``done`` line."""
+        if self.stop.is_set():
+            raise Interrupted
+        with self._begun(start, is_warm) as child:
             assert child.stdout and child.stderr
-            errors = Tail(child.stderr, path.with_suffix(".log"))
+            errors = Tail(child.stderr, start.path.with_suffix(".log"))
             done = read_lines(child.stdout, on_progress)
             code = child.wait()
             errors.join()
-        by_signal = code == STOPPED or code < 0 or processes > 1  # a launcher has codes of its own
-        stopped = self.stop.is_set() and by_signal
-        return outcome(done, code, errors, stopped)
+        by_signal = code == STOPPED or code < 0 or start.processes > 1  # a launcher has codes of its own
+        return outcome(done, code, errors, self.stop.is_set() and by_signal)
 
     @contextmanager
-    def _started(self, module: str, path: Path, asked: dict[str, Any], gpus: list[str]) -> Iterator[Child]:
+    def _begun(self, start: "Start", is_warm: bool) -> Iterator[Child]:
         """The child, known to `kill` and told of a stop for as long as it lives."""
-        device: Device = "cuda" if gpus else "cpu"
-        processes, keys = asked.get("processes", 1), KEYS.get(asked.get("log_with"), ())
-        with subprocess.Popen(
-            launch_command(module, path, processes, device),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=child_environment(str(asked["threads"]), gpus, keys) | launch_environment(processes, device),
-            start_new_session=True,
-        ) as child:
+        warm = start.warm(child_environment("1"), self.stop) if is_warm else None
+        with warm or start.fresh() as child:
             self.children.add(child)
             Thread(target=self._watch, args=(child,), daemon=True).start()
             try:
@@ -96,10 +98,42 @@ class LocalExecutor:
 
     def _watch(self, child: Child) -> None:
         """Pass the user's stop on to the child."""
-        while child.poll() is None:
+        while child in self.children:
             if self.stop.wait(STOP_POLL_SECONDS):
                 child.terminate()
                 return
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a job becomes a process: what runs, where its file lies, on what, and what it may know."""
+
+    module: str
+    path: Path
+    processes: int
+    device: Device
+    for_one: dict[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its processes find in their environment."""
+        return self.for_one | launch_environment(self.processes, self.device)
+
+    def warm(self, base: dict[str, str], stop: Event) -> WarmJob | None:
+        """It as a fork of the server whose environment is `base`, if there can be one."""
+        return begin(self.module, self.path, self.environment, base, stop)
+
+    def fresh(self) -> "subprocess.Popen[str]":
+        """It as a new process, or several."""
+        return subprocess.Popen(
+            launch_command(self.module, self.path, self.processes, self.device),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environment,
+            start_new_session=True,
+        )
 
 
 class Gpus:

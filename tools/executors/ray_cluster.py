@@ -136,7 +136,7 @@ class Runner:
 
     def run(self, kind: Kind, job: str) -> dict[str, Any]:
         """What came of it: ``done`` with its last line, ``failed`` with the reason, or ``interrupted``."""
-        local = LocalExecutor(self.stop_asked)
+        local = LocalExecutor(self.stop_asked, is_warm=False)  # one job, and the node's process ends
         try:
             if kind == "train":
                 return {"done": local.train(self._visible(TrainJob.model_validate_json(job)), self._tell)}

@@ -1,7 +1,7 @@
 """A search that an earlier version began goes on: its memory, its settings, its job and its checkpoint are read.
 
 ``frozen/interrupted-before-rooms.zip`` was made at commit 9d6a065, whose settings were flat and whose jobs had fields
-of their own: ``run`` with one round of 60 steps, killed with ``kill -9`` after the checkpoint at step 50 of the baseline;
+of their own: ``run`` with one round of 60 steps, killed (``kill -9``) after the checkpoint at step 50 of the baseline;
 the folder's path was replaced by ``/before`` then.
 """
 

@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,13 @@ def trainings(folder: Path) -> list[dict[str, Any]]:
         return [dict(row) for row in db.conn.execute("SELECT * FROM trainings ORDER BY id")]
 
 
-def jobs_alive() -> list[str]:
-    """Command lines of training processes on this machine."""
+def alive_in(folder: Path) -> list[str]:
+    """What runs in a folder: searches, servers and jobs alike stay where they were started."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            text = path.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if "diffusion.training.job" in text or "diffusion.scores.job" in text:
-            found.append(text)
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if path.readlink() == folder:
+                found.append(path.parent.name)
     return found
 
 
@@ -54,9 +51,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_a_killed_search_is_resumed_exact
     process.kill()
     finish(process)
     deadline = time.monotonic() + 30
-    while jobs_alive() and time.monotonic() < deadline:
+    while alive_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not [job for job in jobs_alive() if str(tmp_path) in job], "the trainer outlived its search"
+    assert alive_in(tmp_path) == [], "the trainer, or what it was forked from, outlived its search"
 
     process = start(tmp_path, "resume", "--json")
     seen, _ = finish(process)

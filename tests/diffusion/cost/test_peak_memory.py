@@ -111,7 +111,9 @@ from accelerate import Accelerator
 from diffusion.data.images import open_images
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
+from diffusion.training.allocator import keep_freed_memory
 from diffusion.training.trainer import Trainer
+keep_freed_memory()
 job = TrainJob.model_validate_json(sys.stdin.read())
 torch.set_num_threads(job.threads)
 images, accelerator = open_images(job.data_folder, job.data_fingerprint).train, Accelerator()

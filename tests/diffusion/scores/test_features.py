@@ -18,7 +18,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, Featu
 
 from diffusion.errors import UserError
 from diffusion.scores import inception
-from diffusion.scores.efficientnet import load_lite0, pooled_features
+from diffusion.scores.efficientnet import load_lite0, merged, pooled_features
 from diffusion.scores.features import feature_extractor
 from diffusion.scores.fid import extract_features
 from diffusion.scores.inception import cache_folder, inception_weights
@@ -66,6 +66,16 @@ class TestLite0:
             found = extract_features(photographs[:12], "efficientnet-lite0", batch_size=batch_size)
             off = np.linalg.norm(found - whole, axis=1) / np.linalg.norm(whole, axis=1)
             assert off.max() < 1e-5  # single precision over some fifty layers; measured 1e-6
+
+    def test_norms_that_are_merged_do_not_show_in_the_features(
+        self, lite0: nn.Module, photographs: NDArray[np.uint8]
+    ) -> None:
+        images = torch.from_numpy(photographs[:4])
+        network = merged(load_lite0())
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+        ours, theirs = pooled_features(network, images), pooled_features(lite0, images)
+        off = (ours - theirs).norm(dim=1) / theirs.norm(dim=1)
+        assert float(off.max()) < 1e-5  # single precision over some fifty layers; measured 2e-6
 
     def test_single_precision_suffices(self, lite0: nn.Module, photographs: NDArray[np.uint8]) -> None:
         images = torch.from_numpy(photographs[:2])

@@ -28,8 +28,9 @@ Work = Callable[[str, Lines, Stop], bool]
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A child takes over the signals and the threads of its process."""
+    """A child takes over the signals, the threads and the memory of its process."""
     monkeypatch.setattr("diffusion.training.child.die_with_parent", lambda: None)
+    monkeypatch.setattr("diffusion.training.child.keep_freed_memory", lambda: None)
     numbers = (signal.SIGTERM, signal.SIGINT)
     handlers, threads = [signal.getsignal(number) for number in numbers], torch.get_num_threads()
     yield

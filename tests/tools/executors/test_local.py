@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tools.errors import Interrupted, JobFailed
+from tools.executors import warm
 from tools.executors.local import Gpus, LocalExecutor, child_environment
 
 CHILDREN = {
@@ -39,8 +40,16 @@ class Job:
         return json.dumps({"threads": 2})
 
 
+@pytest.fixture(params=[False, True], ids=["fresh", "warm"])
+def is_warm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether children are forks, here of a server that imports nothing."""
+    monkeypatch.setattr(warm, "PRELOADED", ())
+    monkeypatch.setattr(warm, "SERVERS", warm.Servers())
+    return bool(request.param)
+
+
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_warm: bool) -> Any:
     """Run one of the scripted children as if it were a training."""
 
     def play(name: str, stop: threading.Event | None = None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -48,7 +57,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         module.write_text(HEAD + CHILDREN[name])
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         progress: list[dict[str, Any]] = []
-        local = LocalExecutor(stop or threading.Event())
+        local = LocalExecutor(stop or threading.Event(), is_warm=is_warm)
         folder = tmp_path / "run"
         return local._run(module.stem, folder / "job.json", Job(folder).model_dump_json(), progress.append), progress
 
@@ -98,11 +107,11 @@ def test_nothing_is_started_after_a_stop(run: Any) -> None:
 
 class TestSeveralAtOnce:
     @pytest.fixture
-    def under_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[LocalExecutor, Any]:
+    def under_way(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_warm: bool) -> tuple[LocalExecutor, Any]:
         """Two children that wait, asked for by two threads of one executor, and how each ended."""
         (tmp_path / "child_slow.py").write_text(HEAD + CHILDREN["slow"])
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        local, begun = LocalExecutor(threading.Event()), threading.Semaphore(0)
+        local, begun = LocalExecutor(threading.Event(), is_warm=is_warm), threading.Semaphore(0)
 
         def ask(name: str) -> type[BaseException] | None:
             folder = tmp_path / name
@@ -116,7 +125,7 @@ class TestSeveralAtOnce:
         pool = ThreadPoolExecutor(2)
         ends = [pool.submit(ask, name) for name in ("one", "two")]
         assert begun.acquire(timeout=30) and begun.acquire(timeout=30)  # both have spoken
-        assert len(local.children) == 2
+        assert [isinstance(child, warm.WarmJob) for child in local.children] == [is_warm] * 2
         return local, ends
 
     def test_a_stop_reaches_all(self, under_way: tuple[LocalExecutor, Any]) -> None:
