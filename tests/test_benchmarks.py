@@ -117,7 +117,7 @@ def test_side_by_side_is_compared_turn_by_turn(capsys: pytest.CaptureFixture[str
 def test_memory_that_is_kept_is_raced_against_memory_that_is_given_back(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job_memory = loaded("job_memory")
+    job_memory = import_module("job_memory")
     case = dataclasses.replace(job_memory.CASES[name], images=2, before=2)
     contestants = job_memory.contestants_of(case, [1])
     for one in contestants:  # here, since a process that has computed with several threads cannot be forked
@@ -132,7 +132,7 @@ def test_memory_that_is_kept_is_raced_against_memory_that_is_given_back(
 def test_a_job_begins_when_its_first_step_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job_start = loaded("job_start")
+    job_start = import_module("job_start")
 
     class Executor:
         def __init__(self, stop: Any, *, is_warm: bool) -> None:
