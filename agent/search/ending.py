@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
+from agent.report.results import Result, ShortTrial
 from memory.connection import connect
-from memory.ledger import totals
+from memory.ledger import Ledger, totals
 from memory.queries.progress import search_counts
 from memory.queries.records import best
 from memory.trials import rounds_done
@@ -49,23 +50,44 @@ def weightier(*reasons: Reason | None) -> Reason | None:
     return max(reasons, key=lambda each: weights.get(each, 1))
 
 
-def closing_summary(context: SearchContext, reason: str) -> dict[str, Any]:
-    """The values of ``search.finished`` (CONTRACT.md)."""
+class SearchFinished(Result):
+    """The event ``search.finished`` (CONTRACT.md)."""
+
+    reason: Reason
+    """`rounds`, `finished_by_model`, `stopped_by_user`, `space_exhausted`, `failures`, `backend`, `allowance` or
+    `interrupted`"""
+    best: ShortTrial | None
+    """`trial`, `spec`, `rfid`, `metric`, `macs` and `params` of the best trial, or `null`"""
+    baseline: ShortTrial | None
+    """the same of the baseline, or `null`"""
+    rounds: int
+    """rounds done, the baseline's not counted"""
+    trials: int
+    """trials that were scored, failed or pruned"""
+    refused: int
+    """proposals that were refused"""
+    failed: int
+    """trials that failed"""
+    pruned: int
+    """trials that were stopped early"""
+    ledger: Ledger
+    """what the search has used so far, earlier processes included; see [ledger](#ledger)"""
+
+
+def closing_summary(context: SearchContext, reason: Reason) -> SearchFinished:
+    """What a search came to."""
     with closing(connect(context.db_path)) as db:
         ranking = best(db, context.search, limit=None)
+        baseline = next((row for row in ranking if row["round"] == 0), None)
         counts = search_counts(db, context.search)
-        return {
-            "reason": reason,
-            "best": _summary(ranking[0]) if ranking else None,
-            "baseline": next((_summary(row) for row in ranking if row["round"] == 0), None),
-            "rounds": max(rounds_done(db, context.search), 0),
-            "trials": counts["scored"] + counts["failed"] + counts["pruned"],
-            "refused": counts["refused"],
-            "failed": counts["failed"],
-            "pruned": counts["pruned"],
-            "ledger": totals(db, context.search).model_dump(),
-        }
-
-
-def _summary(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("trial", "spec", "rfid", "metric", "macs", "params")}
+        return SearchFinished(
+            reason=reason,
+            best=ShortTrial.of(ranking[0]) if ranking else None,
+            baseline=ShortTrial.of(baseline) if baseline else None,
+            rounds=max(rounds_done(db, context.search), 0),
+            trials=counts["scored"] + counts["failed"] + counts["pruned"],
+            refused=counts["refused"],
+            failed=counts["failed"],
+            pruned=counts["pruned"],
+            ledger=totals(db, context.search),
+        )

@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from threading import Event
 
+from agent.report.results import plain
 from agent.search.directives import Due
 from agent.search.ending import (
     FAILURES_IN_A_ROW,
@@ -159,4 +160,4 @@ class Loop:
         said = context.services.finish_reasons[0] if reason == "finished_by_model" else None
         for stop in session.end(reason, said, round_number):
             self.listener.obeyed(stop, round_number, "the search ended")
-        session.report("search.finished", **closing_summary(context, reason))
+        session.report("search.finished", **plain(closing_summary(context, reason)))

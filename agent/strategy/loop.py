@@ -13,6 +13,7 @@ from threading import Event
 
 from agent.backends.errors import BackendError
 from agent.report.events import both
+from agent.report.results import plain
 from agent.report.tables import print_card
 from agent.search.directives import Due
 from agent.search.ending import SILENT_ROUNDS_IN_A_ROW, Reason, in_time
@@ -61,7 +62,7 @@ def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measur
         reason = StrategyLoop(session, make_proposer(config), limits, measure).run()
         with opened(config.places.db, read_only=True) as db:
             found = strategy_summary(db, search, limits, reason)
-        session.report("strategy.finished", **found)
+        session.report("strategy.finished", **plain(found))
     print_strategies(session.console, found)
     return session.leave(reason)
 

@@ -6,11 +6,12 @@ from rich.console import Console
 from rich.markup import escape
 from sqlite_utils import Database
 
+from agent.report.results import Result, plain
 from agent.report.tables import ledger_line, print_settings, print_table, say
 from agent.search.plan import Plan
 from agent.search.summary import who_proposes
 from diffusion.settings import Strategy
-from memory.ledger import totals
+from memory.ledger import Ledger, totals
 from memory.strategies import Measured, StoredStrategy, refusals, strategies_of
 from tools.gates.strategies import StrategyLimits, shown
 from tools.propose_strategy import values_of
@@ -26,39 +27,79 @@ def best_strategy(known: list[StoredStrategy], cost_limit: float) -> StoredStrat
     return min(found)[3] if found else None
 
 
-def strategy_summary(db: Database, search: int, limits: StrategyLimits, reason: str) -> dict[str, Any]:
-    """The values of ``strategy.finished``: every strategy with its cost and accuracy, and the best within the limit."""
+class StrategyRow(Result):
+    """A strategy; `tau`, `ci95` and what they took are null until it is measured."""
+
+    strategy: int
+    round: int
+    proposer: str
+    reason: str | None
+    values: dict[str, float | int]
+    cost: float
+    tau: float | None
+    ci95: tuple[float, float] | None
+    specs: int | None
+    device_seconds: float | None
+    error: str | None
+    use: str
+
+
+class StrategyFinished(Result):
+    """The event ``strategy.finished``."""
+
+    reason: str
+    """`rounds`, `space_exhausted`, `backend` or `interrupted`"""
+    cost_limit: float
+    """the limit as a share of the standard strategy's cost"""
+    strategies: list[StrategyRow]
+    """every strategy with its values, cost and accuracy, the standard one first"""
+    best: int | None
+    """id of the one within the limit that was seen to rank best, or `null`"""
+    not_told_apart: list[int]
+    """ids of those whose interval reaches into that of the best"""
+    use: str | None
+    """the options of `run` that use the best"""
+    refused: int
+    """how many proposals were refused"""
+    ledger: Ledger
+    """what it took"""
+
+
+def strategy_summary(db: Database, search: int, limits: StrategyLimits, reason: str) -> StrategyFinished:
+    """Every strategy with its cost and accuracy, and the best within the limit."""
     known = strategies_of(db, search)
     best = best_strategy(known, limits.cost_limit)
-    return {
-        "reason": reason,
-        "cost_limit": limits.cost_limit,
-        "strategies": [row_of(row) for row in known],
-        "best": None if best is None else best.id,
-        "not_told_apart": [] if best is None else [row.id for row in known if overlaps(best, row)],
-        "use": None if best is None else use_line(best.strategy),
-        "refused": refusals(db, search),
-        "ledger": totals(db, search).model_dump(),
-    }
+    return StrategyFinished(
+        reason=reason,
+        cost_limit=limits.cost_limit,
+        strategies=[row_of(row) for row in known],
+        best=None if best is None else best.id,
+        not_told_apart=[] if best is None else [row.id for row in known if overlaps(best, row)],
+        use=None if best is None else use_line(best.strategy),
+        refused=refusals(db, search),
+        ledger=totals(db, search),
+    )
 
 
-def row_of(known: StoredStrategy) -> dict[str, Any]:
-    """A strategy as JSON: `tau`, `ci95` and what they took are null until it is measured."""
+def row_of(known: StoredStrategy) -> StrategyRow:
+    """A strategy as its result."""
     measured = known.measured
-    return {
-        "strategy": known.id,
-        "round": known.round,
-        "proposer": known.proposer,
-        "reason": known.reason,
-        "values": values_of(known.strategy),
-        "cost": round(known.cost, 4),
-        "tau": measured and measured.tau,
-        "ci95": None if measured is None or measured.low is None else [measured.low, measured.high],
-        "specs": measured and measured.n,
-        "device_seconds": measured and measured.device_seconds,
-        "error": known.error,
-        "use": use_line(known.strategy),
-    }
+    return StrategyRow(
+        strategy=known.id,
+        round=known.round,
+        proposer=known.proposer,
+        reason=known.reason,
+        values=values_of(known.strategy),
+        cost=round(known.cost, 4),
+        tau=measured.tau if measured else None,
+        ci95=(measured.low, measured.high)
+        if measured and measured.low is not None and measured.high is not None
+        else None,
+        specs=measured.n if measured else None,
+        device_seconds=measured.device_seconds if measured else None,
+        error=known.error,
+        use=use_line(known.strategy),
+    )
 
 
 def overlaps(best: StoredStrategy, other: StoredStrategy) -> bool:
@@ -96,46 +137,46 @@ def announce(console: Console, planned: Plan, limits: StrategyLimits, *, is_meas
     )
 
 
-def print_strategies(console: Console, found: dict[str, Any]) -> None:
+def print_strategies(console: Console, found: StrategyFinished) -> None:
     """The table of strategies, the best within the limit, and how to use it."""
-    standard = found["strategies"][0]["values"]
+    standard = found.strategies[0].values
     print_table(
         console,
         ("strategy", "values", "cost", "accuracy", "seconds each", "proposed by"),
         [
             (
-                row["strategy"],
-                pairs(row["values"] if row["round"] == 0 else changed(row["values"], standard)),
-                f"{row['cost']:.3g}",
-                row["error"] or ("not measured" if row["specs"] is None else measured_of(row)),
-                "–" if not row["specs"] else f"{row['device_seconds'] / row['specs']:.3g}",
-                row["proposer"],
+                row.strategy,
+                pairs(row.values if row.round == 0 else changed(row.values, standard)),
+                f"{row.cost:.3g}",
+                row.error or ("not measured" if row.specs is None else measured_of(plain(row))),
+                f"{row.device_seconds / row.specs:.3g}" if row.specs and row.device_seconds is not None else "–",
+                row.proposer,
             )
-            for row in found["strategies"]
+            for row in found.strategies
         ],
         right="strategy,cost,seconds each",
     )
     _print_best(console, found)
-    say(console, f"{found['refused']} proposals refused. Used: {ledger_line(found['ledger'])}.")
+    say(console, f"{found.refused} proposals refused. Used: {ledger_line(found.ledger)}.")
 
 
-def _print_best(console: Console, found: dict[str, Any]) -> None:
-    within = f"within {found['cost_limit']:.3g} of the standard strategy's cost"
-    if found["best"] is None:
-        proposed = [row for row in found["strategies"] if row["round"] > 0]
+def _print_best(console: Console, found: StrategyFinished) -> None:
+    within = f"within {found.cost_limit:.3g} of the standard strategy's cost"
+    if found.best is None:
+        proposed = [row for row in found.strategies if row.round > 0]
         say(console, f"No strategy {within} was measured, so how well they rank is not known.")
         if proposed:
-            last, standard = proposed[-1], found["strategies"][0]["values"]
-            say(console, f"To use strategy {last['strategy']} all the same, add to `diffnas-agent run`:")
-            say(console, f"  {last['use']}", whole=True)
+            last, standard = proposed[-1], found.strategies[0].values
+            say(console, f"To use strategy {last.strategy} all the same, add to `diffnas-agent run`:")
+            say(console, f"  {last.use}", whole=True)
             say(console, "To measure it, add to `diffnas-agent rank-study`:")
-            say(console, f"  --rapid {pairs(last['values'], ',')} --standard {pairs(standard, ',')}", whole=True)
+            say(console, f"  --rapid {pairs(last.values, ',')} --standard {pairs(standard, ',')}", whole=True)
         return
-    say(console, f"Best {within}: strategy {found['best']}. Add to `diffnas-agent run`:")
-    say(console, f"  {found['use']}", whole=True)
-    if near := found["not_told_apart"]:
+    say(console, f"Best {within}: strategy {found.best}. Add to `diffnas-agent run`:")
+    say(console, f"  {found.use}", whole=True)
+    if near := found.not_told_apart:
         say(console, f"Its interval reaches those of {', '.join(map(str, near))}: they are not told apart by this.")
-    tried = [row for row in found["strategies"] if row["round"] > 0 and row["specs"]]
+    tried = [row for row in found.strategies if row.round > 0 and row.specs]
     if len(tried) > 1:
         say(
             console,

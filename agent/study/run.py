@@ -12,6 +12,7 @@ from threading import Event, Lock
 from typing import Any
 
 from agent.config.kinds import STUDY
+from agent.report.results import plain
 from agent.report.tables import how_scored, say
 from agent.search.ending import FAILURES_IN_A_ROW, Reason, closing_summary
 from agent.search.plan import Plan
@@ -171,7 +172,7 @@ def _played(
         )
         session.begin(STUDY.proposer)
         end = session.play(STUDY.proposer, lambda: _together(session, works))
-        session.report("search.finished", **closing_summary(_context(session, 0), end))
+        session.report("search.finished", **plain(closing_summary(_context(session, 0), end)))
     return end, session
 
 

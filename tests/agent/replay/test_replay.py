@@ -14,7 +14,7 @@ from searches import TinySearch
 from agent.cli.replay import DIFFERS
 from agent.replay import answers as replay_answers
 from agent.replay import replay as module
-from agent.replay.fork import fork
+from agent.replay.fork import Forked, Parent, fork
 from agent.replay.replay import replay
 from agent.search.plan import reopened
 from diffusion.errors import UserError
@@ -199,7 +199,7 @@ def test_the_exit_code_says_whether_anything_differs(
 
 
 @pytest.fixture(scope="module")
-def forked(played: tuple[TinySearch, ModelServer]) -> dict[str, Any]:
+def forked(played: tuple[TinySearch, ModelServer]) -> Forked:
     return fork(played[0].db, "first", 3, llm="offline", base_url=None, new_name="second")
 
 
@@ -209,15 +209,15 @@ class TestFork:
         return [tuple(row.values()) for row in search.rows(statement, number)]
 
     def test_a_fork_at_round_3_shares_the_first_three_rounds_and_nothing_after(
-        self, played: tuple[TinySearch, ModelServer], forked: dict[str, Any]
+        self, played: tuple[TinySearch, ModelServer], forked: Forked
     ) -> None:
         search = played[0]
-        assert self.rows(search, forked["search"]) == self.rows(search, search.search)[:4]
-        assert forked["forked_from"] == {"search": search.search, "name": "first", "round": 3}
-        assert search.rows("SELECT count(*) AS n FROM model_calls WHERE search = ?", forked["search"])[0]["n"] == 0
+        assert self.rows(search, forked.search) == self.rows(search, search.search)[:4]
+        assert forked.forked_from == Parent(search=search.search, name="first", round=3)
+        assert search.rows("SELECT count(*) AS n FROM model_calls WHERE search = ?", forked.search)[0]["n"] == 0
 
     def test_it_goes_on_with_the_other_model_and_trains_nothing_again(
-        self, played: tuple[TinySearch, ModelServer], forked: dict[str, Any]
+        self, played: tuple[TinySearch, ModelServer], forked: Forked
     ) -> None:
         search = played[0]
         with opened(search.db, read_only=True) as db:
@@ -227,10 +227,10 @@ class TestFork:
         from agent.search.wiring import context_maker
 
         trained = len(search.executor.trained)
-        search.search = forked["search"]
+        search.search = forked.search
         search.make_context = context_maker(search.search, search.plan, search.executor, search.stop, search.report)
         assert search.run() == "rounds"
-        rows = search.rows("SELECT round, proposer FROM results WHERE search = ? ORDER BY round", forked["search"])
+        rows = search.rows("SELECT round, proposer FROM results WHERE search = ? ORDER BY round", forked.search)
         assert [row["proposer"] for row in rows] == ["baseline"] + ["openai:scripted"] * 3 + ["offline"]
         assert len(search.executor.trained) <= trained + 1
         assert replay(search.db, "second")["differences"] == []
