@@ -53,7 +53,7 @@ def weightier(*reasons: Reason | None) -> Reason | None:
 class SearchFinished(Result):
     """The event ``search.finished`` (CONTRACT.md)."""
 
-    reason: Reason
+    reason: str
     """`rounds`, `finished_by_model`, `stopped_by_user`, `space_exhausted`, `failures`, `backend`, `allowance` or
     `interrupted`"""
     best: ShortTrial | None
@@ -74,7 +74,7 @@ class SearchFinished(Result):
     """what the search has used so far, earlier processes included; see [ledger](#ledger)"""
 
 
-def closing_summary(context: SearchContext, reason: Reason) -> SearchFinished:
+def closing_summary(context: SearchContext, reason: str) -> SearchFinished:
     """What a search came to."""
     with closing(connect(context.db_path)) as db:
         ranking = best(db, context.search, limit=None)

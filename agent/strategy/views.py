@@ -84,6 +84,7 @@ def strategy_summary(db: Database, search: int, limits: StrategyLimits, reason: 
 def row_of(known: StoredStrategy) -> StrategyRow:
     """A strategy as its result."""
     measured = known.measured
+    low, high = (measured.low, measured.high) if measured else (None, None)
     return StrategyRow(
         strategy=known.id,
         round=known.round,
@@ -92,9 +93,7 @@ def row_of(known: StoredStrategy) -> StrategyRow:
         values=values_of(known.strategy),
         cost=round(known.cost, 4),
         tau=measured.tau if measured else None,
-        ci95=(measured.low, measured.high)
-        if measured and measured.low is not None and measured.high is not None
-        else None,
+        ci95=None if low is None or high is None else (low, high),
         specs=measured.n if measured else None,
         device_seconds=measured.device_seconds if measured else None,
         error=known.error,
