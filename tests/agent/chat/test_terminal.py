@@ -185,7 +185,7 @@ def test_a_search_is_suspended_goes_on_in_the_background_and_a_second_ctrl_c_end
     tmp_path: Path, terminal: Callable[..., Terminal]
 ) -> None:
     window = terminal(tmp_path, columns=100)
-    window.command("run", "--name", "first", *ARGUMENTS, "--train-steps", "200000", "--parallel", "1")
+    window.command("run", "--name", "first", *ARGUMENTS, "--train-steps", "5000", "--parallel", "1")
     window.wait("training, loss")
     window.type("C-z")
     window.wait("Stopped")
