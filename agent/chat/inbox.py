@@ -142,7 +142,7 @@ def prompting(inbox: Inbox, lines: Lines, make_prompt: PromptMaker) -> Iterator[
     from prompt_toolkit.styles import Style
 
     with redirect_stdout(lines.console.file):  # under --json that is standard error
-        assert get_app_session().output, "made of standard output when it is first asked for, then kept"
+        output = get_app_session().output  # made of standard output when it is first asked for, then kept
     with _loop() as loop, patch_stdout(raw=True):
         session = make_prompt(
             wanted=lambda line: not inbox.answers(line),
@@ -151,6 +151,7 @@ def prompting(inbox: Inbox, lines: Lines, make_prompt: PromptMaker) -> Iterator[
             style=Style.from_dict({"bottom-toolbar": "noreverse"}),
             refresh_interval=REFRESH_SECONDS,
             erase_when_done=True,
+            output=output,
         )
         session.default_buffer.accept_handler = _accepted(inbox, lines)
         lines.draws_bars = False
@@ -161,7 +162,8 @@ def prompting(inbox: Inbox, lines: Lines, make_prompt: PromptMaker) -> Iterator[
         try:
             yield
         finally:
-            reader.cancel()
+            if not reader.cancel():
+                reader.result()  # it ended before the search: a bug of ours is not swallowed
             asyncio.run_coroutine_threadsafe(_others_end(), loop).result()
             _before.clear()
             lines.draws_bars = True
@@ -208,7 +210,9 @@ async def _prompt(session: Any, inbox: Inbox, stands: Event) -> None:
                 await session.prompt_async(PROMPT, pre_run=stands.set)
             except Suspended:
                 os.kill(0, signal.SIGTSTP)  # the whole group, as the terminal does
-    except EOFError:  # the terminal is gone
+            except EOFError:
+                return  # the terminal is gone
+    finally:
         inbox.ended.set()
 
 

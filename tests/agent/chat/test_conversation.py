@@ -332,6 +332,58 @@ class TestWithAModel:
         assert "Done as told. Stored as directive 1" in talker.said(WISH)
         assert "The best: b8-n1-" in talker.said("which one is best?")
         assert sum("tools" in request for request in server.requests) == 1
+        sent = [json.loads(request).get("sent") for (request,) in rows(memory, "SELECT request_json FROM model_calls")]
+        assert not sent[0] and all("answer_person" in words[0]["data"]["content"] for words in sent[1:])
+        assert replay(memory, "first")["differences"] == []
+
+    def test_an_answer_goes_on_with_the_next_backend_and_gives_its_directive_once(
+        self, memory: Path, serving: Any
+    ) -> None:
+        answers = iter([Call("give_directive", NO_ATTENTION)])
+        first, second = serving(lambda messages: next(answers, Status(401))), serving(assistant())
+        talker = Talker(memory, answers=("y",))
+        fallbacks = (f"openai:second@{second.url}",)
+        talk = talk_about(memory, "first")
+        config = talk.config.changed(llm_chat=f"openai:first@{first.url}", llm_fallbacks=fallbacks)
+        talker.chat.make_assistant = assistant_of(config, talker.chat.voice)
+        assert "Done as told. Stored as directive 1" in talker.said(WISH)
+        assert rows(memory, "SELECT count(*) FROM directives") == [(1,)]
+        assert rows(memory, "SELECT author FROM messages WHERE role = 'assistant'") == [("openai:second",)]
+        talker.said("which one is best?")
+        assert len(first.requests) == 2  # it refuses, so it is not asked again
+
+    def test_an_answer_that_is_broken_off_is_a_row(self, memory: Path, serving: Any) -> None:
+        def interrupted(text: str) -> None:
+            raise KeyboardInterrupt
+
+        talker = Talker(memory, llm="openai:scripted", url=serving(lambda messages: Say("A long answer.")).url)
+        assert talker.chat.assistant is not None
+        talker.chat.assistant.hear = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            talker.said("which one is best?")
+        found = rows(memory, "SELECT error, response_json, json_extract(extra_json, '$.billed') FROM model_calls")
+        assert found == [("broken off by the user", None, 1)]
+
+    def test_what_was_heard_in_part_is_not_asked_for_again(self, memory: Path, serving: Any) -> None:
+        server = serving(lambda messages: Say("A long answer."))
+        talker = Talker(memory, llm="openai:scripted", url=server.url)
+        assert talker.chat.assistant is not None
+        heard: list[str] = []
+
+        def broken(text: str) -> None:
+            heard.append(text)
+            raise ConnectionError("the line went dead")
+
+        talker.chat.assistant.hear = broken
+        assert "gives no answer (ConnectionError: the line went dead)" in talker.said("hello?")
+        assert (heard, len(server.requests)) == (["A "], 1)
+
+    def test_no_model_is_asked_while_the_search_is_being_stopped(self, memory: Path, serving: Any) -> None:
+        server = serving(assistant())
+        talker = Talker(memory, llm="openai:scripted", url=server.url)
+        talker.chat.context.services.stop.set()
+        assert "the search is being stopped" in talker.said("which one is best?")
+        assert server.requests == []
 
     def test_an_instruction_planted_in_a_result_gives_no_directive_without_a_yes(
         self, memory: Path, serving: Any

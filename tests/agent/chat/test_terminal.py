@@ -163,15 +163,15 @@ def test_lines_are_typed_beside_the_bar_of_a_running_search(
     window = terminal(tmp_path, columns=columns)
     window.command("run", "--name", "first", *ARGUMENTS, "--train-steps", "2000", "--parallel", "1")
     window.wait("training, loss")
-    window.type("/stats", "Left")
-    screen = window.wait("> /stats")
-    assert "training, loss" in screen.rpartition("> /stats")[2]  # the bar stays, below
+    window.type("/stus", "Left", "Left", "at")
+    screen = window.wait("> /status")
+    assert "training, loss" in screen.rpartition("> /status")[2]  # the bar stays, below
     assert all(cell_len(line) <= columns for line in screen.splitlines())
-    window.type("C-u", "/stat", "Tab")
-    window.wait("> /status")
     window.type("Enter")
     window.wait("first (search 1): running")
-    window.type("/freeze attn_0=0", "Enter")
+    window.type("/fr", "Tab")
+    window.wait("> /freeze")
+    window.type("attn_0=0", "Enter")
     window.wait("Directive 1 is given")
     window.type("C-d", "Up")
     window.wait("> /freeze attn_0=0", times=2)
@@ -185,7 +185,7 @@ def test_a_search_is_suspended_goes_on_in_the_background_and_a_second_ctrl_c_end
     tmp_path: Path, terminal: Callable[..., Terminal]
 ) -> None:
     window = terminal(tmp_path, columns=100)
-    window.command("run", "--name", "first", *ARGUMENTS, "--train-steps", "200000", "--parallel", "1")
+    window.command("run", "--name", "first", *ARGUMENTS, "--train-steps", "5000", "--parallel", "1")
     window.wait("training, loss")
     window.type("C-z")
     window.wait("Stopped")
