@@ -15,6 +15,7 @@ from diffusion.settings import ScoreJob, TrainJob
 
 ROOT = Path(__file__).parents[2]
 POLL_SECONDS = 0.02
+SPIN_COUNT = "1000"  # as a search starts its jobs: idle threads soon sleep, and leave the cores to the others
 TRAIN, SCORE = "diffusion.training.job", "diffusion.scores.job"
 
 
@@ -25,7 +26,9 @@ class Child:
         job.run_folder.mkdir(parents=True, exist_ok=True)
         path, self.log = job.run_folder / f"{module}.json", job.run_folder / f"{module}.log"
         path.write_text(job.model_dump_json())
-        environment = {"OMP_NUM_THREADS": str(job.threads), "PYTHONPATH": str(ROOT)}
+        environment = {
+            "OMP_NUM_THREADS": str(job.threads), "GOMP_SPINCOUNT": SPIN_COUNT, "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
         if device == "cpu":
             environment["ACCELERATE_USE_CPU"] = "true"
         with self.log.open("a") as log:
