@@ -86,5 +86,6 @@ def past_of(path: Path) -> Iterator[Past]:
             db.conn.execute("PRAGMA foreign_keys = OFF")
             db.conn.execute("PRAGMA synchronous = OFF")  # of a copy that is thrown away
             for row in db.conn.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-                db.conn.execute(f"DROP TRIGGER {row['name']}")
+                if not row["name"].startswith("derived_"):  # those keep what questions are answered from in step
+                    db.conn.execute(f"DROP TRIGGER {row['name']}")
             yield Past(copy, db)

@@ -64,14 +64,11 @@ def charge(
 def totals(db: Database, search: int) -> Ledger:
     """The sums of a search. Wall-clock is that of kind ``wall`` alone: trainings and calls happen within it."""
     row = db.conn.execute(
-        "SELECT coalesce(sum(device_seconds), 0.0) AS device_seconds,"
-        " coalesce(sum(wall_seconds) FILTER (WHERE kind = 'wall'), 0.0) AS wall_seconds,"
-        " coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,"
-        " CASE WHEN count(*) = count(cost_usd) THEN coalesce(sum(cost_usd), 0.0) END AS cost_usd"
-        " FROM ledger WHERE search = ?",
+        "SELECT device_seconds, wall_seconds, input_tokens, output_tokens,"
+        " CASE WHEN entries = priced THEN cost_usd END AS cost_usd FROM ledger_totals WHERE search = ?",
         [search],
     ).fetchone()
-    return Ledger(**dict(row))
+    return Ledger() if row is None else Ledger(**dict(row))
 
 
 @dataclass(frozen=True)

@@ -93,25 +93,31 @@ def replica_failed(db: Database, replica: int, error: str) -> None:
     _end(db, replica, "failed", redact(error))
 
 
-def seed_scores(db: Database, search: int) -> dict[str, list[float | None]]:
+def seed_scores(db: Database, search: int, *, replicated: bool = False) -> dict[str, list[float | None]]:
     """The scores of each spec of a search by training seed, under its protocol: the trial's first, then its replicas'.
 
-    A failed one is None; one that is not over yet is not there.
+    A failed one is None; one that is not over yet is not there. With `replicated` only specs that have replicas.
     """
+    which = """
+        AND training IN (SELECT id FROM trainings WHERE spec IN (
+            SELECT spec FROM replicas JOIN trainings ON trainings.id = training WHERE search = :search
+        )) AND +search = :search
+        """  # the plus keeps SQLite from going through all trials of the search
     rows = db.conn.execute(
-        """
+        f"""
         SELECT trainings.spec AS spec, members.state AS state, (
             SELECT avg(value) FROM scores WHERE scores.training = members.training AND scores.protocol =
             searches.protocol) AS value
         FROM (
             SELECT search, training, state, 0 AS place FROM trials
+            WHERE state IN ('scored', 'failed') {which if replicated else "AND search = :search"}
             UNION ALL SELECT search, training, state, 1 FROM replicas
+            WHERE state IN ('scored', 'failed') AND search = :search
         ) AS members
         JOIN trainings ON trainings.id = members.training JOIN searches ON searches.id = members.search
-        WHERE members.search = ? AND members.state IN ('scored', 'failed')
         ORDER BY trainings.spec, place, trainings.seed
         """,
-        [search],
+        {"search": search},
     )
     found: dict[str, list[float | None]] = {}
     for row in rows:

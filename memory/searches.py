@@ -72,11 +72,9 @@ def create_search(
     Raises:
         UserError: the name is taken, or is none that a command line could tell from a number.
     """
-    if name is not None:
-        check_name(name)
     with transaction(db) as conn:
-        if name is not None and conn.execute("SELECT 1 FROM searches WHERE name = ?", [name]).fetchone():
-            raise UserError(f"'{name}' is taken; go on with `diffnas-agent resume {name}` or choose another --name")
+        if name is not None:
+            _check_free(conn, name)
         store_protocol(db, protocol)
         return insert(
             conn,
@@ -131,15 +129,15 @@ def find_search(db: Database, name: str | int | None = None) -> SearchRow:
     Raises:
         UserError: there is none; the sentence lists at most five that there are.
     """
-    known = [row["name"] for row in db.conn.execute("SELECT name FROM searches ORDER BY id DESC")]
+    row = _lookup(db.conn, name)
+    if row is not None:
+        return _seen(row)
+    known = [known["name"] for known in db.conn.execute("SELECT name FROM searches ORDER BY id DESC")]
     if not known:
         start = "start one with `diffnas-agent run --budget …`"
         raise UserError(f"'{database_path(db) if name is None else name}': this memory holds no search yet; {start}")
-    row = _lookup(db.conn, name)
-    if row is None:
-        more = f" and {len(known) - SHOWN_NAMES} more" if len(known) > SHOWN_NAMES else ""
-        raise UserError(f"'{name}' is not a search of this memory; there are {', '.join(known[:SHOWN_NAMES])}{more}")
-    return _seen(row)
+    more = f" and {len(known) - SHOWN_NAMES} more" if len(known) > SHOWN_NAMES else ""
+    raise UserError(f"'{name}' is not a search of this memory; there are {', '.join(known[:SHOWN_NAMES])}{more}")
 
 
 def list_searches(db: Database) -> list[SearchRow]:
@@ -195,6 +193,12 @@ def _lookup(conn: sqlite3.Connection, name: str | int | None) -> sqlite3.Row | N
 def _first(conn: sqlite3.Connection, rest: str, values: list[str | int]) -> sqlite3.Row | None:
     found: sqlite3.Row | None = conn.execute(f"SELECT * FROM searches {rest}", values).fetchone()
     return found
+
+
+def _check_free(conn: sqlite3.Connection, name: str) -> None:
+    check_name(name)
+    if conn.execute("SELECT 1 FROM searches WHERE name = ?", [name]).fetchone():
+        raise UserError(f"'{name}' is taken; go on with `diffnas-agent resume {name}` or choose another --name")
 
 
 def _free_name(conn: sqlite3.Connection, dataset: str) -> str:

@@ -11,6 +11,7 @@ What makes a replay exact:
 - each message of ``request["messages"]`` that a template made carries its own origin, as `prompts.origin` writes
   it: the template, its sha, and either the moment (`memory.journal.moment`) at which the memory was read for it, in
   the same `memory.journal.snapshot`, or the values themselves.
+- `cost_usd` is None where it is unknown: no price, or an answer that never came and may be billed all the same.
 """
 
 import json
@@ -42,10 +43,7 @@ def record_call(
     seconds: float,
     extra: dict[str, Any] | None = None,
 ) -> int:
-    """Keep one exchange, answered or not, and charge it to the ledger; gives its id.
-
-    `cost_usd` is None where it is unknown: no price, or an answer that never came and may be billed all the same.
-    """
+    """Keep one exchange, answered or not, and charge it to the ledger; gives its id."""
     with transaction(db) as conn:
         call = insert(
             conn,

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from same_answers import check_answers, check_derived
 from torch import Tensor
 
 from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess, to_model
 from diffusion.statistics.pruning import DEFAULT
+from memory.connection import Memory
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -149,6 +151,25 @@ def test_a_job_begins_when_its_first_step_does(
         assert all(times.end - 0.1 >= times.first_step - 1e-3 >= seconds - 2e-3 for times in found[name])
     job_start.report(found)
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("searches", [1, 4])
+def test_a_made_up_memory_is_one_that_answers_every_question(
+    searches: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory_queries = import_module("memory_queries")
+    path = tmp_path / "memory.db"
+    memory_queries.make_memory(path, trials=90, searches=searches)
+    with Memory(path) as memory:
+        db = memory.db
+        check_derived(db)
+        check_answers(db)
+        assert db.conn.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert db.conn.execute("SELECT count(*), count(DISTINCT search) FROM trials").fetchone()[:] == (90, searches)
+        asked = memory_queries.questions(db, searches) | memory_queries.writes(memory, searches)
+        milliseconds = {name: memory_queries.milliseconds(work, turns=2) for name, work in asked.items()}
+    memory_queries.report({"90 trials": milliseconds})
+    assert len(capsys.readouterr().out.splitlines()) == 2 + len(asked)
 
 
 @pytest.fixture(scope="module")

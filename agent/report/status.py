@@ -13,7 +13,7 @@ from diffusion.units import format_size
 from memory.directives import active_directives
 from memory.ledger import Ledger, totals
 from memory.queries.progress import search_counts
-from memory.queries.records import best
+from memory.queries.records import baseline, best
 from memory.searches import CountConvention, Kind, SearchRow, State, find_search, list_searches
 from memory.trials import rounds_done
 
@@ -84,8 +84,7 @@ def all_searches(db: Database) -> list[SearchStatus]:
 
 
 def _status(db: Database, row: SearchRow) -> SearchStatus:
-    ranking = best(db, row.id, limit=None)
-    baseline = next((found for found in ranking if found["round"] == 0), None)
+    first, start = next(iter(best(db, row.id, limit=1)), None), baseline(db, row.id)
     directives = active_directives(db, row.id)
     return SearchStatus(
         search=row.id,
@@ -99,8 +98,8 @@ def _status(db: Database, row: SearchRow) -> SearchStatus:
         count=row.count_convention,
         backend=row.backend,
         protocol=row.protocol,
-        best=ShortTrial.of(ranking[0]) if ranking else None,
-        baseline=ShortTrial.of(baseline) if baseline else None,
+        best=ShortTrial.of(first) if first else None,
+        baseline=ShortTrial.of(start) if start else None,
         trials=search_counts(db, row.id),
         ledger=totals(db, row.id),
         directives=[Directive(**{name: getattr(each, name) for name in Directive.model_fields}) for each in directives],

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from diffusion.spec import PARAMETERS
 from diffusion.units import format_size
 from diffusion.verdicts import if_measured
 from memory.directives import DirectiveRow, active_directives
@@ -40,18 +39,16 @@ def system_values(context: SearchContext, rounds: int) -> dict[str, Any]:
 
 def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
     """The variables of the round prompt."""
-    ranking = records.best(db, context.search, limit=None)
     left = progress.remaining(db, context.search)[0]
-    baseline = next((row for row in ranking if row["round"] == 0), None)
+    baseline = records.baseline(db, context.search)
     noise = noise_of(db, context.search)
-    recent = sorted(ranking, key=lambda row: -row["round"])[:RECENT_ROWS]
     return {
         "round": context.round_number,
         "rounds": left["rounds"],
         "metric": context.limits.protocol.score.metric,
         "baseline": baseline and _row(context, baseline),
-        "best": [_row(context, row) for row in ranking[:BEST_ROWS]],
-        "recent": [_row(context, row) for row in recent],
+        "best": [_row(context, row) for row in records.best(db, context.search, BEST_ROWS)],
+        "recent": [_row(context, row) for row in records.recent(db, context.search, RECENT_ROWS)],
         "noise": noise and f"{noise.cv:.1%} ({noise.degrees_of_freedom} degrees of freedom)",
         "effects": effects(db, context.search),
         "failures": [_failure(row) for row in progress.failures(db, context.search, limit=FAILURE_ROWS)],
@@ -64,10 +61,9 @@ def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
 def effects(db: Database, search: int) -> dict[str, str]:
     """For each parameter that was tried at two values or more: mean score and number of trials by value."""
     found = {}
-    for parameter in PARAMETERS:
-        values = [row for row in effect.effect(db, search, parameter) if row["kind"] == "value"]
-        if len(values) > 1 and max(row["count"] for row in values) >= FEWEST_FOR_EFFECT:
-            found[parameter] = ", ".join(f"{row['value']}: {row['mean']:.4g} ({row['count']})" for row in values)
+    for parameter, values in effect.means(db, search).items():
+        if len(values) > 1 and max(each.trials for each in values) >= FEWEST_FOR_EFFECT:
+            found[parameter] = ", ".join(f"{each.value}: {each.mean:.4g} ({each.trials})" for each in values)
     return found
 
 

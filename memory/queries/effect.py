@@ -1,15 +1,35 @@
 """What one of the ten numbers seems to do: scores by its values, and pairs of trials that differ in nothing else."""
 
 from collections import defaultdict
+from collections.abc import Iterable
+from functools import reduce
 from itertools import combinations
 from statistics import fmean
+from typing import NamedTuple
 
 from sqlite_utils import Database
 
 from diffusion.errors import UserError
 from diffusion.spec import PARAMETERS
-from memory.queries.ranking import Record, best_of, is_score, ranked
-from memory.queries.records import Scope, records_of
+from memory.queries.ranking import ANY_SCORE, Record
+from memory.queries.records import Scope, Seen, seen_by
+
+MOST_PAIRED = 10_000
+"""Trials that are looked through for pairs, the latest ones: there may be more pairs than trials."""
+
+MOST_PAIRS = 100
+"""Pairs that are named of two values, the first ones; all count."""
+
+TOGETHER = (PARAMETERS[:2], PARAMETERS[2:6], PARAMETERS[6:])
+"""Numbers whose values are few enough together that one pass over the trials serves them all."""
+
+
+class Mean(NamedTuple):
+    """The scores of the trials that have a number at one value."""
+
+    value: int
+    trials: int
+    mean: float
 
 
 def effect(
@@ -22,40 +42,66 @@ def effect(
     """
     if parameter not in PARAMETERS:
         raise UserError(f"'{parameter}' is not one of the ten numbers; ask for {', '.join(PARAMETERS)}")
-    scored = [record for record in records_of(db, search, scope, protocol) if is_score(record["rfid"])]
-    return _by_value(scored, parameter) + _paired(scored, parameter)
+    seen = seen_by(db, search, scope, protocol)
+    return _by_value(db, seen, parameter) + _paired(db, seen, parameter)
 
 
-def _by_value(scored: list[Record], parameter: str) -> list[Record]:
-    groups: dict[int, list[Record]] = defaultdict(list)
-    for record in scored:
-        groups[record[parameter]].append(record)
-    return [
-        {
-            "kind": "value",
-            "parameter": parameter,
-            "value": value,
-            "count": len(group),
-            "mean": fmean(record["rfid"] for record in group),
-            "best": best_of(record["rfid"] for record in group),
-            "best_trial": ranked(group)[0]["trial"],
-        }
-        for value, group in sorted(groups.items())
-    ]
+def means(db: Database, search: int) -> dict[str, list[Mean]]:
+    """For each of the ten numbers the mean score of a search's trials by its value, ascending."""
+    seen = seen_by(db, search, "search", None)
+    found: dict[str, dict[int, list[tuple[int, float]]]] = {name: defaultdict(list) for name in PARAMETERS}
+    for names in TOGETHER:
+        one = reduce(lambda key, name: f"({key}) * 2048 + {name}", names)  # sorts faster than all; each is at most 1024
+        rows = db.conn.execute(
+            f"SELECT {', '.join(names)}, count(*) AS count, sum(rfid) AS total FROM standings AS seen"
+            f" WHERE {seen.where} AND {ANY_SCORE} GROUP BY {one}",
+            seen.values,
+        )
+        for row in rows:
+            for name in names:
+                found[name][row[name]].append((row["count"], row["total"]))
+    return {name: [_mean(value, parts) for value, parts in sorted(values.items())] for name, values in found.items()}
 
 
-def _paired(scored: list[Record], parameter: str) -> list[Record]:
+def _mean(value: int, parts: Iterable[tuple[int, float]]) -> Mean:
+    counts, totals = zip(*parts, strict=True)
+    return Mean(value, sum(counts), sum(totals) / sum(counts))
+
+
+def _by_value(db: Database, seen: Seen, parameter: str) -> list[Record]:
+    rows = db.conn.execute(
+        f"""
+        SELECT 'value' AS kind, '{parameter}' AS parameter, value, count, mean, best, (
+            SELECT min(trial) FROM standings AS seen INDEXED BY {seen.by_score}
+            WHERE {seen.where} AND seen.rfid = best AND seen.{parameter} = value
+        ) AS best_trial FROM (
+            SELECT {parameter} AS value, count(*) AS count, avg(rfid) AS mean, min(rfid) AS best
+            FROM standings AS seen WHERE {seen.where} AND {ANY_SCORE} GROUP BY {parameter}
+        ) ORDER BY value
+        """,
+        seen.values,
+    )
+    return [dict(row) for row in rows]
+
+
+def _paired(db: Database, seen: Seen, parameter: str) -> list[Record]:
     """Differences between trials that share everything but the parameter, their seed and family included."""
-    shared = [name for name in (*PARAMETERS, "seed") if name != parameter]
-    groups: dict[tuple[int, ...], list[Record]] = defaultdict(list)
-    for record in scored:
-        groups[tuple(record[name] for name in shared)].append(record)
+    shared = ", ".join(name for name in (*PARAMETERS, "seed") if name != parameter)
+    cursor = db.conn.cursor()
+    cursor.row_factory = None  # plain tuples
+    latest = cursor.execute(
+        f"SELECT {parameter}, trial, rfid, {shared} FROM standings AS seen"
+        f" WHERE {seen.where} AND {ANY_SCORE} ORDER BY trial DESC LIMIT {MOST_PAIRED}",
+        seen.values,
+    ).fetchall()
+    groups: dict[tuple[int, ...], list[tuple[int, int, float]]] = defaultdict(list)
+    for value, trial, score, *rest in reversed(latest):
+        groups[tuple(rest)].append((value, trial, score))
     pairs: dict[tuple[int, int], list[Record]] = defaultdict(list)
     for group in groups.values():
-        for one, other in combinations(sorted(group, key=lambda record: record[parameter]), 2):
-            if one[parameter] != other[parameter]:
-                difference = {"trials": [one["trial"], other["trial"]], "difference": other["rfid"] - one["rfid"]}
-                pairs[one[parameter], other[parameter]].append(difference)
+        for (low, one, before), (high, other, after) in combinations(sorted(group), 2):
+            if low != high:
+                pairs[low, high].append({"trials": [one, other], "difference": after - before})
     return [
         {
             "kind": "pair",
@@ -64,7 +110,7 @@ def _paired(scored: list[Record], parameter: str) -> list[Record]:
             "to": high,
             "count": len(found),
             "mean_difference": fmean(pair["difference"] for pair in found),
-            "pairs": found,
+            "pairs": found[:MOST_PAIRS],
         }
         for (low, high), found in sorted(pairs.items())
     ]

@@ -1,23 +1,30 @@
 """How far a search is: what failed, what runs, what is left, and who proposed."""
 
+import sqlite3
+
 from sqlite_utils import Database
 
 from memory.ledger import totals
 from memory.queries.ranking import Record
 from memory.searches import find_search
-from memory.trials import rounds_done
+from memory.trials import TrialState, rounds_done
 
 
 def failures(db: Database, search: int, limit: int = 20) -> list[Record]:
     """Failed and pruned trials and refused proposals of the search with their reasons, latest first."""
     rows = db.conn.execute(
-        "SELECT trials.state AS kind, trials.round AS round, trials.id AS trial, proposals.id AS proposal,"
-        " proposals.spec, proposals.proposer, trials.error AS why, NULL AS refusal_kind,"
-        " coalesce(trials.finished, trials.created) AS created"
-        " FROM trials JOIN proposals ON proposals.id = trials.proposal"
-        " WHERE trials.search = :search AND trials.state IN ('failed', 'pruned')"
-        " UNION ALL SELECT 'refused', round, NULL, id, spec, proposer, refusal, refusal_kind, created FROM proposals"
-        " WHERE search = :search AND accepted = 0 ORDER BY created DESC, proposal DESC LIMIT :limit",
+        """
+        SELECT * FROM (
+            SELECT trials.state AS kind, trials.round, trials.id AS trial, proposal, proposals.spec, proposals.proposer,
+                trials.error AS why, NULL AS refusal_kind, coalesce(trials.finished, trials.created) AS created
+            FROM trials JOIN proposals ON proposals.id = proposal
+            WHERE trials.search = :search AND trials.state IN ('failed', 'pruned')
+            ORDER BY coalesce(trials.finished, trials.created) DESC, proposal DESC LIMIT :limit
+        ) UNION ALL SELECT * FROM (
+            SELECT 'refused', round, NULL, id, spec, proposer, refusal, refusal_kind, created FROM proposals
+            WHERE search = :search AND accepted = 0 ORDER BY created DESC, id DESC LIMIT :limit
+        ) ORDER BY created DESC, proposal DESC LIMIT :limit
+        """,
         {"search": search, "limit": limit},
     )
     return [dict(row) for row in rows]
@@ -35,7 +42,7 @@ def remaining(db: Database, search: int) -> list[Record]:
             "rounds_done": max(done, 0),
             "rounds_left": max(row.rounds - max(done, 0), 0),
             "running": running(db, search),
-            "without_score": [row["spec"] for row in _ended_without_score(db, search)],
+            "without_score": [row["spec"] for row in _in_states(db, search, "failed", "pruned")],
             "trials": search_counts(db, search),
             "budget_macs": row.budget_macs,
             "count_convention": row.count_convention,
@@ -47,33 +54,33 @@ def remaining(db: Database, search: int) -> list[Record]:
 
 def running(db: Database, search: int) -> list[Record]:
     """The trials without a score yet, oldest first: their spec is taken, and their training or scoring under way."""
-    rows = db.conn.execute(
-        "SELECT trial, round, spec, CASE state WHEN 'running' THEN 'training' ELSE 'scoring' END AS doing"
-        " FROM results WHERE search = ? AND state IN ('running', 'trained') ORDER BY trial",
-        [search],
-    )
-    return [dict(row) for row in rows]
+    doing: dict[TrialState, str] = {"running": "training", "trained": "scoring"}
+    return [
+        {"trial": row["trial"], "round": row["round"], "spec": row["spec"], "doing": doing[row["state"]]}
+        for row in _in_states(db, search, *doing)
+    ]
 
 
-def _ended_without_score(db: Database, search: int) -> list[Record]:
-    """The trials that failed or were pruned: their spec is taken, too."""
+def _in_states(db: Database, search: int, *states: TrialState) -> list[sqlite3.Row]:
+    """The trials of a search in these states with their specs, oldest first."""
     rows = db.conn.execute(
-        "SELECT trial, spec FROM results WHERE search = ? AND state IN ('failed', 'pruned') ORDER BY trial", [search]
+        "SELECT trials.id AS trial, round, spec, trials.state AS state FROM trials"
+        " JOIN trainings ON trainings.id = trials.training"
+        f" WHERE search = ? AND trials.state IN ({', '.join('?' * len(states))}) ORDER BY trials.id",
+        [search, *states],
     )
-    return [dict(row) for row in rows]
+    return rows.fetchall()
 
 
 def search_counts(db: Database, search: int) -> dict[str, int]:
     """How many trials are scored, failed, pruned, trained but not scored, and running; how many proposals refused."""
-    row = db.conn.execute(
-        "SELECT count(*) FILTER (WHERE state = 'scored') AS scored, count(*) FILTER (WHERE state = 'failed') AS failed,"
-        " count(*) FILTER (WHERE state = 'pruned') AS pruned,"
-        " (SELECT count(*) FROM proposals WHERE search = :search AND accepted = 0) AS refused,"
-        " count(*) FILTER (WHERE state = 'trained') AS trained,"
-        " count(*) FILTER (WHERE state = 'running') AS running FROM trials WHERE search = :search",
+    counts = dict.fromkeys(("scored", "failed", "pruned", "refused", "trained", "running"), 0)
+    rows = db.conn.execute(
+        "SELECT state, count(*) AS trials FROM trials WHERE search = :search GROUP BY state"
+        " UNION ALL SELECT 'refused', count(*) FROM proposals WHERE search = :search AND accepted = 0",
         {"search": search},
-    ).fetchone()
-    return dict(row)
+    )
+    return counts | {row["state"]: row["trials"] for row in rows}
 
 
 def proposer_shares(db: Database, search: int) -> dict[str, int]:

@@ -1,36 +1,70 @@
 """Records of trials: the best of a search or of the whole memory, the Pareto front, and one trial with all about it.
 
-Each is answered within one protocol, by default the search's own, since scores of two protocols do not compare. The
-questions of a search look at its own trials, cached ones among them; ``scope="memory"`` looks at every search's, each
-training once. Answers are lists of dictionaries that JSON can hold. Free-form questions stand in `memory.queries.sql`.
+Each question is answered within one protocol, by default the search's own, since scores of two protocols do not
+compare. The questions of a search look at its own trials, cached ones among them; ``scope="memory"`` looks at every
+search's, each training once. Answers are lists of dictionaries that JSON can hold. The database picks and sorts
+(`memory.schema.standings`), so a question costs what its answer holds, however large the memory. Free-form questions
+stand in `memory.queries.sql`.
 """
 
 import json
-from collections.abc import Iterable
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
 from diffusion.spec import UNetSpec
-from memory.queries.ranking import Record, is_score, pareto_front, ranked
+from memory.queries.ranking import BEST_FIRST, IS_SCORE, Record
 from memory.searches import find_protocol, find_search
 from memory.trials import find_trial
 
 Scope = Literal["search", "memory"]
+
+ONCE = """NOT EXISTS (
+    SELECT 1 FROM standings AS other INDEXED BY standings_training
+    WHERE other.training = seen.training AND other.protocol = seen.protocol AND
+    (other.search <> :search, other.state = 'failed', other.trial)
+    < (seen.search <> :search, seen.state = 'failed', seen.trial)
+)"""
+"""Each training once: as the trial of this search if it has one, else as the first one that is not failed."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which rows a question looks at: a condition on `standings` or `all_results` AS seen, and the values in it.
+
+    `by_score` is the index that has them, best first, where SQLite would not find it by itself.
+    """
+
+    where: str
+    values: dict[str, Any]
+    by_score: str = "standings_top"
+
+    @property
+    def scored(self) -> str:
+        """The same for those with a score."""
+        return f"{self.where} AND {IS_SCORE}"
+
+
+def seen_by(db: Database, search: int, scope: Scope, protocol: str | None) -> Seen:
+    """The trials in scope under the protocol.
+
+    Raises:
+        UserError: there is no such search or protocol.
+    """
+    if protocol is None:
+        protocol = find_search(db, search).protocol
+    else:
+        find_protocol(db, protocol)
+    which, by_score = ("seen.search = :search", "standings_best") if scope == "search" else (ONCE, "standings_top")
+    return Seen(f"seen.protocol = :protocol AND {which}", {"protocol": protocol, "search": search}, by_score)
 
 
 def best(
     db: Database, search: int, limit: int | None = 10, *, scope: Scope = "search", protocol: str | None = None
 ) -> list[Record]:
     """The scored trials, best first; without a limit all of them."""
-    found = [record for record in records_of(db, search, scope, protocol) if is_score(record["rfid"])]
-    return [shown(record) for record in ranked(found)[:limit]]
-
-
-def pareto(db: Database, search: int, *, scope: Scope = "search", protocol: str | None = None) -> list[Record]:
-    """The scored trials that none beats in both score and MACs, cheapest first, by the search's counting convention."""
-    cost = find_search(db, search).macs_column
-    return [shown(record) for record in pareto_front(records_of(db, search, scope, protocol), cost)]
+    return _ranked(db, seen_by(db, search, scope, protocol), limit)
 
 
 def top_records(db: Database, protocol: str | None = None, limit: int = 20) -> list[Record]:
@@ -42,9 +76,55 @@ def top_records(db: Database, protocol: str | None = None, limit: int = 20) -> l
     if protocol is None:
         protocol = find_search(db).protocol
     find_protocol(db, protocol)
-    rows = db.conn.execute("SELECT * FROM all_results WHERE protocol = ? ORDER BY trial", [protocol])
-    scored = [record for record in map(dict, rows) if is_score(record["rfid"])]
-    return [shown(record) for record in ranked(scored)[:limit]]
+    return _ranked(db, Seen("seen.protocol = :protocol", {"protocol": protocol}), limit)
+
+
+def pareto(db: Database, search: int, *, scope: Scope = "search", protocol: str | None = None) -> list[Record]:
+    """The scored trials that none beats in both score and MACs, cheapest first, by the search's counting convention.
+
+    The front is walked from its best trial: its next point is the best among all that are cheaper.
+    """
+    cost, seen = find_search(db, search).macs_column, seen_by(db, search, scope, protocol)
+    rows = db.conn.execute(
+        f"""
+        WITH RECURSIVE front (rfid, cost) AS (
+            SELECT * FROM (
+                SELECT rfid, {cost} FROM standings AS seen WHERE {seen.scored} ORDER BY rfid, {cost} LIMIT 1
+            )
+            UNION ALL
+            SELECT point.rfid, point.{cost} FROM front JOIN standings AS point
+            ON point.protocol = :protocol AND point.trial = (
+                SELECT trial FROM standings AS seen
+                WHERE seen.rfid > front.rfid AND seen.{cost} < front.cost AND {seen.scored}
+                ORDER BY seen.rfid, seen.{cost} LIMIT 1
+            )
+        )
+        SELECT seen.* FROM front CROSS JOIN all_results AS seen
+        WHERE {seen.where} AND seen.rfid = front.rfid AND seen.{cost} = front.cost ORDER BY seen.{cost}, seen.trial
+        """,
+        seen.values,
+    )
+    return [shown(dict(row)) for row in rows]
+
+
+def baseline(db: Database, search: int) -> Record | None:
+    """The scored trial of round 0."""
+    return next(iter(_by_round(db, search, "AND trials.round = 0", 1)), None)
+
+
+def recent(db: Database, search: int, limit: int) -> list[Record]:
+    """The scored trials of the last rounds, latest first."""
+    return _by_round(db, search, "", limit)
+
+
+def spec_in_search(db: Database, search: int, spec: UNetSpec) -> Record | None:
+    """The record (view `results`) of a spec that this search has tried, its best one if it has several."""
+    row = db.conn.execute(
+        "SELECT seen.* FROM trainings CROSS JOIN results AS seen ON seen.training = trainings.id"
+        f" WHERE trainings.spec = ? AND seen.search = ? ORDER BY NOT coalesce({IS_SCORE}, false), {BEST_FIRST} LIMIT 1",
+        [str(spec), search],
+    ).fetchone()
+    return None if row is None else dict(row)
 
 
 def show_trial(db: Database, trial: int) -> Record:
@@ -63,28 +143,6 @@ def show_trial(db: Database, trial: int) -> Record:
         "scores": [_unpacked(dict(row)) for row in scores],
         "protocol_content": find_protocol(db, record["protocol"]).model_dump(mode="json"),
     }
-
-
-def records_of(db: Database, search: int, scope: Scope, protocol: str | None) -> list[Record]:
-    """The trials in scope under the protocol, oldest first."""
-    if protocol is None:
-        protocol = find_search(db, search).protocol
-    else:
-        find_protocol(db, protocol)
-    rows = db.conn.execute(
-        "SELECT * FROM all_results WHERE protocol = :protocol AND (:everywhere OR search = :search) ORDER BY trial",
-        {"protocol": protocol, "everywhere": scope == "memory", "search": search},
-    )
-    records = [dict(row) for row in rows]
-    return _once(records, search) if scope == "memory" else records
-
-
-def _once(records: Iterable[Record], search: int) -> list[Record]:
-    """Each training once: as the trial of this search if it has one, else as the first one that is not failed."""
-    kept: dict[int, Record] = {}
-    for record in sorted(records, key=lambda record: (record["search"] != search, record["state"] == "failed")):
-        kept.setdefault(record["training"], record)
-    return sorted(kept.values(), key=lambda record: record["trial"])
 
 
 def shown(record: Record) -> Record:
@@ -106,16 +164,28 @@ def shown(record: Record) -> Record:
     }
 
 
+def _ranked(db: Database, seen: Seen, limit: int | None) -> list[Record]:
+    rows = db.conn.execute(
+        f"SELECT * FROM all_results AS seen WHERE {seen.scored} ORDER BY {BEST_FIRST} LIMIT :limit",
+        {**seen.values, "limit": -1 if limit is None else limit},
+    )
+    return [shown(dict(row)) for row in rows]
+
+
+def _by_round(db: Database, search: int, condition: str, limit: int) -> list[Record]:
+    """The scored trials of a search under its own protocol, the latest round first."""
+    seen = seen_by(db, search, "search", None)
+    rows = db.conn.execute(
+        "SELECT seen.* FROM trials CROSS JOIN all_results AS seen ON seen.trial = trials.id"
+        f" WHERE trials.search = :search AND {seen.scored} {condition} ORDER BY trials.round DESC LIMIT :limit",
+        {**seen.values, "limit": limit},
+    )
+    return [shown(dict(row)) for row in rows]
+
+
 def _unpacked(row: Record) -> Record:
     """A row whose ``*_json`` columns are values instead of text."""
     return {
         name.removesuffix("_json"): json.loads(value) if name.endswith("_json") else value
         for name, value in row.items()
     }
-
-
-def spec_in_search(db: Database, search: int, spec: UNetSpec) -> Record | None:
-    """The record (view `results`) of a spec that this search has tried, its best one if it has several."""
-    rows = db.conn.execute("SELECT * FROM results WHERE search = ? AND spec = ? ORDER BY trial", [search, str(spec)])
-    found = ranked([dict(row) for row in rows])
-    return found[0] if found else None

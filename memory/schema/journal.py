@@ -32,8 +32,8 @@ JOURNAL_TABLES = (
 )
 """`place` is a table, `row` its rowid; `forks` says from which search, after which round, another one was copied."""
 
-NOT_JOURNALLED = ("protocols", "journal", "forks", "backend_checks")
-"""Protocols are never changed and are found by their fingerprint alone."""
+NOT_JOURNALLED = ("protocols", "journal", "forks", "backend_checks", "standings", "ledger_totals")
+"""Protocols are never changed and are found by their fingerprint alone; what is derived follows the rest."""
 
 WATCHED = {"searches": ("rounds", "backend", "budget_macs", "count_convention")}
 """Where only some columns count."""

@@ -10,6 +10,7 @@ from memory.schema.backends import BACKEND_TABLES
 from memory.schema.directives import STEERING_TABLES
 from memory.schema.journal import JOURNAL_TABLES, journal_triggers, triggers_of
 from memory.schema.results import ALL_RESULTS, RESULTS
+from memory.schema.standings import INDEXES, LEDGER_TOTALS, STANDINGS, TRIGGERS, standings_of, totals_of
 from memory.schema.strategies import STRATEGY_TABLES
 from memory.schema.tables import APPEND_ONLY, REPLICAS, TABLES, TRIALS_WITH_PRUNED
 
@@ -125,6 +126,17 @@ def m0010_kinds(db: Database) -> None:
     for told, kind, searcher in KINDS_OF_SEARCHERS:
         db.conn.execute("UPDATE searches SET kind = ?, searcher = ? WHERE searcher = ?", [kind, searcher, told])
     _journal_anew(db, "searches")
+
+
+@MIGRATIONS()
+def m0011_standings(db: Database) -> None:
+    """Questions are answered from tables in the order in which they are asked, whatever the memory's size."""
+    for statement in (STANDINGS, LEDGER_TOTALS, standings_of("true"), totals_of("true"), *INDEXES, *TRIGGERS):
+        db.conn.execute(statement)
+    for view in ("results", "all_results"):
+        db.conn.execute(f"DROP VIEW {view}")
+    db.conn.execute(ALL_RESULTS)
+    db.conn.execute(RESULTS)
 
 
 def _journal_anew(db: Database, table: str) -> None:

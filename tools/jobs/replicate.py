@@ -13,7 +13,7 @@ from sqlite_utils import Database
 from diffusion.statistics.noise import Noise, Verdicts, interval, pooled_noise, trial_verdicts
 from memory.connection import opened, transaction
 from memory.ledger import charge
-from memory.queries.records import best
+from memory.queries.records import baseline, best
 from memory.replicas import (
     Replica,
     add_replica,
@@ -120,11 +120,11 @@ def noise_of(db: Database, search: int) -> Noise | None:
 
     First scores of candidates, which picked them, are left out.
     """
-    baseline = next((row["spec"] for row in best(db, search, limit=None) if row["round"] == 0), None)
-    if baseline is None:
+    first = baseline(db, search)
+    if first is None:
         return None
-    scores = {spec: usable(found) for spec, found in seed_scores(db, search).items()}
-    return pooled_noise({spec: found if spec == baseline else found[1:] for spec, found in scores.items()}, baseline)
+    scores = {spec: usable(found) for spec, found in seed_scores(db, search, replicated=True).items()}
+    return pooled_noise({spec: found[spec != first["spec"] :] for spec, found in scores.items()}, first["spec"])
 
 
 def judge(context: SearchContext, trial: int) -> None:

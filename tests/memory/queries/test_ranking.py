@@ -3,8 +3,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-
-from memory.queries.ranking import best_of, better, is_score, pareto_front, ranked
+from plain_queries import best_of, better, is_score, pareto_front, ranked
 
 NO_SCORES = (None, math.nan, math.inf, -math.inf, True, "1.0")
 scores = st.one_of(st.none(), st.just(math.nan), st.integers(0, 5).map(float))

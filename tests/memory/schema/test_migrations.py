@@ -18,7 +18,7 @@ from memory.searches import find_search, list_searches, store_protocol
 TABLES = {
     "protocols", "searches", "proposals", "trainings", "trials", "scores", "messages", "model_calls", "ledger",
     "replicas", "verdicts", "strategies", "strategy_measurements", "directives", "citations", "latencies", "journal",
-    "forks", "backend_checks",
+    "forks", "backend_checks", "standings", "ledger_totals",
 }  # fmt: skip
 
 
@@ -72,6 +72,11 @@ def test_references_are_foreign_keys(db: Database) -> None:
         ("citations", "directive", "directives"),
         ("forks", "parent", "searches"),
         ("forks", "search", "searches"),
+        ("standings", "protocol", "protocols"),
+        ("standings", "search", "searches"),
+        ("standings", "trial", "trials"),
+        ("standings", "training", "trainings"),
+        ("ledger_totals", "search", "searches"),
     }
 
 
