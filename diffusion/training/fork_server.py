@@ -145,8 +145,16 @@ def settle(order: Order, streams: list[int], server: int) -> None:
     os.environ.clear()
     os.environ.update(order.environment)
     if threads := order.environment.get("OMP_NUM_THREADS"):
-        threadpool_limits(int(threads))  # libraries read it when they are loaded; another number gives other last bits
+        take_threads(int(threads))
     sys.argv = [order.module, *order.arguments]
+
+
+def take_threads(count: int) -> None:
+    """What libraries make of OMP_NUM_THREADS when they are loaded; another number gives other last bits.
+
+    OpenBLAS takes no more than there are cores for this process.
+    """
+    threadpool_limits({"openmp": count, "blas": min(count, len(os.sched_getaffinity(0)))})
 
 
 def preload(modules: list[str], orders: socket.socket) -> None:

@@ -37,7 +37,7 @@ def kill_servers(process: "subprocess.Popen[str]", killed: list[int]) -> None:
     """Kill what the jobs of a search are forked from, each at some instant; the next job gets another one."""
     rng = random.Random(20261128)
     while process.poll() is None:
-        time.sleep(rng.uniform(0.5, 10))
+        time.sleep(rng.uniform(0.5, 5))
         for pid in children(process.pid):
             if b"fork_server" in command_line(pid):
                 os.kill(pid, signal.SIGKILL)
@@ -52,7 +52,7 @@ def test_a_search_whose_servers_are_killed_at_random_instants_ends_as_one_whose_
     killed: list[int] = []
     for folder in (left_alone, harassed):
         folder.mkdir()
-        process = start(folder, "run", "--json", "--name", "first", *ARGUMENTS, *LONG)
+        process = start(folder, "run", "--json", "--name", "first", *ARGUMENTS, "--train-steps", "1000", *LONG[2:])
         killer = Thread(target=kill_servers, args=(process, killed))
         if folder == harassed:
             killer.start()

@@ -25,9 +25,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked
 HEAD = "import atexit, json, os, signal, sys, threading, time\nfrom pathlib import Path\n"
 WHO = "print(json.dumps([os.getpid(), os.getppid(), os.getpgid(0), os.getsid(0)]), flush=True)\n"
 WAITS = """
-from diffusion.training.child import Stop, die_with_parent
+from diffusion.training.child import Stop
 stop = Stop()
-die_with_parent()
 print(json.dumps({"event": "progress"}), flush=True)
 while not stop.asked: time.sleep(0.02)
 print("saved")
