@@ -1,10 +1,8 @@
 """Why a search ends, and the event that says so."""
 
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any, Literal, TypeVar
 
-from memory.connection import connect
 from memory.ledger import totals
 from memory.queries.progress import search_counts
 from memory.queries.records import best
@@ -51,20 +49,20 @@ def weightier(*reasons: Reason | None) -> Reason | None:
 
 def closing_summary(context: SearchContext, reason: str) -> dict[str, Any]:
     """The values of ``search.finished`` (CONTRACT.md)."""
-    with closing(connect(context.db_path)) as db:
-        ranking = best(db, context.search, limit=None)
-        counts = search_counts(db, context.search)
-        return {
-            "reason": reason,
-            "best": _summary(ranking[0]) if ranking else None,
-            "baseline": next((_summary(row) for row in ranking if row["round"] == 0), None),
-            "rounds": max(rounds_done(db, context.search), 0),
-            "trials": counts["scored"] + counts["failed"] + counts["pruned"],
-            "refused": counts["refused"],
-            "failed": counts["failed"],
-            "pruned": counts["pruned"],
-            "ledger": totals(db, context.search).model_dump(),
-        }
+    db = context.db
+    ranking = best(db, context.search, limit=None)
+    counts = search_counts(db, context.search)
+    return {
+        "reason": reason,
+        "best": _summary(ranking[0]) if ranking else None,
+        "baseline": next((_summary(row) for row in ranking if row["round"] == 0), None),
+        "rounds": max(rounds_done(db, context.search), 0),
+        "trials": counts["scored"] + counts["failed"] + counts["pruned"],
+        "refused": counts["refused"],
+        "failed": counts["failed"],
+        "pruned": counts["pruned"],
+        "ledger": totals(db, context.search).model_dump(),
+    }
 
 
 def _summary(row: dict[str, Any]) -> dict[str, Any]:
