@@ -155,16 +155,10 @@ def driving(
     takes_lines: bool = False,
     stop: Event | None = None,
 ) -> Iterator[Session]:
-    """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C.
+    """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C; `backend` is who proposes.
 
-    Args:
-        search: which one.
-        plan: what it trains.
-        as_json: events on standard output, and what people read on standard error.
-        backend: who proposes.
-        again: the command that goes on with it, by default ``resume NAME``.
-        takes_lines: talk, too, where this is a terminal.
-        stop: of a session that this one is part of, so that what ends that ends this as well.
+    `again` is the command that goes on with it, by default ``resume NAME``; `stop` is that of a session which this one
+    is part of; with `takes_lines` whoever sits at the terminal can talk.
 
     Raises:
         UserError: another process drives it, or the backend refuses every call.
@@ -173,11 +167,9 @@ def driving(
     console = Console(stderr=as_json, highlight=False)
     with (
         Memory(config.places.db.absolute()) as memory,
-        _leased(memory, search) as lease,
+        _leased(memory, search, config.search.rounds, backend) as lease,
         executor_of(config, stop) as (executor, machine),
     ):
-        set_state(memory.db, search, "running")
-        change_search(memory.db, search, rounds=config.search.rounds, backend=backend)
         name = find_search(memory.db, search).name
         go_on = f"diffnas-agent {again or f'resume {name}'}{_db_option(config.places.db)}"
         jobs = jobs_of(config, machine)
@@ -196,10 +188,12 @@ def driving(
 
 
 @contextmanager
-def _leased(memory: Memory, search: int) -> Iterator[str]:
-    """Hold the lease of a search."""
+def _leased(memory: Memory, search: int, rounds: int, backend: str) -> Iterator[str]:
+    """Hold the lease of a search, which runs with so many rounds and this backend from now on."""
     lease = take_lease(memory.db, search)
     try:
+        set_state(memory.db, search, "running")
+        change_search(memory.db, search, rounds=rounds, backend=backend)
         yield lease
     finally:
         release_lease(memory.db, search, lease)
