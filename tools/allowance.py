@@ -7,19 +7,14 @@ until they are written down. What is left of a limit in hours ends a job in the 
 
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from itertools import count
-from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from memory.connection import connect
+from memory.connection import Memory
 from memory.ledger import Spent, spent, totals
 from tools.errors import AllowanceSpent
-
-if TYPE_CHECKING:
-    pass
 
 CHARACTERS_PER_TOKEN = 3  # specs and JSON have shorter tokens than prose
 ANSWER_TOKENS = 1000  # what an answer may take where nothing limits it and none was longer yet
@@ -53,7 +48,7 @@ class Allowance:
 
     def __init__(
         self,
-        db_path: Path,
+        memory: Memory,
         search: int,
         limits: Limits,
         *,
@@ -63,14 +58,13 @@ class Allowance:
         answer_tokens: int | None = None,
         processes: int = 1,
     ) -> None:
-        self.db_path, self.search, self.limits = db_path, search, limits
+        self.memory, self.search, self.limits = memory, search, limits
         self.price_of, self.llm, self.base_url = price_of, llm, base_url
         self.answer_tokens, self.processes = answer_tokens, processes
         self.reserved: dict[int, Need] = {}
         self.tickets, self.lock = count(1), Lock()
         self.why: str | None = None  # the sentence of the first limit that was met
-        with closing(connect(db_path)) as db:
-            self.seconds_before = totals(db, search).wall_seconds
+        self.seconds_before = totals(memory.db, search).wall_seconds
         self.started, self.idle_seconds = time.monotonic(), 0.0
 
     def change(self, **limits: Any) -> None:
@@ -106,8 +100,7 @@ class Allowance:
             self._check_hours(0.0)
             if self.limits.max_tokens is None and self.limits.max_cost is None:
                 return 0
-            with closing(connect(self.db_path)) as db:
-                used = spent(db, self.search)
+            used = spent(self.memory.db, self.search)
             need = self._need(used, estimated_input_tokens, model, place)
             self._check_tokens(used, need)
             ticket = next(self.tickets)

@@ -6,6 +6,8 @@ from pathlib import Path
 from threading import Event, RLock
 from typing import Any, Self
 
+from sqlite_utils import Database
+
 from diffusion.cost.closed_form import Convention, Cost, cost
 from diffusion.cost.throughput import PASSES, WORTH_MEASURING_MACS
 from diffusion.settings import JobSettings, Precision, ScoreJob, TrainJob, training_key
@@ -13,6 +15,7 @@ from diffusion.settings import Protocol as ScoringProtocol
 from diffusion.spec import SearchSpace, UNetSpec
 from diffusion.statistics.pruning import Rule
 from diffusion.training.compilation import is_compiled
+from memory.connection import Memory
 from tools.allowance import Allowance
 from tools.executors.base import Executor
 from tools.executors.machine import Share
@@ -72,7 +75,7 @@ class Jobs:
 class Services:
     """Whom the tools of a search ask, tell and obey; one for a drive."""
 
-    db_path: Path
+    memory: Memory
     executor: Executor
     report: Report
     allowance: Allowance | None = None  # asked before each call of a model
@@ -95,8 +98,17 @@ class SearchContext:
 
     @property
     def db_path(self) -> Path:
-        """The memory."""
-        return self.services.db_path
+        """Where the memory lies."""
+        return self.services.memory.path
+
+    @property
+    def db(self) -> Database:
+        """The memory, as this thread has it open."""
+        return self.services.memory.db
+
+    def beside(self) -> Self:
+        """The same round for who goes on when its drive is over, with the memory open by itself."""
+        return replace(self, services=replace(self.services, memory=Memory(self.db_path)))
 
     def sharing(self, share: Share) -> Self:
         """The same round, whose jobs run beside others, each with this share of the machine."""

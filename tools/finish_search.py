@@ -1,12 +1,10 @@
 """The tool that ends a search early."""
 
-from contextlib import closing
 from typing import Annotated
 
 from pydantic import Field
 from sqlite_utils import Database
 
-from memory.connection import connect
 from memory.directives import DirectiveRow, all_directives, cite
 from memory.redaction import redact
 from memory.trials import rounds_done
@@ -29,14 +27,12 @@ def finish(context: SearchContext, reason: str) -> str:
     Raises:
         Refused: no proposed spec was tried yet, or a directive of the user asks for more.
     """
-    with closing(connect(context.db_path)) as db:
-        if rounds_done(db, context.search) < 1:
-            raise Refused(
-                "too_early", "Only the baseline has been tried; propose at least one spec with train_ract first."
-            )
-        if wanted := _wanted(db, context.search):
-            cite(db, wanted.id, context.round_number, "refused to end the search")
-            raise Refused("directive", f"{wanted.name} is not carried out yet; go on with the next round.", wanted.id)
+    db = context.db
+    if rounds_done(db, context.search) < 1:
+        raise Refused("too_early", "Only the baseline has been tried; propose at least one spec with train_ract first.")
+    if wanted := _wanted(db, context.search):
+        cite(db, wanted.id, context.round_number, "refused to end the search")
+        raise Refused("directive", f"{wanted.name} is not carried out yet; go on with the next round.", wanted.id)
     context.services.finish_reasons.append(redact(" ".join(reason.split()))[:REASON_CHARACTERS])
     return "The search ends here."
 

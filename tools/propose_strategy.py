@@ -4,14 +4,12 @@ Whether the strategy ranks well is measured after the round, by whoever drives t
 """
 
 import json
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
 from diffusion.settings import Strategy
-from memory.connection import connect
 from memory.directives import DirectiveRow, active_directives
 from memory.redaction import redact
 from memory.strategies import AlreadyProposed, StoredStrategy, accept_strategy, same_strategy, strategy_in_round
@@ -110,9 +108,9 @@ def allowed(context: StrategyContext, values: Values) -> Strategy:
     """
     strategy = context.bounds.strategy(values)
     _check_bounds(context, strategy)
-    with closing(connect(context.db_path)) as db:
-        known = same_strategy(db, context.search, strategy)
-        taken = strategy_in_round(db, context.search, context.round_number)
+    db = context.db
+    known = same_strategy(db, context.search, strategy)
+    taken = strategy_in_round(db, context.search, context.round_number)
     if known is not None and known.round != context.round_number:
         raise Refused("repeated", _repeated(known))
     if taken is not None and known is None:
@@ -132,8 +130,7 @@ def bounds_of(context: StrategyContext) -> dict[str, Bound]:
 
 def user_bounds(context: StrategyContext) -> list[tuple[DirectiveRow, StrategyBounds]]:
     """The directives that bound the strategies of this search, oldest first."""
-    with closing(connect(context.db_path)) as db:
-        active = active_directives(db, context.search)
+    active = active_directives(context.db, context.search)
     contents = [(directive, directive_of(directive)) for directive in active]
     return [(directive, bounds) for directive, bounds in contents if isinstance(bounds, StrategyBounds)]
 
@@ -172,20 +169,19 @@ def _repeated(known: StoredStrategy) -> str:
 
 
 def _accept(context: StrategyContext, strategy: Strategy, reason: str, raw_text: str) -> int:
-    with closing(connect(context.db_path)) as db:
-        try:
-            return accept_strategy(
-                db,
-                context.search,
-                context.round_number,
-                proposer=context.proposer,
-                raw_text=raw_text,
-                reason=reason,
-                strategy=strategy,
-                cost=context.bounds.cost(strategy),
-            )
-        except AlreadyProposed as error:  # by another process, since the gates were asked
-            raise Refused("repeated", _repeated(error.known)) from None
+    try:
+        return accept_strategy(
+            context.db,
+            context.search,
+            context.round_number,
+            proposer=context.proposer,
+            raw_text=raw_text,
+            reason=reason,
+            strategy=strategy,
+            cost=context.bounds.cost(strategy),
+        )
+    except AlreadyProposed as error:  # by another process, since the gates were asked
+        raise Refused("repeated", _repeated(error.known)) from None
 
 
 def _remember(context: StrategyContext, objection: Refused, values: Values, reason: str, raw_text: str) -> None:

@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Callable
-from contextlib import closing
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from diffusion.spec import PARAMETERS, UNetSpec
-from memory.connection import connect
 from memory.directives import DirectiveRow, active_directives
 from memory.queries import effect, progress, records, similar
 from memory.queries.sql import SqlRefused, read_only_sql
@@ -62,22 +60,22 @@ def ask(
         raise Refused(
             "arguments", f"question=effect needs parameter, one of {', '.join(PARAMETERS)}; not {parameter!r}."
         )
-    with closing(connect(context.db_path, read_only=True)) as db:
-        answers: dict[str, Callable[[], list[dict[str, Any]]]] = {
-            "best": lambda: records.best(db, context.search, limit=limit),
-            "pareto": lambda: records.pareto(db, context.search),
-            "similar": lambda: similar.similar(db, context.search, spec, limit=limit) if spec else [],
-            "effect": lambda: effect.effect(db, context.search, parameter or ""),
-            "failures": lambda: progress.failures(db, context.search, limit=limit),
-            "remaining": lambda: [
-                {
-                    **progress.remaining(db, context.search)[0],
-                    "space": context.limits.space.choices,
-                    "directives": [_shown(directive) for directive in active_directives(db, context.search)],
-                }
-            ],
-        }
-        return [_brief(row) for row in answers[question]()[:MOST_ROWS]]
+    db = context.db
+    answers: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "best": lambda: records.best(db, context.search, limit=limit),
+        "pareto": lambda: records.pareto(db, context.search),
+        "similar": lambda: similar.similar(db, context.search, spec, limit=limit) if spec else [],
+        "effect": lambda: effect.effect(db, context.search, parameter or ""),
+        "failures": lambda: progress.failures(db, context.search, limit=limit),
+        "remaining": lambda: [
+            {
+                **progress.remaining(db, context.search)[0],
+                "space": context.limits.space.choices,
+                "directives": [_shown(directive) for directive in active_directives(db, context.search)],
+            }
+        ],
+    }
+    return [_brief(row) for row in answers[question]()[:MOST_ROWS]]
 
 
 def _shown(directive: DirectiveRow) -> dict[str, Any]:

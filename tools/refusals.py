@@ -1,9 +1,7 @@
 """How a refusal is remembered and said."""
 
-from contextlib import closing
-
 from diffusion.spec import UNetSpec
-from memory.connection import connect, transaction
+from memory.connection import transaction
 from memory.directives import cite
 from memory.redaction import redact
 from memory.trials import (
@@ -33,7 +31,8 @@ def write_refusal(
     context: SearchContext, objection: Refused, what: str, *, spec: UNetSpec | None = None, reason: str, raw_text: str
 ) -> int:
     """Write a refusal into memory, with the directive that caused it; the proposal's id."""
-    with closing(connect(context.db_path)) as db, transaction(db):
+    db = context.db
+    with transaction(db):
         if objection.directive is not None:
             cite(db, objection.directive, context.round_number, f"refused {what}")
         return record_refusal(

@@ -10,7 +10,7 @@ from agent.backends.pricing import price_table
 from agent.backends.registry import addresses_of
 from agent.config.settings import RunConfig
 from diffusion.errors import UserError
-from memory.connection import opened
+from memory.connection import Memory, opened
 from memory.ledger import spent
 from memory.searches import change_config
 from tools.allowance import LIMITS, Allowance, Limits
@@ -39,7 +39,7 @@ def check_allowance(config: RunConfig, backends: list[tuple[str, str | None]]) -
             )
 
 
-def allowance_of(search: int, config: RunConfig) -> Allowance:
+def allowance_of(search: int, config: RunConfig, memory: Memory) -> Allowance:
     """What a drive of a search may use.
 
     Raises:
@@ -47,8 +47,7 @@ def allowance_of(search: int, config: RunConfig) -> Allowance:
     """
     table = price_table(config.backend.prices)
     if config.backend.max_cost is not None:
-        with opened(config.places.db, read_only=True) as db:
-            calls = spent(db, search).unknown
+        calls = spent(memory.db, search).unknown
         for call in calls:
             if call["cost_usd"] is None and table.price(call["model"], call["base_url"]) is None:
                 raise UserError(
@@ -56,7 +55,7 @@ def allowance_of(search: int, config: RunConfig) -> Allowance:
                     "unknown; give its price in a file with --prices FILE, or limit --max-tokens instead"
                 )
     return Allowance(
-        config.places.db.absolute(),
+        memory,
         search,
         limits_of(config),
         price_of=table.cost_usd,

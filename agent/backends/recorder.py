@@ -18,7 +18,6 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from agent.backends.errors import BackendError
 from agent.backends.registry import Address, Backend, cost_usd
 from memory.backends import remember_backend
-from memory.connection import opened
 from memory.transcript import record_call
 from tools.allowance import estimated_tokens
 from tools.context import SearchContext
@@ -74,8 +73,7 @@ class Recorder:
 
     def remember(self, backend: Backend) -> None:
         """Keep the way in which a model was found to answer."""
-        with opened(self.context.db_path) as db:
-            remember_backend(db, backend.llm, backend.address.base_url, backend.way, source="search")
+        remember_backend(self.context.db, backend.llm, backend.address.base_url, backend.way, source="search")
 
     def _texts(self, messages: Sequence[AnyMessage]) -> list[str]:
         """All that a model with tool calling reads."""
@@ -93,21 +91,20 @@ class Recorder:
         is_billed = found.failure is None or found.failure.may_be_billed
         cost = price_of(address.llm, address.base_url, *(tokens.values() if is_billed else (0, 0)))
         shas = {name: tool_sha(told) for name, told in self.told.items()}
-        with opened(self.context.db_path) as db:
-            record_call(
-                db,
-                self.context.search,
-                self.round,
-                purpose=self.purpose,
-                model=address.llm,
-                request=request,
-                response=messages_to_dict([found.message])[0] if found.message else None,
-                error=found.error,
-                cost_usd=cost,
-                seconds=seconds,
-                extra={"base_url": address.base_url, "tools": shas, "billed": is_billed},
-                **tokens,
-            )
+        record_call(
+            self.context.db,
+            self.context.search,
+            self.round,
+            purpose=self.purpose,
+            model=address.llm,
+            request=request,
+            response=messages_to_dict([found.message])[0] if found.message else None,
+            error=found.error,
+            cost_usd=cost,
+            seconds=seconds,
+            extra={"base_url": address.base_url, "tools": shas, "billed": is_billed},
+            **tokens,
+        )
         if self.purpose == "propose":  # a chat is no event of the search
             self.context.report("llm.call", model=address.llm, cost_usd=cost, error=found.error, **tokens)
 

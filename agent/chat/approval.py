@@ -12,7 +12,6 @@ from threading import Lock
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
-from memory.connection import opened
 from memory.redaction import redact
 from memory.transcript import decision_on, record_decision
 from tools.context import Decision, SearchContext
@@ -44,20 +43,18 @@ class Approver:
         if context.proposer == USER:
             return Decision(spec)
         with self.one_at_a_time:
-            with opened(context.db_path, read_only=True) as db:
-                stored = decision_on(db, context.search, context.round_number, spec)
+            stored = decision_on(context.db, context.search, context.round_number, spec)
             if stored is not None:
                 return Decision(UNetSpec.parse(stored["spec"]), stored["rejected"])
             decision = self._asked(context, spec, reason)
-            with opened(context.db_path) as db:
-                record_decision(
-                    db,
-                    context.search,
-                    context.round_number,
-                    spec,
-                    spec=decision.spec,
-                    rejected=decision.rejected,
-                )
+            record_decision(
+                context.db,
+                context.search,
+                context.round_number,
+                spec,
+                spec=decision.spec,
+                rejected=decision.rejected,
+            )
             return decision
 
     def _asked(self, context: SearchContext, spec: UNetSpec, reason: str) -> Decision:

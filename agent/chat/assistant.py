@@ -22,7 +22,6 @@ from agent.backends.registry import Backend
 from agent.backends.repair import problems_of, repair, with_calls, wrong_arguments
 from agent.chat.prompt import chat_values
 from diffusion.errors import UserError
-from memory.connection import opened
 from memory.journal import snapshot
 from prompts.origin import origin
 from prompts.render import render
@@ -120,7 +119,8 @@ class Assistant:
         return "\n".join(words) or "(no answer)", self.chain.backends[asking.at].llm
 
     def _opening(self, text: str, earlier: Sequence[dict[str, Any]]) -> list[AnyMessage]:
-        with opened(self.context.db_path, read_only=True) as db, snapshot(db) as moment:
+        db = self.context.db
+        with snapshot(db) as moment:
             system = render("chat", **chat_values(db, self.context))
         opening = SystemMessage(system, additional_kwargs=origin("chat", moment=moment))
         return [opening, *map(_said_before, earlier), HumanMessage(text)]

@@ -14,7 +14,7 @@ from agent.config.kinds import KINDS
 from agent.report.curve import draw_png, drawn
 from agent.report.status import print_rows, print_status, search_status
 from diffusion.errors import UserError
-from memory.connection import opened, transaction
+from memory.connection import transaction
 from memory.directives import active_directives, undo_directive
 from memory.leases import is_driven
 from memory.queries.progress import remaining
@@ -27,27 +27,23 @@ SQL_ROWS = 20
 
 
 def _status(chat: Chat, command: Command, line: str, key: str) -> None:
-    with chat.reading() as db:
-        found = search_status(db, str(chat.context.search))
+    found = search_status(chat.context.db, str(chat.context.search))
     print_status(chat.voice.console, found)
 
 
 def _answered_by(told: Callable[[Database, int], list[str]]) -> Callable[[Chat, Command, str, str], None]:
     def answered(chat: Chat, command: Command, line: str, key: str) -> None:
-        with chat.reading() as db:
-            chat.voice.say(*told(db, chat.context.search))
+        chat.voice.say(*told(chat.context.db, chat.context.search))
 
     return answered
 
 
 def _why(chat: Chat, command: Command, line: str, key: str) -> None:
-    with chat.reading() as db:
-        chat.voice.say(*chat_answers.why(db, chat.context.search, command.number or 0))
+    chat.voice.say(*chat_answers.why(chat.context.db, chat.context.search, command.number or 0))
 
 
 def _plot(chat: Chat, command: Command, line: str, key: str) -> None:
-    with chat.reading() as db:
-        ranking = best(db, chat.context.search, limit=None)
+    ranking = best(chat.context.db, chat.context.search, limit=None)
     if command.text:
         draw_png(ranking, Path(command.text))
         chat.voice.say(f"Drawn: {command.text}")
@@ -69,7 +65,8 @@ def _undo(chat: Chat, command: Command, line: str, key: str) -> None:
 
 
 def _take_back(chat: Chat, directive: int | None, line: str, key: str) -> None:
-    with opened(chat.context.db_path) as db, transaction(db):
+    db = chat.context.db
+    with transaction(db):
         add_message(db, chat.context.search, "user", line, key=key)
         undone = undo_directive(db, chat.context.search, directive)
     chat.voice.say(f"Taken back: {undone.name}.")
@@ -77,9 +74,9 @@ def _take_back(chat: Chat, directive: int | None, line: str, key: str) -> None:
 
 def _resume(chat: Chat, command: Command, line: str, key: str) -> None:
     row = chat.row
-    with chat.reading() as db:
-        pauses = [each for each in active_directives(db, row.id) if each.kind == "pause"]
-        held = is_driven(db, row.id)
+    db = chat.context.db
+    pauses = [each for each in active_directives(db, row.id) if each.kind == "pause"]
+    held = is_driven(db, row.id)
     if not pauses and held:
         raise UserError(f"'{line}': {row.name} is {row.state}, not paused")
     for number, pause in enumerate(pauses):
@@ -90,9 +87,9 @@ def _resume(chat: Chat, command: Command, line: str, key: str) -> None:
 
 def _go_on(chat: Chat, row: SearchRow, line: str) -> None:
     """Have a process go on with a search that none drives."""
-    with chat.reading() as db:
-        left = remaining(db, row.id)[0]["rounds_left"]
-        more = any(each.kind == "rounds" for each in active_directives(db, row.id))
+    db = chat.context.db
+    left = remaining(db, row.id)[0]["rounds_left"]
+    more = any(each.kind == "rounds" for each in active_directives(db, row.id))
     if not left and not more:
         raise UserError(f"'{line}': all rounds of {row.name} are played; give it more first, such as /rounds 20")
     approves = json.loads(row.config_json).get("approve")

@@ -7,7 +7,6 @@ contradiction is asked about. Where lines come from, and what is on the screen b
 
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from agent.chat.voice import Voice, Words
 from agent.config.kinds import KINDS
 from agent.report.words import NO_MODEL
 from diffusion.errors import UserError
-from memory.connection import opened, transaction
+from memory.connection import transaction
 from memory.directives import DirectiveRow, active_directives, add_directive
 from memory.queries.records import best
 from memory.searches import SearchRow, find_search
@@ -60,8 +59,7 @@ class Chat:
     @property
     def row(self) -> SearchRow:
         """The search as it stands now."""
-        with self.reading() as db:
-            return find_search(db, self.context.search)
+        return find_search(self.context.db, self.context.search)
 
     @property
     def assistant(self) -> "Assistant | None":
@@ -93,41 +91,35 @@ class Chat:
 
     def completions(self, line: str) -> list[str]:
         """What the last word of a line may become, for the Tab key; with a space behind it where there is no choice."""
-        with self.reading() as db:
-            specs = [row["spec"] for row in best(db, self.context.search)]
-            directives = [each.id for each in active_directives(db, self.context.search)]
+        db = self.context.db
+        specs = [row["spec"] for row in best(db, self.context.search)]
+        directives = [each.id for each in active_directives(db, self.context.search)]
         found = [QUIT] if line.startswith("/") and QUIT.startswith(line) else []
         found = [*complete(line, self.context.limits.space, specs, directives), *found]
         return [f"{found[0]} "] if len(found) == 1 and not found[0].endswith("=") else found
 
     def greet(self) -> None:
         """Where the search stands, who answers, and what was left unanswered."""
-        with self.reading() as db:
-            lines = chat_answers.how_far(db, self.context.search)
-            last = conversation(db, self.context.search, 1)
+        db = self.context.db
+        lines = chat_answers.how_far(db, self.context.search)
+        last = conversation(db, self.context.search, 1)
         who = self.assistant.name if self.assistant else f"{NO_MODEL}: the memory"
         self.voice.say(*lines, f"{who} answers. /help lists the commands; /quit or Ctrl-D leaves, the search goes on.")
         if last and last[-1]["role"] == "user" and not last[-1]["text"].startswith("/"):
             self.voice.say(f'Your last message has no answer: "{last[-1]["text"]}"')
 
-    def reading(self) -> AbstractContextManager[Database]:
-        """The memory, to be looked at."""
-        return opened(self.context.db_path, read_only=True)
-
     def _answer(self, line: str, key: str) -> None:
         """Keep a message, answer it, keep the answer."""
-        with opened(self.context.db_path) as db:
-            earlier = conversation(db, self.context.search, EARLIER_MESSAGES)
-            add_message(db, self.context.search, "user", line, key=key)
+        db = self.context.db
+        earlier = conversation(db, self.context.search, EARLIER_MESSAGES)
+        add_message(db, self.context.search, "user", line, key=key)
         if self.assistant is None:
-            with self.reading() as db:
-                found = chat_answers.answer(db, self.context.search, line) or _without_a_model()
+            found = chat_answers.answer(self.context.db, self.context.search, line) or _without_a_model()
             self.voice.say(*found)
             text, author = "\n".join(found), BY_MEMORY
         else:
             text, author = self._heard(self.assistant, line, key, earlier)
-        with opened(self.context.db_path) as db:
-            add_message(db, self.context.search, "assistant", text, author=author, key=f"{key}-answer")
+        add_message(self.context.db, self.context.search, "assistant", text, author=author, key=f"{key}-answer")
 
     def _heard(self, assistant: "Assistant", line: str, key: str, earlier: Sequence[dict[str, Any]]) -> tuple[str, str]:
         """The answer of a model, said while it comes where the voice can."""
@@ -177,8 +169,7 @@ class Chat:
         row = self.row
         if not KINDS[row.kind].takes_directives:
             raise UserError(f"'{text}': {row.name} is no search with proposals ({row.kind}) and takes no directives")
-        with self.reading() as db:
-            active = active_directives(db, row.id)
+        active = active_directives(self.context.db, row.id)
         facts = facts_of(self.context)
         against = contradictions(directive, active, facts, text) + _unusable(directive)
         lines = [f"Directive: {directive.say()}."]
@@ -189,7 +180,8 @@ class Chat:
         if (always_ask or against) and not self._agreed("Give it? (y/n) "):
             self.voice.say("Not given.")
             return "The person said no: nothing was stored. Ask what they want instead."
-        with opened(self.context.db_path) as db, transaction(db):
+        db = self.context.db
+        with transaction(db):
             if message is not None:
                 add_message(db, row.id, "user", message, key=key)
             arguments = arguments_of(directive)

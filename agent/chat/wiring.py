@@ -95,7 +95,7 @@ def chat_about(talk: Talk, voice: Voice, llm: str | None, base_url: str | None) 
     """
     from agent.backends.allowance import allowance_of
 
-    allowance = allowance_of(talk.context.search, without_hours(talk.config))
+    allowance = allowance_of(talk.context.search, without_hours(talk.config), talk.context.services.memory)
     context = replace(talk.context, services=replace(talk.context.services, allowance=allowance))
     return Chat(context, voice, carry_out, assistant_of(talk.config, voice, llm, base_url))
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from agent.config.settings import FIELDS, RunConfig
 from agent.config.sources import mistake
 from diffusion.settings import Protocol, ScoreJob, TrainJob
+from memory.connection import Memory
 from memory.searches import SearchRow
 from tools.context import Jobs, SearchContext, SearchLimits, Services
 from tools.executors.machine import Share
@@ -54,5 +55,5 @@ def reading_context(
         proposer=proposer,
         limits=SearchLimits(config.search_space, search.budget_macs, search.count_convention, protocol),
         jobs=Jobs(config.places.out, search.seed, config.jobs, Share(1, config.jobs.nproc, 1)),
-        services=Services(db_path.absolute(), NoJobs(), lambda event, **values: None),
+        services=Services(Memory(db_path.absolute()), NoJobs(), lambda event, **values: None),
     )

@@ -22,7 +22,7 @@ from agent.searchers.llm import TOOLS
 from diffusion.scores.networks import score_network
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
 from diffusion.spec import DIGITS, UNetSpec
-from memory.connection import opened
+from memory.connection import Memory, opened
 from memory.directives import add_directive, undo_directive
 from memory.scores import add_score
 from memory.searches import create_search
@@ -75,8 +75,7 @@ class Scene:
 
     def prompt(self, wish: str = "") -> HumanMessage:
         """The prompt of its round, and what the user asks for besides."""
-        with opened(self.context.db_path, read_only=True) as db:
-            text = render("round", **round_values(db, self.context))
+        text = render("round", **round_values(self.context.db, self.context))
         return HumanMessage(f"{text}\n{wish}".strip() + "\n")
 
     @contextmanager
@@ -85,13 +84,11 @@ class Scene:
         if kind is None:
             yield
             return
-        with opened(self.context.db_path) as db:
-            directive = add_directive(db, self.context.search, kind, arguments, text)
+        directive = add_directive(self.context.db, self.context.search, kind, arguments, text)
         try:
             yield
         finally:
-            with opened(self.context.db_path) as db:
-                undo_directive(db, self.context.search, directive)
+            undo_directive(self.context.db, self.context.search, directive)
 
     def called(self, answer: AIMessage) -> Called | None:
         """The first call of an answer; None if it has none."""
@@ -151,7 +148,7 @@ def _context(folder: Path) -> SearchContext:
         proposer="exam",
         limits=SearchLimits(DIGITS, BUDGET_MACS, "paper", protocol),
         jobs=Jobs(folder, seed=0),
-        services=Services(folder / "exam.db", NoJobs(), lambda event, **values: None),
+        services=Services(Memory(folder / "exam.db"), NoJobs(), lambda event, **values: None),
     )
 
 
@@ -176,18 +173,18 @@ def _protocol() -> Protocol:
 def _fill(context: SearchContext) -> None:
     """Write the trials of the rounds before."""
     metric = context.limits.protocol.score.metric
-    with opened(context.db_path) as db:
-        for number, (text, (value, reason)) in enumerate(TRIED.items()):
-            job, cost = context.train_job(UNetSpec.parse(text)), context.limits.cost(UNetSpec.parse(text))
-            costs = {"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params}
-            who = "exam" if number else "baseline"
-            accepted = accept_proposal(
-                db, context.search, number, proposer=who, raw_text="", reason=reason, job=job, costs=costs
-            )
-            training_finished(db, accepted.training, steps_done=600, loss=0.05, device_seconds=20.0)
-            trial_trained(db, accepted.trial)
-            add_score(
-                db, accepted.training, step=600, protocol=context.limits.protocol, sampling_seed=0, metric=metric,
-                value=value, num_images=1000, device_seconds=2.0,
-            )  # fmt: skip
-            trial_scored(db, accepted.trial)
+    db = context.db
+    for number, (text, (value, reason)) in enumerate(TRIED.items()):
+        job, cost = context.train_job(UNetSpec.parse(text)), context.limits.cost(UNetSpec.parse(text))
+        costs = {"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params}
+        who = "exam" if number else "baseline"
+        accepted = accept_proposal(
+            db, context.search, number, proposer=who, raw_text="", reason=reason, job=job, costs=costs
+        )
+        training_finished(db, accepted.training, steps_done=600, loss=0.05, device_seconds=20.0)
+        trial_trained(db, accepted.trial)
+        add_score(
+            db, accepted.training, step=600, protocol=context.limits.protocol, sampling_seed=0, metric=metric,
+            value=value, num_images=1000, device_seconds=2.0,
+        )  # fmt: skip
+        trial_scored(db, accepted.trial)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from sqlite_utils import Database
 
 from diffusion.spec import UNetSpec
-from memory.connection import opened, transaction
+from memory.connection import transaction
 from memory.directives import (
     DirectiveRow,
     active_directives,
@@ -96,7 +96,8 @@ def carried_out(db: Database, directive: DirectiveRow, round_number: int, what: 
 
 def refuse_try(context: SearchContext, directive: DirectiveRow, spec: UNetSpec, objection: Refused) -> None:
     """The spec that a person asked for is refused: the refusal and the end of the order are one transaction."""
-    with opened(context.db_path) as db, transaction(db):
+    db = context.db
+    with transaction(db):
         proposal = record_refusal(
             db,
             context.search,

@@ -8,7 +8,6 @@ from agent.search.plan import Plan
 from agent.search.session import Session, driving
 from agent.search.summary import announce, summary
 from agent.searchers.llm import make_proposer
-from memory.connection import opened
 
 
 def drive(search: int, planned: Plan, *, as_json: bool) -> int:
@@ -16,9 +15,8 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
     config = planned.config
     with driving(search, planned, as_json=as_json, backend=config.backend.llm, takes_lines=True) as session:
         announce(session.console, session.name, planned, session.jobs)
-        with opened(config.places.db) as db:
-            for pause in lift_pauses(db, search):
-                say(session.console, f"Lifted: {pause.name}.")
+        for pause in lift_pauses(session.db, search):
+            say(session.console, f"Lifted: {pause.name}.")
         session.begin(config.backend.llm)
         reason = make_loop(session).run()
     summary(session.console, config.places.db, search)

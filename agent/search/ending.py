@@ -1,11 +1,9 @@
 """Why a search ends, and the event that says so."""
 
 from collections.abc import Callable
-from contextlib import closing
 from typing import Literal, TypeVar
 
 from agent.report.results import Result, ShortTrial
-from memory.connection import connect
 from memory.ledger import Ledger, totals
 from memory.queries.progress import search_counts
 from memory.queries.records import best
@@ -76,18 +74,18 @@ class SearchFinished(Result):
 
 def closing_summary(context: SearchContext, reason: str) -> SearchFinished:
     """What a search came to."""
-    with closing(connect(context.db_path)) as db:
-        ranking = best(db, context.search, limit=None)
-        baseline = next((row for row in ranking if row["round"] == 0), None)
-        counts = search_counts(db, context.search)
-        return SearchFinished(
-            reason=reason,
-            best=ShortTrial.of(ranking[0]) if ranking else None,
-            baseline=ShortTrial.of(baseline) if baseline else None,
-            rounds=max(rounds_done(db, context.search), 0),
-            trials=counts["scored"] + counts["failed"] + counts["pruned"],
-            refused=counts["refused"],
-            failed=counts["failed"],
-            pruned=counts["pruned"],
-            ledger=totals(db, context.search),
-        )
+    db = context.db
+    ranking = best(db, context.search, limit=None)
+    baseline = next((row for row in ranking if row["round"] == 0), None)
+    counts = search_counts(db, context.search)
+    return SearchFinished(
+        reason=reason,
+        best=ShortTrial.of(ranking[0]) if ranking else None,
+        baseline=ShortTrial.of(baseline) if baseline else None,
+        rounds=max(rounds_done(db, context.search), 0),
+        trials=counts["scored"] + counts["failed"] + counts["pruned"],
+        refused=counts["refused"],
+        failed=counts["failed"],
+        pruned=counts["pruned"],
+        ledger=totals(db, context.search),
+    )

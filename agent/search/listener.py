@@ -11,7 +11,6 @@ from dataclasses import replace
 from agent.search.directives import Due, carried_out, obey, refuse_try
 from agent.searchers.base import MakeProposer, Proposer
 from diffusion.errors import UserError
-from memory.connection import opened
 from memory.directives import DirectiveRow, active_directives, all_directives, cite
 from memory.searches import set_state
 from tools.context import SearchContext
@@ -30,14 +29,14 @@ class Listener:
     def __init__(self, context: SearchContext, make_proposer: MakeProposer | None) -> None:
         self.context, self.make_proposer = context, make_proposer
         self.known: set[int] = set()  # the active ones that this process, or one before it, has said
-        with opened(context.db_path) as db:
-            self.known |= {each.id for each in active_directives(db, context.search) if each.seen_round is not None}
+        self.known |= {each.id for each in active_directives(context.db, context.search) if each.seen_round is not None}
 
     def look(self, round_number: int, begins: bool) -> tuple[Due, Proposer | None]:
         """What is to be done before a round; with another backend, who proposes from now on."""
         made, unusable = self._made()
-        with opened(self.context.db_path) as db:
-            due = obey(db, self.context.search, round_number, begins=begins, ready=made.keys(), unusable=unusable)
+        due = obey(
+            self.context.db, self.context.search, round_number, begins=begins, ready=made.keys(), unusable=unusable
+        )
         self._say(due, round_number)
         if due.allowance and self.context.services.allowance is not None:
             self.context.services.allowance.change(**due.allowance)
@@ -46,9 +45,9 @@ class Listener:
     def wait(self, pause: DirectiveRow, round_number: int, look: Callable[[], Due]) -> bool:
         """Wait until a pause is lifted or the search is to stop; False if the user interrupts it."""
         context, started = self.context, time.monotonic()
-        with opened(context.db_path) as db:
-            set_state(db, context.search, "paused", pause.name)
-            cite(db, pause.id, round_number, f"paused before round {round_number}")
+        db = context.db
+        set_state(db, context.search, "paused", pause.name)
+        cite(db, pause.id, round_number, f"paused before round {round_number}")
         self.obeyed(pause, round_number, "paused")
         due = look()
         while due.pause and not due.stop:
@@ -57,8 +56,7 @@ class Listener:
             due = look()
         if context.services.allowance is not None:
             context.services.allowance.idle(time.monotonic() - started)
-        with opened(context.db_path) as db:
-            set_state(db, context.search, "running")
+        set_state(context.db, context.search, "running")
         return True
 
     def try_spec(self, context: SearchContext, directive: DirectiveRow) -> int | None:
@@ -90,14 +88,12 @@ class Listener:
         self.obeyed(directive, context.round_number, f"refused: {objection}")
 
     def _over(self, directive: DirectiveRow, round_number: int, what: str) -> None:
-        with opened(self.context.db_path) as db:
-            carried_out(db, directive, round_number, what)
+        carried_out(self.context.db, directive, round_number, what)
         self.obeyed(directive, round_number, what)
 
     def _made(self) -> tuple[dict[int, Proposer], dict[int, str]]:
         """Proposers for the backends that were asked for, by directive, and why others cannot be used."""
-        with opened(self.context.db_path, read_only=True) as db:
-            asked = [each for each in active_directives(db, self.context.search) if each.kind == "backend"]
+        asked = [each for each in active_directives(self.context.db, self.context.search) if each.kind == "backend"]
         made: dict[int, Proposer] = {}
         unusable: dict[int, str] = {}
         for directive in asked:
@@ -119,8 +115,7 @@ class Listener:
                 self.context.report("directive.added", **event_of(directive), round=round_number)
         gone = self.known - {directive.id for directive in due.active}
         if gone:
-            with opened(self.context.db_path, read_only=True) as db:
-                every = all_directives(db, self.context.search)
+            every = all_directives(self.context.db, self.context.search)
             for directive in every:
                 if directive.id in gone and directive.state == "undone":
                     self.context.report("directive.removed", **event_of(directive), round=round_number)

@@ -29,7 +29,6 @@ from agent.search.replicas import Replicas
 from agent.search.round import Baseline, Round, Tally
 from agent.search.session import Session
 from agent.searchers.base import MakeProposer, Proposer
-from memory.connection import opened
 from memory.directives import DirectiveRow
 from memory.trials import rounds_done, rounds_over
 
@@ -116,8 +115,7 @@ class Loop:
         return "finished_by_model" if self.session.make_context(0, "").services.finish_reasons else None
 
     def _over(self) -> set[int]:
-        with opened(self.session.db_path) as db:
-            return rounds_over(db, self.session.search)
+        return rounds_over(self.session.db, self.session.search)
 
     def _following(self) -> int:
         """The round after all that were begun."""
@@ -155,8 +153,7 @@ class Loop:
 
     def _finish(self, reason: Reason) -> None:
         session, context = self.session, self.session.make_context(0, self.searcher_name)
-        with opened(session.db_path) as db:
-            round_number = max(rounds_done(db, session.search), 0)
+        round_number = max(rounds_done(session.db, session.search), 0)
         said = context.services.finish_reasons[0] if reason == "finished_by_model" else None
         for stop in session.end(reason, said, round_number):
             self.listener.obeyed(stop, round_number, "the search ended")

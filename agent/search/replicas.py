@@ -5,7 +5,6 @@ find room at once; every later proposal sees them all, since no round begins bef
 """
 
 from agent.search.session import Session
-from memory.connection import opened
 from memory.replicas import replicas_of
 from memory.trials import OVER, trial_in_round
 from tools.context import SearchContext
@@ -37,8 +36,7 @@ class Replicas:
             Interrupted: the user stops the search; they go on at the next resume.
         """
         session = self.session
-        with opened(session.db_path) as db:
-            baseline = trial_in_round(db, session.search, 0)
+        baseline = trial_in_round(session.db, session.search, 0)
         share = self.share if is_baseline_under_way else None
         if self.are_known or baseline is None or not (share or baseline.state in OVER):
             return
@@ -64,6 +62,5 @@ class Replicas:
     def _seeds(self) -> list[int]:
         """The training seeds of the replicas that have no score yet."""
         asked = self.session.plan.config.search
-        with opened(self.session.db_path) as db:
-            scored = {each.seed for each in replicas_of(db, self.session.search) if each.state == "scored"}
+        scored = {each.seed for each in replicas_of(self.session.db, self.session.search) if each.state == "scored"}
         return [seed for seed in range(asked.seed + 1, asked.seed + asked.replicas) if seed not in scored]

@@ -1,7 +1,7 @@
 """One round of a search, from wherever it stands: its trial is found or brought about, trained and scored."""
 
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
@@ -10,7 +10,6 @@ from agent.search.ending import SpaceExhausted
 from agent.searchers.base import Proposer
 from agent.searchers.fallback import fallback_spec
 from diffusion.spec import UNetSpec
-from memory.connection import connect
 from memory.trials import trial_in_round
 from tools.context import SearchContext
 from tools.errors import Refused
@@ -83,8 +82,7 @@ class Round:
         return trial is not None
 
     def _trial(self) -> int | None:
-        with closing(connect(self.context.db_path)) as db:
-            found = trial_in_round(db, self.context.search, self.context.round_number)
+        found = trial_in_round(self.context.db, self.context.search, self.context.round_number)
         return found.id if found else None
 
     def _proposed(self) -> int | None:

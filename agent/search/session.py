@@ -18,6 +18,7 @@ from threading import Event, Lock, Thread
 from types import FrameType
 
 from rich.console import Console
+from sqlite_utils import Database
 
 from agent.backends.errors import BackendError
 from agent.chat.beside_run import approver_of, listening
@@ -32,7 +33,7 @@ from agent.search.wiring import context_maker, executor_of
 from diffusion.cost.peak_memory import free_host_bytes, peak_bytes
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
-from memory.connection import opened
+from memory.connection import Memory
 from memory.directives import DirectiveRow
 from memory.leases import release_lease, renew_lease, take_lease
 from memory.ledger import charge
@@ -64,9 +65,9 @@ class Session:
     lock: Lock = field(default_factory=Lock)  # of the one above
 
     @property
-    def db_path(self) -> Path:
-        """The memory."""
-        return self.plan.config.places.db
+    def db(self) -> Database:
+        """The memory, as this thread has it open."""
+        return self.make_context(0, "").db
 
     @property
     def jobs(self) -> Share:
@@ -103,14 +104,12 @@ class Session:
             with self.lock:
                 now = time.monotonic()
                 seconds, self.charged_until = now - max(started, self.charged_until), now
-            with opened(self.db_path) as db:
-                charge(db, self.search, "wall", wall_seconds=seconds, note=note)
+            charge(self.db, self.search, "wall", wall_seconds=seconds, note=note)
 
     def keep(self) -> bool:
         """Renew the lease; whether that could be done. Where it could not, all that is trained here is stopped."""
         try:
-            with opened(self.db_path) as db:
-                renew_lease(db, self.search, self.lease)
+            renew_lease(self.db, self.search, self.lease)
         except Exception as error:  # whatever it is, another host may take the search over soon
             self.lost = error
             say(self.console, f"Stopping: the lease of {self.name} could not be kept ({error}).")
@@ -122,8 +121,7 @@ class Session:
         if self.lost:
             return []
         ended: State = "interrupted" if reason in RESUMABLE else "failed" if reason == FAILED else "finished"
-        with opened(self.db_path) as db:
-            return end_search(db, self.search, round_number, ended, f"{reason}: {said}" if said else reason)
+        return end_search(self.db, self.search, round_number, ended, f"{reason}: {said}" if said else reason)
 
     def leave(self, reason: str) -> int:
         """Say how to go on, where that can be; the exit code."""
@@ -145,15 +143,6 @@ class Session:
         allowance = self.make_context(0, "").services.allowance
         return allowance.why if allowance else None
 
-    def refused(self, error: BackendError) -> UserError:
-        """What to tell the user of a backend that refuses every call; the search is interrupted by it."""
-        with opened(self.db_path) as db:
-            set_state(db, self.search, "interrupted", str(error))
-            llm = find_search(db, self.search).backend
-        return UserError(
-            f"'{llm}' refuses every call ({error}); check the key and the model's name, then `{self.go_on}`"
-        )
-
 
 @contextmanager
 def driving(
@@ -166,48 +155,61 @@ def driving(
     takes_lines: bool = False,
     stop: Event | None = None,
 ) -> Iterator[Session]:
-    """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C.
+    """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C; `backend` is who proposes.
 
-    Args:
-        search: which one.
-        plan: what it trains.
-        as_json: events on standard output, and what people read on standard error.
-        backend: who proposes.
-        again: the command that goes on with it, by default ``resume NAME``.
-        takes_lines: talk, too, where this is a terminal.
-        stop: of a session that this one is part of, so that what ends that ends this as well.
+    `again` is the command that goes on with it, by default ``resume NAME``; `stop` is that of a session which this one
+    is part of; with `takes_lines` whoever sits at the terminal can talk.
 
     Raises:
         UserError: another process drives it, or the backend refuses every call.
     """
     config, stop = plan.config, stop or Event()
-    with opened(config.places.db) as db:
-        lease = take_lease(db, search)
-        set_state(db, search, "running")
-        change_search(db, search, rounds=config.search.rounds, backend=backend)
-        name = find_search(db, str(search)).name
     console = Console(stderr=as_json, highlight=False)
-    go_on = f"diffnas-agent {again or f'resume {name}'}{_db_option(config.places.db)}"
+    with (
+        Memory(config.places.db.absolute()) as memory,
+        _leased(memory, search, config.search.rounds, backend) as lease,
+        executor_of(config, stop) as (executor, machine),
+    ):
+        name = find_search(memory.db, search).name
+        go_on = f"diffnas-agent {again or f'resume {name}'}{_db_option(config.places.db)}"
+        jobs = jobs_of(config, machine)
+        lines = Lines(console, several=jobs.parallel > 1)
+        inbox = Inbox(partial(say, console), stop)
+        report: Report = both(JsonLines(search), lines) if as_json else lines
+        contexts = context_maker(search, plan, executor, stop, report, jobs, approver_of(config, inbox), memory)
+        session = Session(search, plan, lease, contexts, report, machine, stop, console, name, go_on)
+        with (
+            interruptible(stop, executor, console, go_on),
+            heartbeat(session),
+            listening(config, contexts(0, "chat").beside(), lines, inbox, takes_lines),
+            _refusals_said(session),
+        ):
+            yield session
+
+
+@contextmanager
+def _leased(memory: Memory, search: int, rounds: int, backend: str) -> Iterator[str]:
+    """Hold the lease of a search, which runs with so many rounds and this backend from now on."""
+    lease = take_lease(memory.db, search)
     try:
-        with executor_of(config, stop) as (executor, machine):
-            jobs = jobs_of(config, machine)
-            lines = Lines(console, several=jobs.parallel > 1)
-            inbox = Inbox(partial(say, console), stop)
-            report: Report = both(JsonLines(search), lines) if as_json else lines
-            contexts = context_maker(search, plan, executor, stop, report, jobs, approve=approver_of(config, inbox))
-            session = Session(search, plan, lease, contexts, report, machine, stop, console, name, go_on)
-            with (
-                interruptible(stop, executor, console, go_on),
-                heartbeat(session),
-                listening(config, contexts(0, "chat"), lines, inbox, takes_lines),
-            ):
-                try:
-                    yield session
-                except BackendError as error:
-                    raise session.refused(error) from error
+        set_state(memory.db, search, "running")
+        change_search(memory.db, search, rounds=rounds, backend=backend)
+        yield lease
     finally:
-        with opened(config.places.db) as db:
-            release_lease(db, search, lease)
+        release_lease(memory.db, search, lease)
+
+
+@contextmanager
+def _refusals_said(session: Session) -> Iterator[None]:
+    """A backend that refuses every call is the user's to mend; the search is interrupted by it."""
+    try:
+        yield
+    except BackendError as error:
+        set_state(session.db, session.search, "interrupted", str(error))
+        llm = find_search(session.db, session.search).backend
+        raise UserError(
+            f"'{llm}' refuses every call ({error}); check the key and the model's name, then `{session.go_on}`"
+        ) from error
 
 
 def _db_option(db: Path) -> str:

@@ -10,6 +10,7 @@ from agent.config.settings import RunConfig
 from agent.report.events import Report
 from agent.search.plan import Plan, jobs_of
 from diffusion.statistics.pruning import DEFAULT
+from memory.connection import Memory
 from tools.context import Approve, Jobs, SearchContext, SearchLimits, Services
 from tools.executors.base import Executor
 from tools.executors.local import LocalExecutor
@@ -41,12 +42,17 @@ def context_maker(
     report: Report,
     jobs: Share | None = None,
     approve: Approve | None = None,
+    memory: Memory | None = None,
 ) -> Callable[[int, str], SearchContext]:
-    """What makes the context of a round for a proposer; without `jobs` they share this machine."""
+    """What makes the context of a round for a proposer; without `jobs` they share this machine.
+
+    Without a `memory` that is open one is opened, for as long as there are contexts.
+    """
     config, share = planned.config, jobs or jobs_of(planned.config, this_machine())
-    allowance = allowance_of(search, config)
+    memory = memory or Memory(config.places.db.absolute())
+    allowance = allowance_of(search, config, memory)
     services = Services(
-        db_path=config.places.db.absolute(),
+        memory=memory,
         executor=WithinAllowance(executor, allowance, stop),
         report=report,
         allowance=allowance,

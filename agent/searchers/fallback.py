@@ -12,7 +12,6 @@ from sqlite_utils import Database
 from diffusion.neighbourhood import neighbours
 from diffusion.spec import UNetSpec
 from diffusion.streams import stream_seed
-from memory.connection import opened
 from memory.directives import DirectiveRow, active_directives, cite
 from memory.queries.records import best, spec_in_search
 from memory.trials import refused_in_round
@@ -27,14 +26,13 @@ MEASURED = 20  # specs whose latency is measured, at most, before a round is giv
 def fallback_spec(context: SearchContext) -> tuple[UNetSpec, str] | None:
     """A new spec within the budget and why, a function of (seed, round, memory); None when nothing is left."""
     choice = Choice(context)
-    with opened(context.db_path, read_only=True) as db:
-        found = choice.near_the_best(db) or choice.anywhere(db)
+    db = context.db
+    found = choice.near_the_best(db) or choice.anywhere(db)
     if found is None:
         return None
     spec, reason = found
-    with opened(context.db_path) as db:
-        for directive in choice.in_the_way.values():
-            cite(db, directive.id, context.round_number, f"the fallback chose {spec}")
+    for directive in choice.in_the_way.values():
+        cite(context.db, directive.id, context.round_number, f"the fallback chose {spec}")
     names = ", ".join(directive.name for directive in choice.in_the_way.values())
     return spec, f"{reason} It obeys {names}." if names else reason
 
@@ -46,9 +44,9 @@ class Choice:
         self.context, self.facts = context, facts_of(context)
         self.rng = random.Random(stream_seed(context.jobs.seed, "fallback", context.round_number))
         self.in_the_way: dict[int, DirectiveRow] = {}
-        with opened(context.db_path, read_only=True) as db:
-            self.active = active_directives(db, context.search)
-            self.refused = refused_in_round(db, context.search, context.round_number)
+        db = context.db
+        self.active = active_directives(db, context.search)
+        self.refused = refused_in_round(db, context.search, context.round_number)
 
     @property
     def explores(self) -> bool:

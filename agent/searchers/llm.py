@@ -24,7 +24,7 @@ from agent.backends.registry import Address, Backend, make_chain
 from agent.config.settings import RunConfig
 from agent.searchers.digest import round_values, system_values
 from agent.searchers.middleware import Asks, KeepGoing, RoundEnd
-from memory.connection import checkpoint_connection, opened
+from memory.connection import checkpoint_connection
 from memory.journal import snapshot
 from prompts.origin import origin
 from prompts.render import render
@@ -93,12 +93,13 @@ class LLMProposer:
         )
 
     def _system_prompt(self, context: SearchContext) -> SystemMessage | None:
-        with opened(context.db_path, read_only=True) as db, snapshot(db) as moment:
+        with snapshot(context.db) as moment:
             text = render("system", **system_values(context, self.rounds))
         return SystemMessage(text, additional_kwargs=origin("system", moment=moment))
 
     def _round_prompt(self, context: SearchContext) -> HumanMessage:
-        with opened(context.db_path, read_only=True) as db, snapshot(db) as moment:
+        db = context.db
+        with snapshot(db) as moment:
             text = render("round", **round_values(db, context))
         return HumanMessage(text, additional_kwargs=origin("round", moment=moment))
 

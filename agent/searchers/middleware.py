@@ -5,7 +5,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from typing import Any, cast
 
@@ -19,7 +18,6 @@ from langgraph.types import Command
 from agent.backends.asking import Asking
 from agent.backends.chain import spoken_by
 from agent.backends.repair import problems_of, repair, repairs_in_a_row, with_calls, wrong_arguments
-from memory.connection import connect
 from memory.trials import OVER, refusals_in_round, trial_in_round
 from tools.context import SearchContext
 from tools.errors import Interrupted, Refused
@@ -110,9 +108,9 @@ class RoundEnd(AgentMiddleware[State, SearchContext]):
         context = runtime.context
         if context.services.stop.is_set():
             raise Interrupted
-        with closing(connect(context.db_path)) as db:
-            trial = trial_in_round(db, context.search, context.round_number)
-            refusals = refusals_in_round(db, context.search, context.round_number)
+        db = context.db
+        trial = trial_in_round(db, context.search, context.round_number)
+        refusals = refusals_in_round(db, context.search, context.round_number)
         over = trial is not None and trial.state in OVER
         calls = sum(isinstance(message, AIMessage) for message in state["messages"])
         if over or context.services.finish_reasons or refusals >= REFUSALS_PER_ROUND or calls >= CALLS_PER_ROUND:

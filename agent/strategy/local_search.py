@@ -12,7 +12,6 @@ from typing import NamedTuple
 from agent.search.ending import SpaceExhausted
 from diffusion.neighbourhood import one_step, shuffled, strategy_neighbours
 from diffusion.settings import Strategy
-from memory.connection import opened
 from memory.strategies import StoredStrategy, strategies_of
 from tools.errors import Refused
 from tools.gates.strategies import WHOLE, Bound, shown
@@ -38,8 +37,7 @@ class LocalSearch:
         Raises:
             SpaceExhausted: there is none.
         """
-        with opened(context.db_path, read_only=True) as db:
-            known = strategies_of(db, context.search)
+        known = strategies_of(context.db, context.search)
         for candidate in self._candidates(context, known):
             try:
                 propose_quietly(context, candidate)

@@ -7,7 +7,6 @@ measured is not decided here.
 """
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from threading import Event
 
@@ -25,7 +24,7 @@ from agent.strategy.plan import stored_limits, stored_measure, strategy_context
 from agent.strategy.proposer import Proposer, in_round, make_proposer
 from agent.strategy.views import StrategyLines, announce, print_strategies, strategy_summary
 from diffusion.settings import Strategy
-from memory.connection import connect, opened
+from memory.connection import opened
 from memory.strategies import (
     Measured,
     accept_strategy,
@@ -60,8 +59,7 @@ def drive_strategy(search: int, planned: Plan, *, as_json: bool, measure: Measur
         announce(session.console, planned, limits, is_measured=measure is not None)
         session.begin(config.backend.llm)
         reason = StrategyLoop(session, make_proposer(config), limits, measure).run()
-        with opened(config.places.db, read_only=True) as db:
-            found = strategy_summary(db, search, limits, reason)
+        found = strategy_summary(session.db, search, limits, reason)
         session.report("strategy.finished", **plain(found))
     print_strategies(session.console, found)
     return session.leave(reason)
@@ -150,17 +148,16 @@ class StrategyLoop:
         """Measure what has neither an accuracy nor a reason for having none."""
         if self.measure is None:
             return
-        with closing(connect(context.db_path)) as db:
-            unmeasured = [known for known in strategies_of(db, context.search) if not (known.measured or known.error)]
+        unmeasured = [
+            known for known in strategies_of(context.db, context.search) if not (known.measured or known.error)
+        ]
         for known in unmeasured:
             try:
                 measured = self.measure(known.strategy)
             except JobFailed as failure:
-                with closing(connect(context.db_path)) as db:
-                    measurement_failed(db, known.id, str(failure))
+                measurement_failed(context.db, known.id, str(failure))
             else:
-                with closing(connect(context.db_path)) as db:
-                    add_measurement(db, known.id, measured)
+                add_measurement(context.db, known.id, measured)
             self._say(context, known.round)
 
     def _say(self, context: StrategyContext, round_number: int) -> None:
@@ -180,14 +177,13 @@ class StrategyLoop:
 
 def _keep_standard(context: StrategyContext) -> None:
     """Round 0: the strategy that costs are shares of."""
-    with closing(connect(context.db_path)) as db:
-        accept_strategy(
-            db,
-            context.search,
-            0,
-            proposer="standard",
-            raw_text="",
-            reason="The standard strategy, which costs are shares of.",
-            strategy=context.bounds.standard,
-            cost=1.0,
-        )
+    accept_strategy(
+        context.db,
+        context.search,
+        0,
+        proposer="standard",
+        raw_text="",
+        reason="The standard strategy, which costs are shares of.",
+        strategy=context.bounds.standard,
+        cost=1.0,
+    )

@@ -4,7 +4,6 @@ The agent, its retries, repairs and records are those of `agent.searchers.llm`; 
 was measured. Nothing is measured here.
 """
 
-from contextlib import closing
 from typing import Any, ClassVar, Protocol
 
 from langchain.agents.middleware import hook_config
@@ -19,7 +18,6 @@ from agent.config.settings import RunConfig
 from agent.searchers.llm import LLMProposer
 from agent.searchers.middleware import RoundEnd, State, Update
 from agent.strategy.local_search import LocalSearch
-from memory.connection import connect, opened
 from memory.strategies import StoredStrategy, refused_strategies, strategies_of, strategy_in_round
 from prompts.origin import origin
 from prompts.render import render
@@ -62,8 +60,7 @@ class StrategyProposer(LLMProposer):
 
     def _round_prompt(self, context: SearchContext) -> HumanMessage:
         assert isinstance(context, StrategyContext)
-        with opened(context.db_path, read_only=True) as db:
-            values = prompt_values(db, context, self.rounds)
+        values = prompt_values(context.db, context, self.rounds)
         return HumanMessage(render("strategy", **values), additional_kwargs=origin("strategy", values=values))
 
 
@@ -120,5 +117,4 @@ def make_proposer(config: RunConfig) -> Proposer:
 
 def in_round(context: SearchContext) -> StoredStrategy | None:
     """The strategy of the context's round, if one was accepted."""
-    with closing(connect(context.db_path)) as db:
-        return strategy_in_round(db, context.search, context.round_number)
+    return strategy_in_round(context.db, context.search, context.round_number)

@@ -57,14 +57,8 @@ def run_study(study: Study, *, as_json: bool, also: Sequence[ScoreProtocol] = ()
         _close(arm)
     arm = study.arm(also_on)
     protocols = [arm.protocol.model_copy(update={"score": score}) for score in also]
-    trials = [trial for number in range(len(study.specs)) if (trial := _trial(arm, number)) and trial.state == "scored"]
-    works = [
-        partial(_score_otherwise, arm, trial, protocol)
-        for protocol in protocols
-        for trial in trials
-        if not _has_score(arm, trial, protocol)
-    ]
-    return _play(study, arm, works, as_json)
+    scored = [trial for trial in _trials(study, arm) if trial is not None and trial.state == "scored"]
+    return _play(study, arm, _unscored(arm, scored, protocols), as_json)
 
 
 def resume_arm(search: int, planned: Plan, *, as_json: bool) -> int:
@@ -118,23 +112,24 @@ def _close(arm: Arm) -> None:
 
 def _left(study: Study, arm: Arm) -> list[Work]:
     """What an arm has still to train and score."""
-    left = [number for number in range(len(study.specs)) if not _is_over(arm, number)]
-    return [partial(_train_and_score, study, arm, number) for number in left]
+    over = [trial is not None and trial.state in OVER for trial in _trials(study, arm)]
+    return [partial(_train_and_score, study, arm, number) for number, is_over in enumerate(over) if not is_over]
 
 
-def _is_over(arm: Arm, number: int) -> bool:
-    trial = _trial(arm, number)
-    return trial is not None and trial.state in OVER
-
-
-def _trial(arm: Arm, number: int) -> Trial | None:
+def _trials(study: Study, arm: Arm) -> list[Trial | None]:
     with opened(arm.planned.config.places.db, read_only=True) as db:
-        return trial_in_round(db, arm.search, number)
+        return [trial_in_round(db, arm.search, number) for number in range(len(study.specs))]
 
 
-def _has_score(arm: Arm, trial: Trial, protocol: Protocol) -> bool:
+def _unscored(arm: Arm, trials: Sequence[Trial], protocols: Sequence[Protocol]) -> list[Work]:
+    """The last weights of trials, under each protocol that has no score of them yet."""
     with opened(arm.planned.config.places.db, read_only=True) as db:
-        return score_of(db, trial.training, protocol.fingerprint) is not None
+        return [
+            partial(_score_otherwise, arm, trial, protocol)
+            for protocol in protocols
+            for trial in trials
+            if score_of(db, trial.training, protocol.fingerprint) is None
+        ]
 
 
 def _play(study: Study, arm: Arm, works: Sequence[Work], as_json: bool) -> int:
@@ -224,8 +219,7 @@ def _train_and_score(study: Study, arm: Arm, number: int, session: Session) -> b
     done = train_as_asked(context, study.specs[number], REASON)
     if done.status == "failed":
         return False
-    with opened(context.db_path) as db:
-        trial = find_trial(db, done.trial)
+    trial = find_trial(context.db, done.trial)
     for step in arm.score_steps[:-1]:
         _measure(context, trial, arm.protocol_at(step), context.jobs.seed)
     return score_trial(context, trial.id).rfid is not None
@@ -242,8 +236,7 @@ def _measure(context: SearchContext, trial: Trial, protocol: Protocol, seed: int
     Raises:
         UserError: the weights are not there.
     """
-    with opened(context.db_path) as db:
-        known = score_of(db, trial.training, protocol.fingerprint)
+    known = score_of(context.db, trial.training, protocol.fingerprint)
     if known is not None:
         return known.value is not None
     step = protocol.strategy.train_steps
@@ -259,19 +252,18 @@ def _measure(context: SearchContext, trial: Trial, protocol: Protocol, seed: int
 
 
 def _remember_failure(context: SearchContext, trial: Trial, protocol: Protocol, seed: int, why: str) -> None:
-    with opened(context.db_path) as db:
-        add_score(
-            db,
-            trial.training,
-            step=protocol.strategy.train_steps,
-            protocol=protocol,
-            sampling_seed=seed,
-            metric=protocol.score.metric,
-            value=None,
-            num_images=protocol.score.num_images,
-            device_seconds=0.0,
-            extra={"error": why},
-        )
+    add_score(
+        context.db,
+        trial.training,
+        step=protocol.strategy.train_steps,
+        protocol=protocol,
+        sampling_seed=seed,
+        metric=protocol.score.metric,
+        value=None,
+        num_images=protocol.score.num_images,
+        device_seconds=0.0,
+        extra={"error": why},
+    )
 
 
 def _check_kept(trial: Trial, step: int) -> None:

@@ -130,10 +130,9 @@ def drive_confirm(search: int, planned: Plan, *, as_json: bool) -> int:
         say(session.console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
         session.begin(CONFIRM.proposer)
         reason = session.play(CONFIRM.proposer, lambda: _train_all(session, (planned.baseline, *specs)))
+        found = confirmed(session.db, search)
     if code := session.leave(reason):
         return code
-    with opened(session.db_path, read_only=True) as db:
-        found = confirmed(db, search)
     if as_json:
         print(json.dumps(plain(found), allow_nan=False))
     else:
@@ -154,8 +153,7 @@ def _train_all(session: Session, specs: Sequence[UNetSpec]) -> str:
     with ThreadPoolExecutor(share.parallel, CONFIRM.proposer) as pool:
         for job in [pool.submit(first, number) for number in range(len(specs))]:
             job.result()
-    with opened(session.db_path) as db:
-        found = [trial_in_round(db, session.search, number) for number in range(len(specs))]
+    found = [trial_in_round(session.db, session.search, number) for number in range(len(specs))]
     asked = session.plan.config.search
     seeds = range(asked.seed + 1, asked.seed + asked.replicas)
     further = [(trial, seed) for seed in seeds for trial in found if trial is not None]

@@ -8,7 +8,7 @@ from agent.config.kinds import TRAIN
 from agent.config.settings import RunConfig
 from agent.report.tables import how_scored, print_card, say
 from agent.search.plan import Plan, open_search, plan
-from agent.search.session import Session, driving
+from agent.search.session import driving
 from diffusion.cost.closed_form import cost
 from diffusion.settings import Settings
 from diffusion.spec import UNetSpec
@@ -48,16 +48,10 @@ def drive_training(search: int, planned: Plan, *, as_json: bool) -> int:
         session.begin(TRAIN.proposer)
         context = session.make_context(0, TRAIN.proposer)
         reason = session.play("round 0", lambda: train_as_asked(context, planned.baseline, REASON).status)
+        trial = trial_in_round(session.db, search, 0)
     code = session.leave(reason)
-    if not code:
-        _say_what_can_be_done(session)
+    if not code and trial is not None:
+        say(session.console, f"Scores of this trial, by default: {how_scored(planned.protocol)}.")
+        for command in (f"evaluate {trial.id}", f"sample {trial.id}", f"export {trial.id} DIR"):
+            say(session.console, f"  diffnas-agent {command}", whole=True)
     return code
-
-
-def _say_what_can_be_done(session: Session) -> None:
-    with opened(session.db_path, read_only=True) as db:
-        trial = trial_in_round(db, session.search, 0)
-    assert trial is not None, "a training that is over has its trial"
-    say(session.console, f"Scores of this trial, by default: {how_scored(session.plan.protocol)}.")
-    for command in (f"evaluate {trial.id}", f"sample {trial.id}", f"export {trial.id} DIR"):
-        say(session.console, f"  diffnas-agent {command}", whole=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from searches import TinySearch
 
-from memory.connection import opened
+from memory.connection import Memory, opened
 from memory.ledger import charge, seconds_per_mac
 from memory.transcript import record_call
 from tools import allowance as module
@@ -38,7 +38,7 @@ class TestCalls:
 
     def allowance(self, search: TinySearch, limits: Limits, **changes: Any) -> Allowance:
         given = {"price_of": dollars, "llm": "openai:some", "answer_tokens": 100}
-        return Allowance(search.db, search.search, limits, **{**given, **changes})
+        return Allowance(Memory(search.db), search.search, limits, **{**given, **changes})
 
     def called(self, search: TinySearch, read: int | None, written: int | None, **changes: Any) -> None:
         cost = dollars("openai:some", None, read, written)
@@ -134,7 +134,7 @@ class TestHours:
     def within(self, search: TinySearch, hours: float, processes: int = 1) -> tuple[WithinAllowance, Recorded]:
         stop = Event()
         allowance = Allowance(
-            search.db, search.search, Limits(max_hours=hours), price_of=dollars, llm="x", processes=processes
+            Memory(search.db), search.search, Limits(max_hours=hours), price_of=dollars, llm="x", processes=processes
         )
         inner = Recorded(stop)
         return WithinAllowance(inner, allowance, stop), inner

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffusion.spec import UNetSpec
-from memory.connection import opened
 from memory.directives import DirectiveRow, active_directives
 from memory.searches import find_search
 from tools.gates.directive_kinds import Backend, Cap, DirectiveKind, Limit, Mode, Rounds, Stop, StrategyBounds, Try
@@ -36,8 +35,7 @@ Latency = Callable[[UNetSpec], float]  # in milliseconds
 
 def facts_of(context: "SearchContext") -> Facts:
     """What a round's tools know of their search."""
-    with opened(context.db_path, read_only=True) as db:
-        kind = find_search(db, context.search).kind
+    kind = find_search(context.db, context.search).kind
     return Facts(
         space=context.limits.space,
         budget_macs=context.limits.budget_macs,
@@ -57,8 +55,7 @@ def objection(context: "SearchContext", spec: UNetSpec, *, measure: bool = True)
     """
     from tools.gates.latency import known_latency_ms, latency_ms
 
-    with opened(context.db_path, read_only=True) as db:
-        active = active_directives(db, context.search)
+    active = active_directives(context.db, context.search)
     found = first_objection(facts_of(context), spec, active)
     if found or not any(directive.kind == "cap" for directive in active):
         return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from diffusion.cost.throughput import device_name
 from diffusion.spec import UNetSpec
-from memory.connection import opened, transaction
+from memory.connection import transaction
 from memory.ledger import charge
 from memory.redaction import redact
 from memory.scores import add_latency, find_latency
@@ -37,7 +37,8 @@ def latency_ms(context: "SearchContext", spec: UNetSpec) -> float:
         return known
     started = time.monotonic()
     median_ms, forwards = _measured(context, spec)
-    with opened(context.db_path) as db, transaction(db):
+    db = context.db
+    with transaction(db):
         add_latency(
             db,
             spec,
@@ -53,8 +54,9 @@ def latency_ms(context: "SearchContext", spec: UNetSpec) -> float:
 
 def known_latency_ms(context: "SearchContext", spec: UNetSpec) -> float | None:
     """What was measured before, or None."""
-    with opened(context.db_path, read_only=True) as db:
-        return find_latency(db, spec, context.limits.protocol.settings, _device(context), context.jobs.share.threads)
+    return find_latency(
+        context.db, spec, context.limits.protocol.settings, _device(context), context.jobs.share.threads
+    )
 
 
 def _device(context: "SearchContext") -> str:

@@ -5,11 +5,9 @@ with a sentence that says what would be right, or None. They ask the memory and 
 """
 
 from collections.abc import Callable
-from contextlib import closing
 
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
-from memory.connection import connect
 from memory.queries.records import spec_in_search
 from memory.trials import trial_in_round
 from tools.context import SearchContext
@@ -42,8 +40,7 @@ def over_budget(context: SearchContext, spec: UNetSpec) -> Refused | None:
 
 def repeated(context: SearchContext, spec: UNetSpec) -> Refused | None:
     """A spec is tried once per search; its score is in the sentence."""
-    with closing(connect(context.db_path)) as db:
-        known = spec_in_search(db, context.search, spec)
+    known = spec_in_search(context.db, context.search, spec)
     if known is None or known["round"] == context.round_number:
         return None
     if known["state"] in ("running", "trained"):
@@ -56,8 +53,7 @@ def repeated(context: SearchContext, spec: UNetSpec) -> Refused | None:
 
 def round_taken(context: SearchContext, spec: UNetSpec) -> Refused | None:
     """A round trains one spec."""
-    with closing(connect(context.db_path)) as db:
-        trial = trial_in_round(db, context.search, context.round_number)
+    trial = trial_in_round(context.db, context.search, context.round_number)
     if trial is None or trial.spec == spec:
         return None
     return Refused(

@@ -1,13 +1,11 @@
 """An executor that keeps a search's allowance in hours."""
 
 from collections.abc import Callable
-from contextlib import closing
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffusion.cost.closed_form import cost
 from diffusion.settings import ScoreJob, TrainJob
-from memory.connection import connect
 from memory.ledger import seconds_per_mac
 from tools.allowance import Allowance
 from tools.errors import AllowanceSpent, Interrupted
@@ -46,8 +44,7 @@ class WithinAllowance:
         allowance = self.allowance
         if allowance.limits.max_hours is None:
             return run(job, on_progress)
-        with closing(connect(allowance.db_path)) as db:
-            pace = seconds_per_mac(db, allowance.search, kind)
+        pace = seconds_per_mac(allowance.memory.db, allowance.search, kind)
         allowance.check_before_training(pace * macs)
 
         def tell(event: dict[str, Any]) -> None:

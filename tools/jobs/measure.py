@@ -5,7 +5,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from diffusion.settings import ScoreJob
-from memory.connection import opened, transaction
+from memory.connection import transaction
 from memory.ledger import charge
 from memory.scores import add_score
 from memory.trials import Trial, trial_scored
@@ -32,7 +32,8 @@ def run_and_remember(context: SearchContext, trial: Trial, job: ScoreJob) -> dic
         ),
     )
     extra = {name: done[name] for name in EXTRA if name in done}
-    with opened(context.db_path) as db, transaction(db):
+    db = context.db
+    with transaction(db):
         keep_score(db, context.search, trial.training, job, done, f"trial {trial.id}", extra)
         if job.protocol.fingerprint == context.limits.protocol.fingerprint:
             trial_scored(db, trial.id)

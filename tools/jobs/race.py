@@ -13,7 +13,6 @@ from sqlite_utils import Database
 from diffusion.spec import UNetSpec
 from diffusion.statistics.race_conclusion import Conclusion, conclusion
 from diffusion.statistics.racing import Race, Standing, plan_race, standing
-from memory.connection import opened
 from memory.queries.records import best
 from memory.replicas import seed_scores
 from memory.trials import find_trial
@@ -76,11 +75,11 @@ def run_race(
     """
     is_told = False
     while True:
-        with opened(context.db_path) as db:
-            field = field_of(db, context.search, replicas, allowance)
-            if field is None:
-                return None
-            wave = [(find_trial(db, field.trials[each.spec]), each.seed) for each in field.standing.next]
+        db = context.db
+        field = field_of(db, context.search, replicas, allowance)
+        if field is None:
+            return None
+        wave = [(find_trial(db, field.trials[each.spec]), each.seed) for each in field.standing.next]
         if not wave:
             break
         if not is_told:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from diffusion.statistics.noise import Noise, Verdicts, interval, pooled_noise, trial_verdicts
-from memory.connection import opened, transaction
+from memory.connection import transaction
 from memory.ledger import charge
 from memory.queries.records import baseline, best
 from memory.replicas import (
@@ -40,9 +40,8 @@ def replicate(context: SearchContext, trial: Trial, seed: int) -> Replica:
         Interrupted: the user stops the search; it goes on at the next resume.
     """
     cost, job = context.limits.cost(trial.spec), context.train_job(trial.spec, seed)
-    with opened(context.db_path) as db:
-        counts = {"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params}
-        replica = add_replica(db, context.search, trial.id, job, counts)
+    counts = {"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params}
+    replica = add_replica(context.db, context.search, trial.id, job, counts)
     if replica.state == "scored":
         return replica
     context.report("replica.started", trial=trial.id, spec=str(trial.spec), seed=seed)
@@ -51,11 +50,9 @@ def replicate(context: SearchContext, trial: Trial, seed: int) -> Replica:
             _train(context, replica)
         _score(context, replica)
     except JobFailed as failure:
-        with opened(context.db_path) as db:
-            replica_failed(db, replica.id, str(failure))
+        replica_failed(context.db, replica.id, str(failure))
         context.report("replica.failed", trial=trial.id, spec=str(trial.spec), seed=seed, reason=str(failure))
-    with opened(context.db_path) as db:
-        return find_replica(db, replica.id)
+    return find_replica(context.db, replica.id)
 
 
 def replicate_all(context: SearchContext, asked: Sequence[tuple[Trial, int]], share: Share) -> None:
@@ -72,8 +69,7 @@ def replicate_all(context: SearchContext, asked: Sequence[tuple[Trial, int]], sh
 
 def _train(context: SearchContext, replica: Replica) -> None:
     job = context.train_job(replica.spec, replica.seed).model_copy(update={"run_folder": replica.run_folder})
-    with opened(context.db_path) as db:
-        training_started(db, replica.training)
+    training_started(context.db, replica.training)
 
     def tell(event: dict[str, Any]) -> None:
         if event.get("event") != "note":
@@ -83,11 +79,11 @@ def _train(context: SearchContext, replica: Replica) -> None:
     try:
         done = context.services.executor.train(job, tell)
     except JobFailed as failure:
-        with opened(context.db_path) as db:
-            training_failed(db, replica.training, str(failure), device_seconds=replica.device_seconds)
+        training_failed(context.db, replica.training, str(failure), device_seconds=replica.device_seconds)
         raise
     spent = done["device_seconds"]
-    with opened(context.db_path) as db, transaction(db):
+    db = context.db
+    with transaction(db):
         training_finished(db, replica.training, steps_done=done["step"], loss=done["loss"], device_seconds=spent)
         before = replica.device_seconds if replica.steps_done else 0.0
         charge(db, context.search, "train", device_seconds=max(0.0, spent - before), note=f"replica {replica.id}")
@@ -95,16 +91,16 @@ def _train(context: SearchContext, replica: Replica) -> None:
 
 def _score(context: SearchContext, replica: Replica) -> None:
     """Measure it under the search's protocol, once, with images of its own seed."""
-    with opened(context.db_path) as db:
-        stored = score_of(db, replica.training, context.limits.protocol.fingerprint)
+    stored = score_of(context.db, replica.training, context.limits.protocol.fingerprint)
     if stored is None:
         job = context.score_job(replica.run_folder, replica.spec).model_copy(update={"sampling_seed": replica.seed})
         done = context.services.executor.evaluate(job, lambda event: None)
-        with opened(context.db_path) as db, transaction(db):
+        db = context.db
+        with transaction(db):
             keep_score(db, context.search, replica.training, job, done, f"replica {replica.id}")
-    with opened(context.db_path) as db:
-        replica_scored(db, replica.id)
-        value = score_of(db, replica.training, context.limits.protocol.fingerprint)
+    db = context.db
+    replica_scored(db, replica.id)
+    value = score_of(db, replica.training, context.limits.protocol.fingerprint)
     context.report(
         "replica.scored",
         trial=replica.trial,
@@ -132,21 +128,21 @@ def judge(context: SearchContext, trial: int) -> None:
 
     The noise is that of the baseline's replicas and of further ones, never of first scores that picked a spec.
     """
-    with opened(context.db_path) as db:
-        known, rounds = find_trial(db, trial), find_search(db, context.search).rounds
-        ranking = best(db, context.search, limit=None)
-        scores = {spec: usable(found) for spec, found in seed_scores(db, context.search).items()}
-        baseline = next((row["spec"] for row in ranking if row["round"] == 0), None)
-        if known.round == 0 or baseline is None:
-            return
-        noise = noise_of(db, context.search)
-        own = usable([row["rfid"] for row in ranking if row["trial"] == trial] or [None])[0]
-        rivals = [row for row in ranking if row["trial"] != trial and (row["trial"] < trial or row["round"] == 0)]
-        first = rivals[0] if rivals else None
-        incumbent = [] if first is None else scores[baseline] if first["round"] == 0 else usable([first["rfid"]])
-        said = trial_verdicts(noise, own, scores[baseline], incumbent, max(rounds, known.round))
-        bounds = interval(noise, [own])
-        write_verdict(db, trial, _row(said, bounds, noise and noise.cv, noise and noise.degrees_of_freedom))
+    db = context.db
+    known, rounds = find_trial(db, trial), find_search(db, context.search).rounds
+    ranking = best(db, context.search, limit=None)
+    scores = {spec: usable(found) for spec, found in seed_scores(db, context.search).items()}
+    baseline = next((row["spec"] for row in ranking if row["round"] == 0), None)
+    if known.round == 0 or baseline is None:
+        return
+    noise = noise_of(db, context.search)
+    own = usable([row["rfid"] for row in ranking if row["trial"] == trial] or [None])[0]
+    rivals = [row for row in ranking if row["trial"] != trial and (row["trial"] < trial or row["round"] == 0)]
+    first = rivals[0] if rivals else None
+    incumbent = [] if first is None else scores[baseline] if first["round"] == 0 else usable([first["rfid"]])
+    said = trial_verdicts(noise, own, scores[baseline], incumbent, max(rounds, known.round))
+    bounds = interval(noise, [own])
+    write_verdict(db, trial, _row(said, bounds, noise and noise.cv, noise and noise.degrees_of_freedom))
 
 
 def usable(scores: list[float | None]) -> list[float | None]:

@@ -6,7 +6,6 @@ Nothing here trains.
 """
 
 from diffusion.statistics.pruning import Curve, Verdict, rung_protocol, should_prune
-from memory.connection import opened
 from memory.scores import rung_scores, score_of
 from memory.trials import Trial
 from tools.context import SearchContext
@@ -33,8 +32,7 @@ def look(context: SearchContext, trial: Trial, rung: int) -> Verdict:
     """
     assert context.jobs.prune is not None
     protocol = rung_protocol(context.limits.protocol, rung)
-    with opened(context.db_path) as db:
-        known = score_of(db, trial.training, protocol.fingerprint)
+    known = score_of(context.db, trial.training, protocol.fingerprint)
     if known is None:
         job = context.score_job(trial.run_folder, trial.spec).model_copy(update={"protocol": protocol})
         try:
@@ -59,7 +57,6 @@ def _curves(context: SearchContext, trial: Trial) -> tuple[Curve, list[Curve]]:
     assert context.jobs.prune is not None
     rungs = context.jobs.prune.rungs(context.limits.protocol.strategy.train_steps)
     protocols = [rung_protocol(context.limits.protocol, rung).fingerprint for rung in rungs]
-    with opened(context.db_path) as db:
-        found = rung_scores(db, context.search, protocols)
+    found = rung_scores(context.db, context.search, protocols)
     own = found.pop(trial.id, {})
     return own, list(found.values())

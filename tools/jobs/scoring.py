@@ -1,13 +1,11 @@
 """The score of a trained trial, with its verdict and its rank among the comparable."""
 
 import json
-from contextlib import closing
 from typing import Any
 
 from pydantic import BaseModel
 
 from diffusion.errors import UserError
-from memory.connection import connect
 from memory.queries.records import best
 from memory.scores import score_of
 from memory.searches import find_search
@@ -44,14 +42,12 @@ def score_trial(context: SearchContext, trial: int) -> ScoreResult:
         Interrupted: the user stops the search.
     """
     known = _known(context, trial)
-    with closing(connect(context.db_path)) as db:
-        stored = score_of(db, known.training, context.limits.protocol.fingerprint)
+    stored = score_of(context.db, known.training, context.limits.protocol.fingerprint)
     if stored is None:
         try:
             run_and_remember(context, known, context.score_job(known.run_folder, known.spec))
         except JobFailed as failure:
-            with closing(connect(context.db_path)) as db:
-                trial_failed(db, trial, str(failure))
+            trial_failed(context.db, trial, str(failure))
             context.report("trial.failed", trial=trial, spec=str(known.spec), reason=str(failure))
             return ScoreResult(
                 trial=trial,
@@ -61,8 +57,7 @@ def score_trial(context: SearchContext, trial: int) -> ScoreResult:
                 why=str(failure),
             )
     elif known.state != "scored":
-        with closing(connect(context.db_path)) as db:
-            trial_scored(db, trial)
+        trial_scored(context.db, trial)
     judge(context, trial)
     result = standing(context, trial)
     if known.state != "scored":
@@ -71,11 +66,10 @@ def score_trial(context: SearchContext, trial: int) -> ScoreResult:
 
 
 def _known(context: SearchContext, trial: int) -> Trial:
-    with closing(connect(context.db_path)) as db:
-        try:
-            known = find_trial(db, trial)
-        except UserError:
-            known = None
+    try:
+        known = find_trial(context.db, trial)
+    except UserError:
+        known = None
     if known is None or known.search != context.search:
         raise Unavailable(f"There is no trial {trial} in this search; train_ract gives the number to use.")
     if known.state == "failed":
@@ -89,8 +83,7 @@ def _known(context: SearchContext, trial: int) -> Trial:
 
 def standing(context: SearchContext, trial: int) -> ScoreResult:
     """The stored score of a trial and its rank among all scores of the search's protocol in this search."""
-    with closing(connect(context.db_path)) as db:
-        ranking = best(db, context.search, limit=None)
+    ranking = best(context.db, context.search, limit=None)
     rank = next(index for index, row in enumerate(ranking, 1) if row["trial"] == trial)
     row, first = ranking[rank - 1], ranking[0]
     return ScoreResult(
@@ -108,8 +101,7 @@ def standing(context: SearchContext, trial: int) -> ScoreResult:
 
 def _kind_of_training(context: SearchContext) -> str:
     """Whether the search trains rapidly, to rank, or in full."""
-    with closing(connect(context.db_path)) as db:
-        found: str = json.loads(find_search(db, str(context.search)).config_json).get("train", "rapid")
+    found: str = json.loads(find_search(context.db, str(context.search)).config_json).get("train", "rapid")
     return found
 
 

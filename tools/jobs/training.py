@@ -1,7 +1,6 @@
 """A candidate's training: from an accepted proposal to a finished, failed or pruned trial."""
 
 import time
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from sqlite_utils import Database
 
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
-from memory.connection import connect, transaction
+from memory.connection import transaction
 from memory.ledger import charge
 from memory.redaction import redact
 from memory.scores import score_of
@@ -98,8 +97,7 @@ def _approved(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str
 
 
 def _is_accepted(context: SearchContext) -> bool:
-    with closing(connect(context.db_path)) as db:
-        return trial_in_round(db, context.search, context.round_number) is not None
+    return trial_in_round(context.db, context.search, context.round_number) is not None
 
 
 def train_as_asked(context: SearchContext, spec: UNetSpec, reason: str) -> TrainResult:
@@ -115,8 +113,7 @@ def train_as_asked(context: SearchContext, spec: UNetSpec, reason: str) -> Train
 
 def continue_training(context: SearchContext, trial: int) -> TrainResult:
     """Train an accepted trial, unless its training is done already."""
-    with closing(connect(context.db_path)) as db:
-        known = find_trial(db, trial)
+    known = find_trial(context.db, trial)
     if known.state == "running":
         _train(context, known)
     return _result(context, trial)
@@ -126,42 +123,41 @@ def _trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str
     """The trial of this round, made if it is not there."""
     cost, job = context.limits.cost(spec), context.train_job(spec)
     _forget_lost_weights(context, job, though_scored=False)
-    with closing(connect(context.db_path)) as db:
-        if found := trial_in_round(db, context.search, context.round_number):
-            return found.id
-        accepted = accept_proposal(
-            db,
-            context.search,
-            context.round_number,
-            proposer=context.proposer,
-            raw_text=raw_text,
-            reason=reason,
-            job=job,
-            costs={"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params},
-        )
+    db = context.db
+    if found := trial_in_round(db, context.search, context.round_number):
+        return found.id
+    accepted = accept_proposal(
+        db,
+        context.search,
+        context.round_number,
+        proposer=context.proposer,
+        raw_text=raw_text,
+        reason=reason,
+        job=job,
+        costs={"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params},
+    )
     report_started(context, accepted.trial)
     return accepted.trial
 
 
 def _forget_lost_weights(context: SearchContext, job: TrainJob, *, though_scored: bool) -> None:
     """A training whose run folder was deleted, or whose weights are cut, is trained anew where they are needed."""
-    with closing(connect(context.db_path)) as db:
-        known = find_training(db, job.key)
-        if known is None or known["state"] != "done":
-            return
-        if not though_scored and score_of(db, known["id"], context.limits.protocol.fingerprint):
-            return
-        from diffusion.training.checkpoint import step_checkpoint  # torch is not needed for anything that is new
+    db = context.db
+    known = find_training(db, job.key)
+    if known is None or known["state"] != "done":
+        return
+    if not though_scored and score_of(db, known["id"], context.limits.protocol.fingerprint):
+        return
+    from diffusion.training.checkpoint import step_checkpoint  # torch is not needed for anything that is new
 
-        folder = Path(known["run_folder"])
-        if not (folder / "result.json").exists() or step_checkpoint(folder, job.strategy.train_steps) is None:
-            training_lost(db, known["id"], job.run_folder)
+    folder = Path(known["run_folder"])
+    if not (folder / "result.json").exists() or step_checkpoint(folder, job.strategy.train_steps) is None:
+        training_lost(db, known["id"], job.run_folder)
 
 
 def report_started(context: SearchContext, trial: int) -> None:
     """Say that a trial begins, or goes on after an interruption."""
-    with closing(connect(context.db_path)) as db:
-        known = find_trial(db, trial)
+    known = find_trial(context.db, trial)
     context.report(
         "trial.started",
         trial=trial,
@@ -176,8 +172,7 @@ def report_started(context: SearchContext, trial: int) -> None:
 
 def _train(context: SearchContext, trial: Trial) -> None:
     """Run the job, rung by rung where the search stops early, and write down what came of it."""
-    with closing(connect(context.db_path)) as db:
-        training_started(db, trial.training)
+    training_started(context.db, trial.training)
     started = time.monotonic()
     try:
         for rung in rungs_from(context, trial.steps_done):
@@ -207,7 +202,8 @@ def _reached(context: SearchContext, trial: Trial, rung: int) -> int:
     if trial.steps_done == rung:
         return rung
     done = _run(context, trial, until_step=rung)
-    with closing(connect(context.db_path)) as db, transaction(db):
+    db = context.db
+    with transaction(db):
         _charge(db, context, trial, done["device_seconds"])
         training_paused(
             db, trial.training, steps_done=done["step"], loss=done["loss"], device_seconds=done["device_seconds"]
@@ -221,8 +217,7 @@ def _is_stopped(context: SearchContext, trial: Trial, rung: int) -> bool:
     context.report("trial.rung", trial=trial.id, spec=str(trial.spec), step=rung, pruned=verdict.prune, why=verdict.why)
     if not verdict.prune:
         return False
-    with closing(connect(context.db_path)) as db:
-        trial_pruned(db, trial.id, verdict.why)
+    trial_pruned(context.db, trial.id, verdict.why)
     curve = curve_of(context, trial)
     context.report("trial.pruned", trial=trial.id, spec=str(trial.spec), step=rung, reason=verdict.why, curve=curve)
     return True
@@ -230,7 +225,8 @@ def _is_stopped(context: SearchContext, trial: Trial, rung: int) -> bool:
 
 def _write_end(context: SearchContext, trial: Trial, done: dict[str, Any]) -> None:
     spent = done["device_seconds"]
-    with closing(connect(context.db_path)) as db, transaction(db):
+    db = context.db
+    with transaction(db):
         _charge(db, context, trial, spent)
         training_finished(db, trial.training, steps_done=done["step"], loss=done["loss"], device_seconds=spent)
         trial_trained(db, trial.id)
@@ -252,7 +248,8 @@ def _charge(db: Database, context: SearchContext, trial: Trial, device_seconds: 
 
 
 def _write_failure(context: SearchContext, trial: Trial, failure: JobFailed, spent: float) -> None:
-    with closing(connect(context.db_path)) as db, transaction(db):
+    db = context.db
+    with transaction(db):
         training_failed(db, trial.training, str(failure), device_seconds=spent)
         charge(db, context.search, "train", device_seconds=spent, note=f"trial {trial.id}, failed")
         trial_failed(db, trial.id, str(failure))
@@ -264,8 +261,7 @@ def _progress(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _result(context: SearchContext, trial: int) -> TrainResult:
-    with closing(connect(context.db_path)) as db:
-        known = find_trial(db, trial)
+    known = find_trial(context.db, trial)
     if known.state in ("failed", "pruned"):
         return TrainResult(
             trial=trial,

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,16 @@ def test_a_lease_that_is_kept_stops_nothing(tmp_path: Path) -> None:
         assert not session.stop.wait(0.3)
         assert beat_of(search) > before
     assert session.lost is None
+
+
+def test_the_memory_is_open_once_for_each_thread_of_a_drive_and_closed_at_its_end(tmp_path: Path) -> None:
+    search = TinySearch(tmp_path)
+    with driving(search.search, search.plan, as_json=False, backend="offline") as session:
+        assert session.db is session.db is session.make_context(1, "test").db
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(lambda: session.db).result() is not session.db
+    with pytest.raises(RuntimeError, match="was closed"):
+        _ = session.db
 
 
 def beat_of(search: TinySearch) -> str:
