@@ -5,15 +5,15 @@ A *protocol* is all three together; only scores of one protocol fingerprint may 
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from diffusion.errors import UserError
+from diffusion.frozen import Frozen, Setting
 from diffusion.spec import SpecField
-from diffusion.units import parse_list
+from diffusion.training.settings import Tracker
 
 CODE_VERSION = 1
 """Raised when a change to the trainer gives other weights for the same job; part of every training key."""
@@ -23,27 +23,6 @@ Schedule = Literal["linear", "cosine"]
 Sampler = Literal["ddpm", "iddpm", "ddim", "dpm-solver++"]
 Variance = Literal["fixed_large", "fixed_small", "learned_range"]
 Precision = Literal["fp32", "bf16"]
-Compile = Literal["auto", "on", "off"]
-Tracker = Literal["tensorboard", "wandb", "trackio"]
-
-
-class Frozen(BaseModel):
-    """A value: immutable, without unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What people are told of a field that they may set: options, `.env.example` and the documentation show it.
-
-    Its texts may hold backticks, and `more` links, which are left out where they cannot be shown.
-    """
-
-    help: str  # one sentence
-    option: str | None = None  # what stands for the value of its option, or a flag's spellings; None: it has none
-    more: str = ""  # what the documentation adds
-    example: str = ""  # a value, where the default is none
 
 
 class Settings(Frozen):
@@ -80,73 +59,6 @@ class Strategy(Frozen):
     ] = 0.9999
     gradient_clip: Annotated[float, Field(gt=0), Setting("The largest norm of a gradient.")] = 1.0
     train_steps: Annotated[int, Field(ge=1), Setting("Optimiser steps of each training.", "N")] = 1000
-
-
-class JobSettings(Frozen):
-    """How jobs run. None of these is part of the protocol: scores compare however a network was trained."""
-
-    checkpoint_steps: Annotated[
-        int,
-        Field(ge=1),
-        Setting("Steps between two checkpoints of a training.", more="the most that a killed process loses"),
-    ] = 1000
-    snapshot_steps: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...] | None,
-        BeforeValidator(parse_list),
-        Setting(
-            "Steps whose averaged weights are kept, to be scored later.",
-            "N,N,…",
-            more="or sampled, or exported: `250,500`, in TOML `[250, 500]`",
-            example="250,500",
-        ),
-    ] = None
-    nproc: Annotated[
-        int,
-        Field(ge=1),
-        Setting("Processes, or GPUs, of each training.", "N", more="they share each batch; on GPUs one for each"),
-    ] = 1
-    executor: Annotated[
-        Literal["local", "ray"],
-        Setting(
-            "Where trainings run: this machine, or a Ray cluster.",
-            "local|ray",
-            more="see [scaling.md](scaling.md#ray); `ray` needs the extra: `pip install 'diffnas-agent[ray]'`",
-        ),
-    ] = "local"
-    ray_address: Annotated[
-        str | None,
-        Setting(
-            "The Ray cluster to use.",
-            more="such as `10.0.0.1:6379` or `auto`; without it that of `RAY_ADDRESS`, else one is started on this "
-            "machine",
-            example="10.0.0.1:6379",
-        ),
-    ] = None
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"],
-        Setting(
-            "What trainings compute in: `fp32`, `bf16`, or `auto`.",
-            more="`bf16` is autocast; `auto` is bf16 with channels-last memory on a GPU, else fp32",
-        ),
-    ] = "auto"
-    compile: Annotated[
-        Compile,
-        Setting(
-            "Whether networks are compiled: `on`, `off`, or `auto`.",
-            more="`auto` is `torch.compile` only where it was measured to pay, which is small networks on a CPU for "
-            "more than 35,000 steps; see [benchmarks.md](benchmarks.md)",
-        ),
-    ] = "auto"
-    log_with: Annotated[
-        Tracker | None,
-        Setting(
-            "Send the progress of trainings to a tracker, too.",
-            "tensorboard|wandb|trackio",
-            more="it gets loss, speed and share of the peak of each training: `tensorboard` (files in the run folder), "
-            "`wandb` or `trackio`; each needs the package of its name",
-            example="tensorboard",
-        ),
-    ] = None
 
 
 class Sampling(Frozen):

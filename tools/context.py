@@ -8,11 +8,12 @@ from typing import Any, Self
 
 from diffusion.cost.closed_form import Convention, Cost, cost
 from diffusion.cost.throughput import PASSES, WORTH_MEASURING_MACS
-from diffusion.settings import JobSettings, Precision, ScoreJob, TrainJob, training_key
+from diffusion.settings import Precision, ScoreJob, TrainJob, training_key
 from diffusion.settings import Protocol as ScoringProtocol
 from diffusion.spec import SearchSpace, UNetSpec
 from diffusion.statistics.pruning import Rule
 from diffusion.training.compilation import is_compiled
+from diffusion.training.settings import JobSettings
 from tools.allowance import Allowance
 from tools.executors.base import Executor
 from tools.executors.machine import Share
