@@ -79,7 +79,9 @@ def setting_of(field: FieldInfo) -> Setting:
 
 
 GROUPS: dict[str, type[BaseModel]] = {
-    name: field.annotation for name, field in RunConfig.model_fields.items() if field.annotation is not None
+    name: field.annotation
+    for name, field in RunConfig.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 }
 
 GROUP_OF = {name: group for group, model in GROUPS.items() for name in model.model_fields}
