@@ -18,7 +18,7 @@ class Setting:
     Its texts may hold backticks, and `more` links, which are left out where they cannot be shown.
     """
 
-    help: str  # one sentence
+    help: str  # begins with a small letter and has no full stop
     option: str | None = None  # what stands for the value of its option, or a flag's spellings; None: it has none
     more: str = ""  # what the documentation adds
     example: str = ""  # a value, where the default is none

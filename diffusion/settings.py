@@ -40,25 +40,23 @@ class Strategy(Frozen):
     """How a candidate is trained (the paper's Y). `standard` and `rapid` are presets of the data sets."""
 
     learning_rate: Annotated[
-        float, Field(gt=0, le=1), Setting("Learning rate of AdamW after the warm-up.", more="without weight decay")
+        float, Field(gt=0, le=1), Setting("learning rate of AdamW after the warm-up", more="without weight decay")
     ] = 2e-4
-    dropout: Annotated[float, Field(ge=0, lt=1), Setting("Dropout inside the residual blocks.")] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1), Setting("dropout inside the residual blocks")] = 0.1
     diffusion_steps: Annotated[
         int,
         Field(ge=50, le=10_000),  # below 50 the scaled linear betas exceed one
-        Setting("Steps of the noise process, at least 50.", more="linear betas are scaled by 1000 over this number"),
+        Setting("steps of the noise process, at least 50", more="linear betas are scaled by 1000 over this number"),
     ] = 1000
-    batch_size: Annotated[int, Field(ge=1), Setting("Images per step.", "N")] = 128
-    warmup_steps: Annotated[int, Field(ge=0), Setting("Steps over which the learning rate rises from zero.")] = 0
+    batch_size: Annotated[int, Field(ge=1), Setting("images per step", "N")] = 128
+    warmup_steps: Annotated[int, Field(ge=0), Setting("steps over which the learning rate rises from zero")] = 0
     ema_decay: Annotated[
         float,
         Field(ge=0, lt=1),
-        Setting(
-            "The most weight that the past has in the averaged weights.", more="which are the ones that are sampled"
-        ),
+        Setting("the most weight that the past has in the averaged weights", more="it is those that are sampled"),
     ] = 0.9999
-    gradient_clip: Annotated[float, Field(gt=0), Setting("The largest norm of a gradient.")] = 1.0
-    train_steps: Annotated[int, Field(ge=1), Setting("Optimiser steps of each training.", "N")] = 1000
+    gradient_clip: Annotated[float, Field(gt=0), Setting("the largest norm of a gradient")] = 1.0
+    train_steps: Annotated[int, Field(ge=1), Setting("optimiser steps of each training", "N")] = 1000
 
 
 class Sampling(Frozen):

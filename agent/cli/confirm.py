@@ -9,7 +9,7 @@ from agent.cli.options import Db, DryRun, Json, changing, memory_path, option
 
 @changing(
     "name", "num_images", "sampling_steps", "parallel", "jobs", "-snapshot_steps", "out",
-    name="Name of the search that this becomes.", out="Checkpoints and images (default: the search's).",
+    name="name of the search that this becomes", out="checkpoints and images (default: the search's)",
 )  # fmt: skip
 def confirm(
     changes: dict[str, Any],

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 @configured(
     "llm", "base_url", "preset", "dataset", "data_dir", "feature_network", "places",
-    llm="Examine this model in 20 graded cases: openai:MODEL, anthropic:MODEL, ollama:MODEL.",
-    base_url="The OpenAI-compatible server that has it.",
+    llm="examine this model in 20 graded cases: openai:MODEL, anthropic:MODEL, ollama:MODEL",
+    base_url="the OpenAI-compatible server that has it",
 )  # fmt: skip
 def doctor(settings: "Resolved", as_json: Json = False) -> None:
     """Check the installation, the accelerator and the data; with --llm, how reliably that model calls tools."""

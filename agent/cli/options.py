@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from pydantic import BeforeValidator
 
-from agent.config.settings import FIELDS, GROUPS, setting_of
+from agent.config.settings import FIELDS, GROUPS, sentence, setting_of
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
@@ -36,7 +36,7 @@ def option_of(name: str, text: str | None = None) -> Any:
     setting = setting_of(FIELDS[name])
     assert setting.option is not None, f"{name} has no option of its own"
     flag = "--" + name.replace("_", "-")
-    shown = (text or setting.help).replace("`", "")
+    shown = sentence(text or setting.help)
     if not setting.option.startswith("--"):
         return typer.Option(flag, metavar=setting.option, help=shown)
     on, off, *others = setting.option.split("/")
@@ -123,6 +123,7 @@ def _with_options(
             inspect.Parameter(name, kind, default=None, annotation=found) for name, found in {**kinds, **more}.items()
         ]
         parameters = [*made, *(parameter.replace(kind=kind) for parameter in own)]
+        vars(typed)["told"] = {name: texts.get(name) or setting_of(FIELDS[name]).help for name in names}
         typed.__name__, typed.__doc__ = command.__name__, command.__doc__
         typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         typed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

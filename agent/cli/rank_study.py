@@ -15,7 +15,7 @@ DEFAULT_SPECS = 24
 
 @configured(
     "budget", "count", "space", "baseline", "parallel", "seed", "preset", "data", "batch_size", "score", "jobs",
-    "-snapshot_steps", "places", baseline="The spec that is always in it.",
+    "-snapshot_steps", "places", baseline="the spec that is always in it",
 )  # fmt: skip
 def rank_study(
     settings: "Resolved",

@@ -9,7 +9,7 @@ from agent.cli.options import Db, Json, Name, changing, memory_path
 
 @changing(
     "backend", "rounds", "parallel", "prune", "jobs", "-snapshot_steps",
-    llm="Go on with another backend.", base_url="Go on with another server.", rounds="A new number of rounds.",
+    llm="go on with another backend", base_url="go on with another server", rounds="a new number of rounds",
 )  # fmt: skip
 def resume(changes: dict[str, Any], name: Name = None, db: Db = None, as_json: Json = False) -> None:
     """Go on with an interrupted search, exactly once."""

@@ -15,7 +15,7 @@ class BackendSettings(Frozen):
     llm: Annotated[
         str,
         Setting(
-            "Backend: `openai:MODEL`, `anthropic:MODEL`, `ollama:MODEL` or `offline`.",
+            "backend: `openai:MODEL`, `anthropic:MODEL`, `ollama:MODEL` or `offline`",
             "ID",
             more="`offline` is no language model",
         ),
@@ -23,7 +23,7 @@ class BackendSettings(Frozen):
     base_url: Annotated[
         str | None,
         Setting(
-            "An OpenAI-compatible server, e.g. `http://HOST:8000/v1`.",
+            "an OpenAI-compatible server, e.g. `http://HOST:8000/v1`",
             "URL",
             more="used with `--llm openai:MODEL`, and no key is needed unless the server asks for one",
             example="http://127.0.0.1:8000/v1",
@@ -33,7 +33,7 @@ class BackendSettings(Frozen):
         tuple[str, ...] | None,
         BeforeValidator(parse_list),
         Setting(
-            "Backends that are asked, in order, when `--llm` gives no answer: `ID` or `ID@URL`.",
+            "backends that are asked, in order, when `--llm` gives no answer: `ID` or `ID@URL`",
             "ID,ID,…",
             more="in TOML a list; see [backends.md](backends.md#several-backends-in-order)",
             example="openai:gpt-4.1-mini,offline",
@@ -42,7 +42,7 @@ class BackendSettings(Frozen):
     llm_chat: Annotated[
         str | None,
         Setting(
-            "The backend of `chat`: `ID` or `ID@URL`.",
+            "the backend of `chat`: `ID` or `ID@URL`",
             more="without it that of the search",
             example="openai:gpt-4.1-mini",
         ),
@@ -51,17 +51,17 @@ class BackendSettings(Frozen):
         int | None,
         Field(ge=1),
         Setting(
-            "The most tokens of one answer.",
+            "the most tokens of one answer",
             more="small models may talk without end, and a limit costs less than a time-out",
             example="1000",
         ),
     ] = None
-    llm_timeout_seconds: Annotated[float, Field(gt=0), Setting("Seconds after which an answer is given up.")] = 120.0
+    llm_timeout_seconds: Annotated[float, Field(gt=0), Setting("seconds after which an answer is given up")] = 120.0
     llm_retries: Annotated[
         int,
         Field(ge=0),
         Setting(
-            "How often a call that failed is made again.",
+            "how often a call that failed is made again",
             more="after a time-out, HTTP 408, 409, 425, 429, a failure of the server or no connection",
         ),
     ] = 5
@@ -69,7 +69,7 @@ class BackendSettings(Frozen):
         float,
         Field(ge=0),
         Setting(
-            "Seconds before the first repetition.",
+            "seconds before the first repetition",
             more="each further one waits twice as long, at most a minute, give or take a quarter; a server that asks "
             "for more time (`Retry-After`) is given it",
         ),
@@ -78,7 +78,7 @@ class BackendSettings(Frozen):
         float | None,
         Field(gt=0),
         Setting(
-            "Most dollars that language models may cost.",
+            "most dollars that language models may cost",
             "USD",
             more="refused with a model whose price is unknown",
             example="2.0",
@@ -87,19 +87,19 @@ class BackendSettings(Frozen):
     max_hours: Annotated[
         float | None,
         Field(gt=0),
-        Setting("Most hours that the search may run, over all resumes.", "HOURS", example="3.0"),
+        Setting("most hours that the search may run, over all resumes", "HOURS", example="3.0"),
     ] = None
     max_tokens: Annotated[
-        int | None, Field(gt=0), Setting("Most tokens that language models may read and write.", "N", example="500000")
+        int | None, Field(gt=0), Setting("most tokens that language models may read and write", "N", example="500000")
     ] = None
     prices: Annotated[
         Path | None,
-        Setting("Prices of models, in TOML, over those that come with the program.", "FILE", example="prices.toml"),
+        Setting("prices of models, in TOML, over those that come with the program", "FILE", example="prices.toml"),
     ] = None
     approve: Annotated[
         bool,
         Setting(
-            "Ask before each training: approve, change or reject it. `--yes`: ask nothing.",
+            "ask before each training: approve, change or reject it. `--yes`: ask nothing",
             "--approve/--no-approve/--yes",
             more="see [chat.md](chat.md#approve-each-training)",
         ),

@@ -32,7 +32,7 @@ class SearchSettings(Frozen):
     preset: Annotated[
         str,
         Setting(
-            "`digits`, `ddpm-cifar10` or `iddpm-cifar10`.",
+            "`digits`, `ddpm-cifar10` or `iddpm-cifar10`",
             "NAME",
             more="defaults for a whole search; see [Presets](#presets)",
         ),
@@ -40,7 +40,7 @@ class SearchSettings(Frozen):
     budget: Annotated[
         Size,
         Setting(
-            "Hard limit on the MACs of a spec, e.g. `6.06G`.",
+            "hard limit on the MACs of a spec, e.g. `6.06G`",
             "MACS",
             more="multiply-accumulates for one image; a spec above it is refused before anything is spent",
             example="6.06G",
@@ -49,7 +49,7 @@ class SearchSettings(Frozen):
     count: Annotated[
         Literal["paper", "total"],
         Setting(
-            "Counting convention of the budget.",
+            "counting convention of the budget",
             "paper|total",
             more="see [two ways to count](design.md#two-ways-to-count)",
         ),
@@ -57,7 +57,7 @@ class SearchSettings(Frozen):
     space: Annotated[
         str,
         Setting(
-            "Search space: `images-32` or `digits-8`.",
+            "search space: `images-32` or `digits-8`",
             "NAME",
             more="what each of the ten numbers may be; see [Search spaces](#search-spaces)",
         ),
@@ -65,7 +65,7 @@ class SearchSettings(Frozen):
     baseline: Annotated[
         SpecField,
         Setting(
-            "The spec of round 0.",
+            "the spec of round 0",
             "SPEC",
             more="if it exceeds the budget, the widest of its shape that does not is taken, and the run says so",
         ),
@@ -73,14 +73,14 @@ class SearchSettings(Frozen):
     rounds: Annotated[
         int,
         Field(ge=0, le=10_000),
-        Setting("Rounds after the baseline.", "N", more="each ends with one scored or failed trial"),
+        Setting("rounds after the baseline", "N", more="each ends with one scored or failed trial"),
     ] = 10
-    searcher: Annotated[str, Setting("Who proposes: `llm`.", "NAME", more="this version has `llm` alone")] = "llm"
-    seed: Annotated[int, Field(ge=0), Setting("Seed of trainings, images and proposals.", "N")] = 0
+    searcher: Annotated[str, Setting("who proposes: `llm`", "NAME", more="this version has `llm` alone")] = "llm"
+    seed: Annotated[int, Field(ge=0), Setting("seed of trainings, images and proposals", "N")] = 0
     name: Annotated[
         str | None,
         Setting(
-            "Name of the search.",
+            "name of the search",
             "NAME",
             more="letters, digits, dots and dashes; without one, the data set's name and a number, such as `digits-1`",
             example="first-try",
@@ -90,7 +90,7 @@ class SearchSettings(Frozen):
         int | Literal["auto"],
         BeforeValidator(parse_parallel),
         Setting(
-            "Rounds at once: the next spec is proposed while others train.",
+            "rounds at once: the next spec is proposed while others train",
             "K|auto",
             more="the model is told which; `auto` is one for every five rounds, at most as many as find room on cores "
             "or GPUs. No round runs beside the baseline",
@@ -99,7 +99,7 @@ class SearchSettings(Frozen):
     prune: Annotated[
         bool,
         Setting(
-            "Stop trainings early that are clearly behind the others.",
+            "stop trainings early that are clearly behind the others",
             "--prune/--no-prune",
             more="at 40 and 70 % of the steps each is scored at about an eighth of a score's cost and held against the "
             "others; see [early stopping](design.md#early-stopping)",
@@ -109,7 +109,7 @@ class SearchSettings(Frozen):
         int,
         Field(ge=1),
         Setting(
-            "Training seeds of the baseline.",
+            "training seeds of the baseline",
             more="from three on scores have intervals and verdicts, see "
             "[what a score says](design.md#what-a-score-says)",
         ),
@@ -118,7 +118,7 @@ class SearchSettings(Frozen):
         int | None,
         Field(ge=0),
         Setting(
-            "Trainings that the race at the end may use, 0 for none.",
+            "trainings that the race at the end may use, 0 for none",
             more="without it as many as the search has rounds",
             example="5",
         ),
@@ -131,18 +131,18 @@ class DataSettings(Frozen):
     dataset: Annotated[
         str,
         Setting(
-            "`digits`, `cifar10`, an `.npz`, a folder of images, or a Hugging Face id.",
+            "`digits`, `cifar10`, an `.npz`, a folder of images, or a Hugging Face id",
             "DATA",
             more="see [Data](#data)",
         ),
     ] = "digits"
     data_dir: Annotated[
-        Path, Setting("Where data sets are looked for.", "DIR", more="`cifar10.npz`, before Hugging Face is asked")
+        Path, Setting("where data sets are looked for", "DIR", more="`cifar10.npz`, before Hugging Face is asked")
     ] = Path("data")
     resolution: Annotated[
         int | None,
         Setting(
-            "Resize the images to N×N.",
+            "resize the images to N×N",
             "N",
             more="the shorter side, and the centre is cropped; a multiple of 8, at most 256; without it images keep "
             "their size",
@@ -152,13 +152,15 @@ class DataSettings(Frozen):
     family: Annotated[
         Family,
         Setting(
-            "Network and objective: `ddpm`, or `iddpm` with learned variance.",
+            "network and objective: `ddpm`, or `iddpm` with learned variance",
             "ddpm|iddpm",
-            more="Ho et al. 2020, or Nichol & Dhariwal 2021 with its hybrid loss",
+            more="Ho et al. 2020, and Nichol & Dhariwal 2021 with the hybrid loss",
         ),
     ] = "ddpm"
-    schedule: Annotated[Schedule, Setting("The noise schedule: `linear` or `cosine`.", more="as in IDDPM")] = "linear"
-    horizontal_flips: Annotated[bool, Setting("Whether training images are mirrored at random.")] = False
+    schedule: Annotated[Schedule, Setting("the noise schedule: `linear` or `cosine`", more="cosine is IDDPM's")] = (
+        "linear"
+    )
+    horizontal_flips: Annotated[bool, Setting("whether training images are mirrored at random")] = False
 
 
 class ScoreSettings(Frozen):
@@ -167,7 +169,7 @@ class ScoreSettings(Frozen):
     feature_network: Annotated[
         str,
         Setting(
-            "Features of the score: `digits-cnn`, `efficientnet-lite0` or `inception-v3-compat`.",
+            "features of the score: `digits-cnn`, `efficientnet-lite0` or `inception-v3-compat`",
             "NAME",
             more="`inception-v3-compat` gives plain `fid`, the others `fid-digits-cnn` and `fid-efficientnet-lite0`; "
             "see [feature networks](#feature-networks)",
@@ -176,29 +178,29 @@ class ScoreSettings(Frozen):
     feature_weights: Annotated[
         Path | None,
         Setting(
-            "Inception's weights, if they lie elsewhere than torch hub's.",
+            "Inception's weights, if they lie elsewhere than torch hub's",
             "FILE",
             more="compared with their hash, no part of the protocol",
             example="weights-inception-2015-12-05-6726825d.pth",
         ),
     ] = None
     reference_split: Annotated[
-        Literal["train", "test"], Setting("Which real images the score compares with.", "train|test")
+        Literal["train", "test"], Setting("which real images the score compares with", "train|test")
     ] = "train"
     sampler: Annotated[
         Sampler,
         Setting(
-            "`ddim`, `ddpm`, `iddpm` or `dpm-solver++`.", "NAME", more="how images are drawn; see [samplers](#samplers)"
+            "`ddim`, `ddpm`, `iddpm` or `dpm-solver++`", "NAME", more="how images are drawn; see [samplers](#samplers)"
         ),
     ] = "ddim"
     sampling_steps: Annotated[
-        int, Field(ge=1), Setting("Steps of the sampler for each image.", "N", more="at most `diffusion_steps`")
+        int, Field(ge=1), Setting("steps of the sampler for each image", "N", more="at most `diffusion_steps`")
     ] = 100
     num_images: Annotated[
         int,
         Field(ge=2),
         Setting(
-            "Images sampled for each score.", "N", more="the score falls as it grows, so it is part of the protocol"
+            "images sampled for each score", "N", more="the score falls as it grows, so it is part of the protocol"
         ),
     ] = 50_000
 
@@ -209,7 +211,7 @@ class Places(Frozen):
     db: Annotated[
         Path,
         Setting(
-            "The memory (default `./diffnas.db`, or `DIFFNAS_DB`).",
+            "the memory (default `./diffnas.db`, or `DIFFNAS_DB`)",
             "PATH",
             more="LangGraph's checkpoints of the current round lie beside it, in `diffnas.threads.db`",
         ),
@@ -217,7 +219,7 @@ class Places(Frozen):
     out: Annotated[
         Path,
         Setting(
-            "Checkpoints, images, reports (default `./runs`).",
+            "checkpoints, images, reports (default `./runs`)",
             "DIR",
             more="prepared data and reference statistics, too",
         ),

@@ -78,6 +78,11 @@ def setting_of(field: FieldInfo) -> Setting:
     return next(found for found in field.metadata if isinstance(found, Setting))
 
 
+def sentence(text: str) -> str:
+    """What a setting says of itself, where nothing but letters can be shown."""
+    return f"{text[0].upper()}{text[1:]}.".replace("`", "")  # what begins with a name in backticks stays as it is
+
+
 GROUPS: dict[str, type[BaseModel]] = {
     name: field.annotation
     for name, field in RunConfig.model_fields.items()

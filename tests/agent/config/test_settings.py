@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent.backends.registry import PROVIDERS
-from agent.config.settings import FIELDS, GROUP_OF, PREFIX
-from agent.config.sources import OWN_OPTION, load_provider_keys, parse_pairs, resolve, typed_name
+from agent.config.settings import FIELDS, GROUP_OF, PREFIX, setting_of
+from agent.config.sources import load_provider_keys, parse_pairs, resolve, typed_name
 from diffusion.errors import UserError
 from diffusion.settings import Strategy
 from diffusion.spec import UNetSpec
@@ -204,7 +204,7 @@ class TestAgreement:
         assert set(documented()) == set(FIELDS)
         for name, field in FIELDS.items():
             default = "that of the preset" if field.is_required() else shown(field.default)
-            option = typed_name(name, {}) if name in OWN_OPTION else "--set"
+            option = typed_name(name, {}) if setting_of(field).option else "--set"
             assert documented()[name] == (default, f"`{option}`"), name
 
     def test_the_strategy_takes_all_its_values_from_settings_with_equal_defaults(self) -> None:
