@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from diffusion.errors import UserError
 from diffusion.frozen import Frozen, Setting
 from diffusion.spec import SpecField
-from diffusion.training.settings import Tracker
+from diffusion.training.settings import JobSettings
 
 CODE_VERSION = 1
 """Raised when a change to the trainer gives other weights for the same job; part of every training key."""
@@ -155,9 +155,8 @@ class TrainJob(Frozen):
     data_fingerprint: str
     data_folder: Path
     run_folder: Path
-    checkpoint_steps: Annotated[int, Field(ge=1)] = 1000
+    running: JobSettings = JobSettings()
     log_steps: Annotated[int, Field(ge=1)] = 20
-    snapshot_steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
     threads: Annotated[int, Field(ge=1)] = 1  # of each process
     processes: Annotated[int, Field(ge=1)] = 1  # that share each batch
     precision: Precision = "fp32"
@@ -165,8 +164,17 @@ class TrainJob(Frozen):
     channels_last: bool = False
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None  # images of a process at once; None: all of its share
     until_step: Annotated[int, Field(ge=1)] | None = None  # leave the steps after it to a later job
-    log_with: Tracker | None = None  # where else the progress goes
     measures_peak: bool = False  # nothing else computes: the machine's peak may be measured, once
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_group(cls, values: Any) -> Any:
+        """A job may hold settings of `running` beside the rest: earlier versions wrote them so into run folders."""
+        loose = JobSettings.model_fields.keys() - cls.model_fields.keys()
+        if not isinstance(values, dict) or not (found := loose & values.keys()):
+            return values
+        running = {name: values[name] for name in found} | dict(values.get("running", {}))
+        return {name: value for name, value in values.items() if name not in found} | {"running": running}
 
     @model_validator(mode="after")
     def _every_process_has_an_image(self) -> Self:

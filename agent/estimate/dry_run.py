@@ -22,6 +22,7 @@ from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.connection import check_memory
 from tools.allowance import LIMITS
+from tools.context import Jobs, SearchLimits
 from tools.executors.machine import Share, this_machine
 
 MIB = 2**20
@@ -57,21 +58,11 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
 
 
 def job_of(planned: Plan, jobs: Share | None) -> TrainJob:
-    """The baseline's training, in the output folder itself."""
-    protocol = planned.protocol
-    precision = planned.config.jobs.precision
-    return TrainJob(
-        spec=planned.baseline,
-        settings=protocol.settings,
-        strategy=protocol.strategy,
-        seed=planned.config.search.seed,
-        data_fingerprint=protocol.data_fingerprint,
-        data_folder=(planned.config.places.out / "data").absolute(),
-        run_folder=(planned.config.places.out / "training").absolute(),
-        processes=planned.config.jobs.nproc,
-        threads=jobs.threads if jobs else 1,
-        precision="fp32" if precision == "auto" else precision,
-    )
+    """The baseline's training, as the search would make it."""
+    config = planned.config
+    limits = SearchLimits(config.search_space, config.search.budget, config.search.count, planned.protocol)
+    share = jobs or Share(1, config.jobs.nproc, 1)
+    return Jobs(config.places.out, config.search.seed, config.jobs, share).train_job(limits, planned.baseline)
 
 
 def memory_bytes_of(planned: Plan, jobs: Share | None) -> int:

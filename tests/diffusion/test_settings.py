@@ -21,6 +21,7 @@ from diffusion.settings import (
     training_key,
 )
 from diffusion.spec import UNetSpec
+from diffusion.training.settings import JobSettings
 
 SETTINGS = Settings(dataset="digits", resolution=8, channels=1)
 STRATEGY = Strategy()
@@ -115,9 +116,9 @@ def test_whatever_changes_the_weights_changes_the_key_of_a_training(change: dict
     [
         {"run_folder": Path("other")},
         {"data_folder": Path("other")},
-        {"checkpoint_steps": 1},
+        {"running": JobSettings(checkpoint_steps=1)},
         {"log_steps": 1},
-        {"snapshot_steps": (1, 2)},
+        {"running": JobSettings(snapshot_steps=(1, 2))},
     ],
     ids=name_of,
 )
