@@ -5,10 +5,11 @@ from typing import Annotated, Any
 import typer
 
 from agent.cli.options import Db, DryRun, Json, changing, memory_path, option
+from agent.config.settings import HOW_JOBS_RUN
 
 
 @changing(
-    "name", "num_images", "sampling_steps", "parallel", "jobs", "-snapshot_steps", "out",
+    "name", "num_images", "sampling_steps", *HOW_JOBS_RUN, "out",
     name="name of the search that this becomes", out="checkpoints and images (default: the search's)",
 )  # fmt: skip
 def confirm(

@@ -4,7 +4,7 @@ Nothing here imports torch or LangChain: `--help` stays quick.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from pydantic import BeforeValidator
 
-from agent.config.settings import FIELDS, GROUPS, sentence, setting_of
+from agent.config.settings import FIELDS, own_options, sentence, setting_of
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
@@ -63,7 +63,7 @@ def configured(*wanted: str, **texts: str) -> Callable[[Command], Command]:
         wanted: groups, all of whose options it takes, and single settings.
         texts: help of its own for some of them.
     """
-    names = own_options(wanted)
+    names = own_options(*wanted)
 
     def gather(given: dict[str, Any], rest: dict[str, Any]) -> "Resolved":
         from agent.config.sources import load_provider_keys, parse_pairs, resolve
@@ -81,29 +81,11 @@ def changing(*wanted: str, **texts: str) -> Callable[[Command], Command]:
         wanted: groups, all of whose options it takes, and single settings; ``-name`` leaves one of a group out.
         texts: help of its own for some of them.
     """
-    return _with_options(own_options(wanted), texts, lambda given, _: given, {})
-
-
-def own_options(wanted: tuple[str, ...]) -> list[str]:
-    """The settings that have an option of their own, of groups and single names; ``-name`` leaves one out.
-
-    Raises:
-        KeyError: there is no such group or setting, or what is left out was not in.
-    """
-    names: dict[str, None] = {}
-    for word in wanted:
-        if word.startswith("-"):
-            del names[word[1:]]
-        elif word in GROUPS:
-            fields = GROUPS[word].model_fields.items()
-            names |= dict.fromkeys(name for name, field in fields if setting_of(field).option)
-        else:
-            names[word] = FIELDS[word] and None
-    return list(names)
+    return _with_options(own_options(*wanted), texts, lambda given, _: given, {})
 
 
 def _with_options(
-    names: list[str],
+    names: Sequence[str],
     texts: Mapping[str, str],
     gather: Callable[[dict[str, Any], dict[str, Any]], Any],
     more: Mapping[str, Any],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import DryRun, Json, configured, option
+from agent.config.settings import HOW_JOBS_RUN
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
@@ -14,8 +15,8 @@ DEFAULT_SPECS = 24
 
 
 @configured(
-    "budget", "count", "space", "baseline", "parallel", "seed", "preset", "data", "batch_size", "score", "jobs",
-    "-snapshot_steps", "places", baseline="the spec that is always in it",
+    "budget", "count", "space", "baseline", "seed", "preset", "data", "batch_size", "score", *HOW_JOBS_RUN, "places",
+   , baseline="the spec that is always in it",
 )  # fmt: skip
 def rank_study(
     settings: "Resolved",

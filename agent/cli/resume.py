@@ -5,10 +5,11 @@ from typing import Any
 import typer
 
 from agent.cli.options import Db, Json, Name, changing, memory_path
+from agent.config.settings import HOW_JOBS_RUN
 
 
 @changing(
-    "backend", "rounds", "parallel", "prune", "jobs", "-snapshot_steps",
+    "backend", "rounds", "prune", *HOW_JOBS_RUN,
     llm="go on with another backend", base_url="go on with another server", rounds="a new number of rounds",
 )  # fmt: skip
 def resume(changes: dict[str, Any], name: Name = None, db: Db = None, as_json: Json = False) -> None:

@@ -94,3 +94,26 @@ GROUP_OF = {name: group for group, model in GROUPS.items() for name in model.mod
 
 FIELDS = {name: GROUPS[group].model_fields[name] for name, group in GROUP_OF.items()}
 """Every setting by its flat name."""
+
+
+def own_options(*wanted: str) -> tuple[str, ...]:
+    """The settings that have an option of their own, of groups and single names; ``-name`` leaves one out.
+
+    Raises:
+        KeyError: there is no such group or setting, or what is left out was not in.
+    """
+    names: dict[str, None] = {}
+    for word in wanted:
+        if word.startswith("-"):
+            del names[word[1:]]
+        elif word in GROUPS:
+            names |= dict.fromkeys(name for name in GROUPS[word].model_fields if setting_of(FIELDS[name]).option)
+        elif word in FIELDS:
+            names[word] = None
+        else:
+            raise KeyError(word)
+    return tuple(names)
+
+
+HOW_JOBS_RUN = own_options("parallel", "jobs", "-snapshot_steps")
+"""What may be another for who goes on with what was begun."""

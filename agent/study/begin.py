@@ -7,11 +7,11 @@ from typing import Any
 
 from rich.console import Console
 
-from agent.config.settings import RunConfig
+from agent.config.settings import HOW_JOBS_RUN, RunConfig
 from agent.config.sources import Resolved
 from agent.config.strategies import default_strategy, parse_strategy
 from agent.report.tables import print_settings, say, show
-from agent.study.arms import HOW_JOBS_RUN, Asked, Study
+from agent.study.arms import Asked, Study
 from agent.study.plan import plan_study
 from agent.study.plots import check_plots, draw_study
 from agent.study.report import measured_study, planned_costs

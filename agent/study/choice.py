@@ -7,7 +7,7 @@ stays as it was asked for.
 
 from typing import Any
 
-from agent.config.settings import RunConfig
+from agent.config.settings import GROUPS, RunConfig
 from agent.config.sources import Resolved
 from agent.study.arms import RAPID, STANDARD, Study
 from agent.study.measure import config_of, of_something_else
@@ -18,7 +18,7 @@ from memory.connection import opened
 from memory.searches import find_protocol
 
 SAME = (
-    "dataset", "resolution", "family", "schedule", "horizontal_flips", "feature_network", "feature_weights",
+    *(name for name in GROUPS["data"].model_fields if name != "data_dir"), "feature_network", "feature_weights",
     "reference_split",
 )  # fmt: skip  # what was found holds only where these are the study's
 

@@ -27,7 +27,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from memory.connection import opened
-from memory.searches import take_lease
+from memory.leases import take_lease
 
 words = sys.argv[1:]
 print("warming up", *words, flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.options import own_options
+from agent.config.settings import own_options
 
 ROOT = Path(__file__).parents[3]
 ONE_MORE = """
@@ -72,6 +72,6 @@ def test_adding_a_setting_is_one_field(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wanted", [("plases",), ("places", "-dbs"), ("places", "-seed")], ids=",".join)
 def test_a_command_cannot_take_or_leave_out_what_is_not_there(wanted: tuple[str, ...]) -> None:
-    assert own_options(("places",)) == ["db", "out"]
+    assert own_options("places") == ("db", "out")
     with pytest.raises(KeyError):
-        own_options(wanted)
+        own_options(*wanted)
