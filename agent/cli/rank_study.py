@@ -16,7 +16,7 @@ DEFAULT_SPECS = 24
 
 @configured(
     "budget", "count", "space", "baseline", "seed", "preset", "data", "batch_size", "score", *HOW_JOBS_RUN, "places",
-   , baseline="the spec that is always in it",
+    baseline="the spec that is always in it",
 )  # fmt: skip
 def rank_study(
     settings: "Resolved",
