@@ -88,7 +88,7 @@ def examples() -> str:
     for model in GROUPS.values():
         title = (model.__doc__ or "").partition(".")[0]
         lines.append(f"## {title[0].lower()}{title[1:]}")
-        for name, field in model.model_fields.items():
+        for name, field in sorted(model.model_fields.items(), key=lambda item: item[0].upper()):
             told = setting_of(field)
             choices = f" ({told.option})" if told.option and "|" in told.option else ""
             lines += [f"# {sentence(told.help + choices)}", f"# {PREFIX}{name.upper()}={value_of(field)}"]
