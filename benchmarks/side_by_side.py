@@ -37,6 +37,7 @@ from diffusion.data.card import DataCard
 from diffusion.data.images import prepare_images
 from diffusion.settings import Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
+from diffusion.training.settings import JobSettings
 from tools.executors.base import Executor
 from tools.executors.local import LocalExecutor
 from tools.executors.machine import this_machine
@@ -84,7 +85,7 @@ def job(case: Case, card: DataCard, data: Path, steps: int, run_folder: Path, **
         data_fingerprint=card.fingerprint,
         data_folder=data,
         run_folder=run_folder,
-        checkpoint_steps=steps,
+        running=JobSettings(checkpoint_steps=steps),
         **how,
     )
 

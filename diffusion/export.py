@@ -26,9 +26,10 @@ from torch import nn
 
 from diffusion.data.pictures import LARGEST_SIDE
 from diffusion.errors import UserError
+from diffusion.frozen import Frozen
 from diffusion.process import betas
 from diffusion.samplers import scheduler_for
-from diffusion.settings import Frozen, Settings, choose_sampling
+from diffusion.settings import Settings, choose_sampling
 from diffusion.spec import SpecField, UNetSpec
 from diffusion.training.checkpoint import Checkpoint, ema_model, write_json
 from diffusion.unet import build_unet, unet_arguments

@@ -5,15 +5,15 @@ A *protocol* is all three together; only scores of one protocol fingerprint may 
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from diffusion.errors import UserError
+from diffusion.frozen import Frozen, Setting
 from diffusion.spec import SpecField
-from diffusion.units import parse_list
+from diffusion.training.settings import JobSettings
 
 CODE_VERSION = 1
 """Raised when a change to the trainer gives other weights for the same job; part of every training key."""
@@ -23,27 +23,6 @@ Schedule = Literal["linear", "cosine"]
 Sampler = Literal["ddpm", "iddpm", "ddim", "dpm-solver++"]
 Variance = Literal["fixed_large", "fixed_small", "learned_range"]
 Precision = Literal["fp32", "bf16"]
-Compile = Literal["auto", "on", "off"]
-Tracker = Literal["tensorboard", "wandb", "trackio"]
-
-
-class Frozen(BaseModel):
-    """A value: immutable, without unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What people are told of a field that they may set: options, `.env.example` and the documentation show it.
-
-    Its texts may hold backticks, and `more` links, which are left out where they cannot be shown.
-    """
-
-    help: str  # one sentence
-    option: str | None = None  # what stands for the value of its option, or a flag's spellings; None: it has none
-    more: str = ""  # what the documentation adds
-    example: str = ""  # a value, where the default is none
 
 
 class Settings(Frozen):
@@ -61,92 +40,23 @@ class Strategy(Frozen):
     """How a candidate is trained (the paper's Y). `standard` and `rapid` are presets of the data sets."""
 
     learning_rate: Annotated[
-        float, Field(gt=0, le=1), Setting("Learning rate of AdamW after the warm-up.", more="without weight decay")
+        float, Field(gt=0, le=1), Setting("learning rate of AdamW after the warm-up", more="without weight decay")
     ] = 2e-4
-    dropout: Annotated[float, Field(ge=0, lt=1), Setting("Dropout inside the residual blocks.")] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1), Setting("dropout inside the residual blocks")] = 0.1
     diffusion_steps: Annotated[
         int,
         Field(ge=50, le=10_000),  # below 50 the scaled linear betas exceed one
-        Setting("Steps of the noise process, at least 50.", more="linear betas are scaled by 1000 over this number"),
+        Setting("steps of the noise process, at least 50", more="linear betas are scaled by 1000 over this number"),
     ] = 1000
-    batch_size: Annotated[int, Field(ge=1), Setting("Images per step.", "N")] = 128
-    warmup_steps: Annotated[int, Field(ge=0), Setting("Steps over which the learning rate rises from zero.")] = 0
+    batch_size: Annotated[int, Field(ge=1), Setting("images per step", "N")] = 128
+    warmup_steps: Annotated[int, Field(ge=0), Setting("steps over which the learning rate rises from zero")] = 0
     ema_decay: Annotated[
         float,
         Field(ge=0, lt=1),
-        Setting(
-            "The most weight that the past has in the averaged weights.", more="which are the ones that are sampled"
-        ),
+        Setting("the most weight that the past has in the averaged weights", more="it is those that are sampled"),
     ] = 0.9999
-    gradient_clip: Annotated[float, Field(gt=0), Setting("The largest norm of a gradient.")] = 1.0
-    train_steps: Annotated[int, Field(ge=1), Setting("Optimiser steps of each training.", "N")] = 1000
-
-
-class JobSettings(Frozen):
-    """How jobs run. None of these is part of the protocol: scores compare however a network was trained."""
-
-    checkpoint_steps: Annotated[
-        int,
-        Field(ge=1),
-        Setting("Steps between two checkpoints of a training.", more="the most that a killed process loses"),
-    ] = 1000
-    snapshot_steps: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...] | None,
-        BeforeValidator(parse_list),
-        Setting(
-            "Steps whose averaged weights are kept, to be scored later.",
-            "N,N,…",
-            more="or sampled, or exported: `250,500`, in TOML `[250, 500]`",
-            example="250,500",
-        ),
-    ] = None
-    nproc: Annotated[
-        int,
-        Field(ge=1),
-        Setting("Processes, or GPUs, of each training.", "N", more="they share each batch; on GPUs one for each"),
-    ] = 1
-    executor: Annotated[
-        Literal["local", "ray"],
-        Setting(
-            "Where trainings run: this machine, or a Ray cluster.",
-            "local|ray",
-            more="see [scaling.md](scaling.md#ray); `ray` needs the extra: `pip install 'diffnas-agent[ray]'`",
-        ),
-    ] = "local"
-    ray_address: Annotated[
-        str | None,
-        Setting(
-            "The Ray cluster to use.",
-            more="such as `10.0.0.1:6379` or `auto`; without it that of `RAY_ADDRESS`, else one is started on this "
-            "machine",
-            example="10.0.0.1:6379",
-        ),
-    ] = None
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"],
-        Setting(
-            "What trainings compute in: `fp32`, `bf16`, or `auto`.",
-            more="`bf16` is autocast; `auto` is bf16 with channels-last memory on a GPU, else fp32",
-        ),
-    ] = "auto"
-    compile: Annotated[
-        Compile,
-        Setting(
-            "Whether networks are compiled: `on`, `off`, or `auto`.",
-            more="`auto` is `torch.compile` only where it was measured to pay, which is small networks on a CPU for "
-            "more than 35,000 steps; see [benchmarks.md](benchmarks.md)",
-        ),
-    ] = "auto"
-    log_with: Annotated[
-        Tracker | None,
-        Setting(
-            "Send the progress of trainings to a tracker, too.",
-            "tensorboard|wandb|trackio",
-            more="it gets loss, speed and share of the peak of each training: `tensorboard` (files in the run folder), "
-            "`wandb` or `trackio`; each needs the package of its name",
-            example="tensorboard",
-        ),
-    ] = None
+    gradient_clip: Annotated[float, Field(gt=0), Setting("the largest norm of a gradient")] = 1.0
+    train_steps: Annotated[int, Field(ge=1), Setting("optimiser steps of each training", "N")] = 1000
 
 
 class Sampling(Frozen):
@@ -245,9 +155,8 @@ class TrainJob(Frozen):
     data_fingerprint: str
     data_folder: Path
     run_folder: Path
-    checkpoint_steps: Annotated[int, Field(ge=1)] = 1000
+    running: JobSettings = JobSettings()
     log_steps: Annotated[int, Field(ge=1)] = 20
-    snapshot_steps: tuple[Annotated[int, Field(ge=1)], ...] = ()
     threads: Annotated[int, Field(ge=1)] = 1  # of each process
     processes: Annotated[int, Field(ge=1)] = 1  # that share each batch
     precision: Precision = "fp32"
@@ -255,8 +164,17 @@ class TrainJob(Frozen):
     channels_last: bool = False
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None  # images of a process at once; None: all of its share
     until_step: Annotated[int, Field(ge=1)] | None = None  # leave the steps after it to a later job
-    log_with: Tracker | None = None  # where else the progress goes
     measures_peak: bool = False  # nothing else computes: the machine's peak may be measured, once
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_group(cls, values: Any) -> Any:
+        """A job may hold settings of `running` beside the rest: earlier versions wrote them so into run folders."""
+        loose = JobSettings.model_fields.keys() - cls.model_fields.keys()
+        if not isinstance(values, dict) or not (found := loose & values.keys()):
+            return values
+        running = {name: values[name] for name in found} | dict(values.get("running", {}))
+        return {name: value for name, value in values.items() if name not in found} | {"running": running}
 
     @model_validator(mode="after")
     def _every_process_has_an_image(self) -> Self:

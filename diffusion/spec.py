@@ -7,17 +7,20 @@ what it becomes in `diffusion.unet`, what is near it in `diffusion.neighbourhood
 
 import itertools
 import json
+import math
 import random
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from diffusion.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 STAGES = 4  # fixed by the paper's spec: channel_mult[4], attn[4]
 SPEC_TEXT = re.compile(r"b(\d{1,9})-n(\d{1,9})-m(\d{1,9}(?:\.\d{1,9}){3})-a([01]{4})")
@@ -25,7 +28,7 @@ PARAMETERS = (
     "base_channel", "num_blocks", "mult_0", "mult_1", "mult_2", "mult_3", "attn_0", "attn_1", "attn_2", "attn_3",
 )  # fmt: skip
 
-Rows = NDArray[np.int64]  # (N, 10), as `UNetSpec.row`
+Rows: TypeAlias = "NDArray[np.int64]"  # (N, 10), as `UNetSpec.row`
 
 
 class UNetSpec(BaseModel):
@@ -62,7 +65,7 @@ class UNetSpec(BaseModel):
             raise UserError(f"'{value}' is not a spec: {field}{given}: {first['msg'].lower()}") from None
 
     @classmethod
-    def from_row(cls, row: Sequence[int] | NDArray[np.int64]) -> "UNetSpec":
+    def from_row(cls, row: "Sequence[int] | NDArray[np.int64]") -> "UNetSpec":
         """The spec of ten numbers in the order of `PARAMETERS`."""
         numbers = [int(number) for number in row]
         return cls(
@@ -133,7 +136,7 @@ class SearchSpace(BaseModel):
     @property
     def size(self) -> int:
         """How many specs the space holds."""
-        return int(np.prod([len(values) for values in self.choices.values()]))
+        return math.prod(len(values) for values in self.choices.values())
 
     def why_not(self, spec: UNetSpec) -> str | None:
         """One sentence that names the first parameter outside the space, or None for a member."""
@@ -151,6 +154,8 @@ class SearchSpace(BaseModel):
 
     def rows(self) -> Rows:
         """Every member as a row of ten numbers.  (size, 10)"""
+        import numpy as np  # not before it is asked for: the command line knows specs, and is to start at once
+
         grids = np.meshgrid(*[np.array(values) for values in self.choices.values()], indexing="ij")
         return np.stack([grid.ravel() for grid in grids], axis=1).astype(np.int64)
 

@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 import pytest
 import typer
+from documented import PAGES as DOCUMENTED
 from documented import made
 from inprocess import InProcessExecutor
 from model_server import Say, serve
@@ -300,9 +301,9 @@ class TestEvents:
         assert set(re.findall(r"`(\w+)`", row)) - {"reason"} == set(get_args(Reason))
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
-def test_the_tables_that_are_made_from_models_are_as_the_models_have_them(name: str) -> None:
-    text = page(f"docs/{name}")
+@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: path.name)
+def test_what_is_made_from_the_code_is_as_the_code_has_it(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
     assert made(text) == text, "run `make docs`"
 
 

@@ -10,11 +10,12 @@ from sqlite_utils import Database
 
 from diffusion.cost.closed_form import Convention, Cost, cost
 from diffusion.cost.throughput import PASSES, WORTH_MEASURING_MACS
-from diffusion.settings import JobSettings, Precision, ScoreJob, TrainJob, training_key
+from diffusion.settings import Precision, ScoreJob, TrainJob, training_key
 from diffusion.settings import Protocol as ScoringProtocol
 from diffusion.spec import SearchSpace, UNetSpec
 from diffusion.statistics.pruning import Rule
 from diffusion.training.compilation import is_compiled
+from diffusion.training.settings import JobSettings
 from memory.connection import Memory
 from tools.allowance import Allowance
 from tools.executors.base import Executor
@@ -69,6 +70,30 @@ class Jobs:
     def data_folder(self) -> Path:
         """Where the prepared data lie."""
         return (self.out / "data").absolute()
+
+    def train_job(self, limits: SearchLimits, spec: UNetSpec, seed: int | None = None) -> TrainJob:
+        """The training of a spec, with the search's seed or another; its run folder is named by its key."""
+        share, protocol = self.share, limits.protocol
+        settings, strategy = protocol.settings, protocol.strategy
+        seed = self.seed if seed is None else seed
+        macs = limits.cost(spec).macs.total * strategy.batch_size  # of a forward pass
+        key = training_key(spec, settings, strategy, seed, protocol.data_fingerprint)
+        return TrainJob(
+            spec=spec,
+            settings=settings,
+            strategy=strategy,
+            seed=seed,
+            data_fingerprint=protocol.data_fingerprint,
+            data_folder=self.data_folder,
+            run_folder=(self.out / "trainings" / key).absolute(),
+            running=self.settings,
+            processes=share.processes,
+            threads=share.threads,
+            precision=self.precision,
+            channels_last=share.device == "cuda" and self.precision == "bf16",
+            compiled=is_compiled(self.settings.compile, share.device, macs, strategy.train_steps, self.precision),
+            measures_peak=self.is_alone and PASSES * macs * strategy.train_steps >= WORTH_MEASURING_MACS,
+        )
 
 
 @dataclass(frozen=True)
@@ -133,30 +158,8 @@ class SearchContext:
         return self.reporting(report)
 
     def train_job(self, spec: UNetSpec, seed: int | None = None) -> TrainJob:
-        """The training of a spec, with the search's seed or another; its run folder is named by its key."""
-        jobs, share, protocol = self.jobs, self.jobs.share, self.limits.protocol
-        settings, strategy = protocol.settings, protocol.strategy
-        seed = jobs.seed if seed is None else seed
-        macs = self.limits.cost(spec).macs.total * strategy.batch_size  # of a forward pass
-        key = training_key(spec, settings, strategy, seed, protocol.data_fingerprint)
-        return TrainJob(
-            spec=spec,
-            settings=settings,
-            strategy=strategy,
-            seed=seed,
-            data_fingerprint=protocol.data_fingerprint,
-            data_folder=jobs.data_folder,
-            run_folder=(jobs.out / "trainings" / key).absolute(),
-            checkpoint_steps=jobs.settings.checkpoint_steps,
-            snapshot_steps=jobs.settings.snapshot_steps or (),
-            processes=share.processes,
-            threads=share.threads,
-            precision=jobs.precision,
-            channels_last=share.device == "cuda" and jobs.precision == "bf16",
-            compiled=is_compiled(jobs.settings.compile, share.device, macs, strategy.train_steps, jobs.precision),
-            log_with=jobs.settings.log_with,
-            measures_peak=jobs.is_alone and PASSES * macs * strategy.train_steps >= WORTH_MEASURING_MACS,
-        )
+        """The training of a spec, with the search's seed or another."""
+        return self.jobs.train_job(self.limits, spec, seed)
 
     def score_job(self, run_folder: Path, spec: UNetSpec) -> ScoreJob:
         """The measurement of a finished training of a spec under this search's protocol."""

@@ -4,6 +4,7 @@
 WithinAllowance` around the executor. Nothing here stops a search; `tools.allowance` says when.
 """
 
+from pathlib import Path
 from typing import Any
 
 from agent.backends.pricing import price_table
@@ -71,7 +72,9 @@ def keep_limits(config: RunConfig, search: int, given: dict[str, Any]) -> None:
     changed = {name: given[name] for name in (*LIMITS, "prices") if given.get(name) is not None}
     if changed:
         with opened(config.places.db) as db:
-            change_config(db, search, {name: str(v) if name == "prices" else v for name, v in changed.items()})
+            change_config(
+                db, search, {name: str(v.absolute()) if isinstance(v, Path) else v for name, v in changed.items()}
+            )
 
 
 def check_prices(config: RunConfig) -> None:

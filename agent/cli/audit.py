@@ -2,11 +2,7 @@
 
 from typing import Annotated
 
-from agent.cli.options import (
-    Json,
-    option,
-    show,
-)
+from agent.cli.options import Json, option, show
 
 
 def audit(

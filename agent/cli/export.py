@@ -5,14 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.options import (
-    Db,
-    Json,
-    Step,
-    TrialId,
-    memory_path,
-    show,
-)
+from agent.cli.options import Db, Json, Step, TrialId, memory_path, show
 
 
 def export(

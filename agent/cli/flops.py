@@ -1,16 +1,10 @@
 """``diffnas-agent flops``: exact costs of a spec."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from agent.cli.options import (
-    Json,
-    show,
-)
-
-if TYPE_CHECKING:
-    pass
+from agent.cli.options import Json, show
 
 
 def flops(

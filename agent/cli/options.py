@@ -1,17 +1,29 @@
-"""The options that several commands share, and how a command finds its settings, its memory and its output.
+"""Options: those of settings are made from the settings' fields, those of several commands stand here once.
 
 Nothing here imports torch or LangChain: `--help` stays quick.
 """
 
-import json
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from pydantic import BeforeValidator
+
+from agent.config.settings import FIELDS, own_options, sentence, setting_of
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
+
+Command = Callable[..., None]
+READ_BY_PARSER = (
+    bool,
+    int,
+    float,
+    Path,
+)  # what the option parser reads itself; the rest stays text
 
 
 def option(metavar: str, text: str) -> Any:
@@ -19,73 +31,95 @@ def option(metavar: str, text: str) -> Any:
     return typer.Option(metavar=metavar, help=text)
 
 
+def option_of(name: str, text: str | None = None) -> Any:
+    """The option of a setting, with its own help or with a `text` that a command has for it."""
+    setting = setting_of(FIELDS[name])
+    assert setting.option is not None, f"{name} has no option of its own"
+    flag = "--" + name.replace("_", "-")
+    shown = sentence(text or setting.help)
+    if not setting.option.startswith("--"):
+        return typer.Option(flag, metavar=setting.option, help=shown)
+    on, off, *others = setting.option.split("/")
+    return typer.Option(f"{on}/{off}", *(f" /{other}" for other in others), help=shown)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout; people's output goes to stderr.")]
-Db = Annotated[Path | None, option("PATH", "The memory (default ./diffnas.db, or DIFFNAS_DB).")]
+Db = Annotated[Path | None, option_of("db")]
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name or number of a search; default: the latest.")]
 TrialId = Annotated[int, typer.Argument(metavar="TRIAL", help="Number of a trial.")]
 Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Most rows to print.")]
-Out = Annotated[Path | None, option("DIR", "Checkpoints, images, reports (default ./runs).")]
 Config = Annotated[Path | None, option("FILE", "Settings (default ./diffnas.toml if there).")]
-Setting = Annotated[
+Pairs = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of diffnas.toml; repeatable.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings, their sources and the cost; do nothing.")]
-
-LlmFallbacks = Annotated[
-    str | None, option("ID,ID,…", "Backends that are asked, in order, when --llm gives no answer: ID or ID@URL.")
-]
-
-MaxCost = Annotated[float | None, option("USD", "Most dollars that language models may cost.")]
-MaxHours = Annotated[float | None, option("HOURS", "Most hours that the search may run, over all resumes.")]
-MaxTokens = Annotated[int | None, option("N", "Most tokens that language models may read and write.")]
-Prices = Annotated[Path | None, option("FILE", "Prices of models, in TOML, over those that come with the program.")]
-
-Approve = Annotated[
-    bool | None,
-    typer.Option(
-        "--approve/--no-approve",
-        " /--yes",
-        help="Ask before each training: approve, change or reject it. --yes: ask nothing.",
-    ),
-]
-
-Preset = Annotated[str | None, option("NAME", "digits, ddpm-cifar10 or iddpm-cifar10.")]
-Dataset = Annotated[str | None, option("DATA", "digits, cifar10, an .npz, a folder of images, or a Hugging Face id.")]
-DataDir = Annotated[Path | None, option("DIR", "Where data sets are looked for.")]
-Resolution = Annotated[int | None, option("N", "Resize the images to N×N.")]
-Family = Annotated[str | None, option("ddpm|iddpm", "Network and objective: ddpm, or iddpm with learned variance.")]
-Seed = Annotated[int | None, option("N", "Seed of trainings, images and proposals.")]
-SearchName = Annotated[str | None, option("NAME", "Name of the search.")]
-TrainSteps = Annotated[int | None, option("N", "Optimiser steps of each training.")]
-BatchSize = Annotated[int | None, option("N", "Images per step.")]
-SnapshotSteps = Annotated[str | None, option("N,N,…", "Steps whose averaged weights are kept, to be scored later.")]
-NumImages = Annotated[int | None, option("N", "Images sampled for each score.")]
-Sampler = Annotated[str | None, option("NAME", "ddim, ddpm, iddpm or dpm-solver++.")]
-SamplingSteps = Annotated[int | None, option("N", "Steps of the sampler for each image.")]
-FeatureNetwork = Annotated[
-    str | None, option("NAME", "Features of the score: digits-cnn, efficientnet-lite0 or inception-v3-compat.")
-]
-FeatureWeights = Annotated[Path | None, option("FILE", "Inception's weights, if they lie elsewhere than torch hub's.")]
-ReferenceSplit = Annotated[str | None, option("train|test", "Which real images the score compares with.")]
-Parallel = Annotated[str | None, option("K|auto", "Rounds at once: the next spec is proposed while others train.")]
-Nproc = Annotated[int | None, option("N", "Processes, or GPUs, of each training.")]
-ExecutorName = Annotated[str | None, option("local|ray", "Where trainings run: this machine, or a Ray cluster.")]
-Prune = Annotated[
-    bool | None, typer.Option("--prune/--no-prune", help="Stop trainings early that are clearly behind the others.")
-]
-LogWith = Annotated[
-    str | None, option("tensorboard|wandb|trackio", "Send the progress of trainings to a tracker, too.")
-]
 Step = Annotated[int | None, typer.Option(min=1, metavar="N", help="A step that was kept; default: the last.")]
 
 
-def resolved(config: Path | None, pairs: list[str] | None, options: Mapping[str, Any]) -> "Resolved":
-    """The settings of all sources; `options` that are None were not given."""
-    from agent.config.sources import load_provider_keys, parse_pairs, resolve
+def configured(*wanted: str, **texts: str) -> Callable[[Command], Command]:
+    """A command whose first parameter is the settings of all sources, as `Resolved`.
 
-    load_provider_keys()
-    given = {name: value for name, value in options.items() if value is not None}
-    return resolve(parse_pairs(pairs or []) | given, config)
+    Args:
+        wanted: groups, all of whose options it takes, and single settings.
+        texts: help of its own for some of them.
+    """
+    names = own_options(*wanted)
+
+    def gather(given: dict[str, Any], rest: dict[str, Any]) -> "Resolved":
+        from agent.config.sources import load_provider_keys, parse_pairs, resolve
+
+        load_provider_keys()
+        return resolve(parse_pairs(rest.pop("set_") or []) | given, rest.pop("config"))
+
+    return _with_options(names, texts, gather, {"set_": Pairs, "config": Config})
+
+
+def changing(*wanted: str, **texts: str) -> Callable[[Command], Command]:
+    """A command whose first parameter is what was typed of some settings, by name; the rest stands in memory.
+
+    Args:
+        wanted: groups, all of whose options it takes, and single settings; ``-name`` leaves one of a group out.
+        texts: help of its own for some of them.
+    """
+    return _with_options(own_options(*wanted), texts, lambda given, _: given, {})
+
+
+def _with_options(
+    names: Sequence[str],
+    texts: Mapping[str, str],
+    gather: Callable[[dict[str, Any], dict[str, Any]], Any],
+    more: Mapping[str, Any],
+) -> Callable[[Command], Command]:
+    """Give a command the signature that the parser reads: options of settings in place of its first parameter."""
+    assert texts.keys() <= set(names), "a help text is of an option that the command takes"
+    kinds = {name: Annotated[_typed_as(name) | None, option_of(name, texts.get(name))] for name in names}
+
+    def decorate(command: Command) -> Command:
+        def typed(**values: Any) -> None:
+            given = {name: value for name in names if (value := values.pop(name)) is not None}
+            command(gather(given, values), **values)
+
+        own = list(inspect.signature(command).parameters.values())[1:]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        made = [
+            inspect.Parameter(name, kind, default=None, annotation=found) for name, found in {**kinds, **more}.items()
+        ]
+        parameters = [*made, *(parameter.replace(kind=kind) for parameter in own)]
+        vars(typed)["told"] = {name: texts.get(name) or setting_of(FIELDS[name]).help for name in names}
+        typed.__name__, typed.__doc__ = command.__name__, command.__doc__
+        typed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        typed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return typed
+
+    return decorate
+
+
+def _typed_as(name: str) -> Any:
+    """What the parser of options makes of a setting's text."""
+    field = FIELDS[name]
+    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not NoneType]
+    is_text = any(isinstance(found, BeforeValidator) for found in field.metadata)
+    return kinds[0] if not is_text and kinds[0] in READ_BY_PARSER else str
 
 
 def memory_path(given: Path | None) -> Path:
@@ -97,11 +131,6 @@ def memory_path(given: Path | None) -> Path:
 
 def show(found: Any, as_json: bool, for_people: Any) -> None:
     """Print what a reading command found: as JSON, or as `for_people` has it."""
-    if as_json:
-        from agent.report.results import plain
+    from agent.report.tables import show as shown
 
-        print(json.dumps(plain(found), allow_nan=False))
-        return
-    from rich.console import Console
-
-    for_people(Console(highlight=False), found)
+    shown(found, as_json, for_people)

@@ -1,17 +1,6 @@
 """``diffnas-agent status`` and ``list``: how far searches are and what they cost."""
 
-from typing import TYPE_CHECKING
-
-from agent.cli.options import (
-    Db,
-    Json,
-    Name,
-    memory_path,
-    show,
-)
-
-if TYPE_CHECKING:
-    pass
+from agent.cli.options import Db, Json, Name, memory_path, show
 
 
 def status(name: Name = None, db: Db = None, as_json: Json = False) -> None:

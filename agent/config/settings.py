@@ -1,4 +1,4 @@
-"""The settings of a search. A setting is one field of a group here, of `Strategy` or of `JobSettings`.
+"""The settings of a search. A setting is one field of a group, of `Strategy` or of `JobSettings`.
 
 Groups are for code: ``config.places.db``. For people names are flat: ``db`` is a key of diffnas.toml, of ``--set``, of
 presets and of what is stored or printed as JSON, ``DIFFNAS_DB`` a variable, ``--db`` an option. What a field says of
@@ -6,331 +6,20 @@ itself (`Setting`) makes the options, ``.env.example`` and the tables of the doc
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from diffusion.errors import UserError
-from diffusion.settings import Family, Frozen, JobSettings, Sampler, Schedule, Setting, Strategy
-from diffusion.spec import SPACES, SearchSpace, SpecField, UNetSpec
-from diffusion.units import parse_list, parse_size
+from agent.config.backend import BackendSettings
+from agent.config.groups import DataSettings, Places, ScoreSettings, SearchSettings
+from diffusion.frozen import Frozen, Setting
+from diffusion.settings import Strategy
+from diffusion.spec import SPACES, SearchSpace
+from diffusion.training.settings import JobSettings
 
 PREFIX = "DIFFNAS_"
 SEARCHERS = ("llm",)
-
-Size = Annotated[int, BeforeValidator(parse_size)]
-
-
-def parse_parallel(value: object) -> object:
-    """``auto`` or a number of rounds, also as text.
-
-    Raises:
-        UserError: it is neither.
-    """
-    text = str(value).strip()
-    if text != "auto" and not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UserError(f"'{text}' is not a number of rounds; write 1, 2, … or auto")
-    return text if text == "auto" else int(text)
-
-
-class SearchSettings(Frozen):
-    """What is searched."""
-
-    preset: Annotated[
-        str,
-        Setting(
-            "`digits`, `ddpm-cifar10` or `iddpm-cifar10`.",
-            "NAME",
-            more="defaults for a whole search; see [Presets](#presets)",
-        ),
-    ] = "digits"
-    budget: Annotated[
-        Size,
-        Setting(
-            "Hard limit on the MACs of a spec, e.g. `6.06G`.",
-            "MACS",
-            more="multiply-accumulates for one image; a spec above it is refused before anything is spent",
-            example="6.06G",
-        ),
-    ]
-    count: Annotated[
-        Literal["paper", "total"],
-        Setting(
-            "Counting convention of the budget.",
-            "paper|total",
-            more="see [two ways to count](design.md#two-ways-to-count)",
-        ),
-    ] = "paper"
-    space: Annotated[
-        str,
-        Setting(
-            "Search space: `images-32` or `digits-8`.",
-            "NAME",
-            more="what each of the ten numbers may be; see [Search spaces](#search-spaces)",
-        ),
-    ] = "images-32"
-    baseline: Annotated[
-        SpecField,
-        Setting(
-            "The spec of round 0.",
-            "SPEC",
-            more="if it exceeds the budget, the widest of its shape that does not is taken, and the run says so",
-        ),
-    ] = UNetSpec.parse("b128-n2-m1.2.2.2-a0100")
-    rounds: Annotated[
-        int,
-        Field(ge=0, le=10_000),
-        Setting("Rounds after the baseline.", "N", more="each ends with one scored or failed trial"),
-    ] = 10
-    searcher: Annotated[str, Setting("Who proposes: `llm`.", "NAME", more="this version has `llm` alone")] = "llm"
-    seed: Annotated[int, Field(ge=0), Setting("Seed of trainings, images and proposals.", "N")] = 0
-    name: Annotated[
-        str | None,
-        Setting(
-            "Name of the search.",
-            "NAME",
-            more="letters, digits, dots and dashes; without one, the data set's name and a number, such as `digits-1`",
-            example="first-try",
-        ),
-    ] = None
-    parallel: Annotated[
-        int | Literal["auto"],
-        BeforeValidator(parse_parallel),
-        Setting(
-            "Rounds at once: the next spec is proposed while others train.",
-            "K|auto",
-            more="the model is told which; `auto` is one for every five rounds, at most as many as find room on cores "
-            "or GPUs. No round runs beside the baseline",
-        ),
-    ] = "auto"
-    prune: Annotated[
-        bool,
-        Setting(
-            "Stop trainings early that are clearly behind the others.",
-            "--prune/--no-prune",
-            more="at 40 and 70 % of the steps each is scored at about an eighth of a score's cost and held against the "
-            "others; see [early stopping](design.md#early-stopping)",
-        ),
-    ] = False
-    replicas: Annotated[
-        int,
-        Field(ge=1),
-        Setting(
-            "Training seeds of the baseline.",
-            more="from three on scores have intervals and verdicts, see "
-            "[what a score says](design.md#what-a-score-says)",
-        ),
-    ] = 3
-    race_trainings: Annotated[
-        int | None,
-        Field(ge=0),
-        Setting(
-            "Trainings that the race at the end may use, 0 for none.",
-            more="without it as many as the search has rounds",
-            example="5",
-        ),
-    ] = None
-
-
-class BackendSettings(Frozen):
-    """The language model, and what the search itself may use. See [the allowance](replay.md#the-allowance)."""
-
-    llm: Annotated[
-        str,
-        Setting(
-            "Backend: `openai:MODEL`, `anthropic:MODEL`, `ollama:MODEL` or `offline`.",
-            "ID",
-            more="`offline` is no language model",
-        ),
-    ] = "offline"
-    base_url: Annotated[
-        str | None,
-        Setting(
-            "An OpenAI-compatible server, e.g. `http://HOST:8000/v1`.",
-            "URL",
-            more="used with `--llm openai:MODEL`, and no key is needed unless the server asks for one",
-            example="http://127.0.0.1:8000/v1",
-        ),
-    ] = None
-    llm_fallbacks: Annotated[
-        tuple[str, ...] | None,
-        BeforeValidator(parse_list),
-        Setting(
-            "Backends that are asked, in order, when `--llm` gives no answer: `ID` or `ID@URL`.",
-            "ID,ID,…",
-            more="in TOML a list; see [backends.md](backends.md#several-backends-in-order)",
-            example="openai:gpt-4.1-mini,offline",
-        ),
-    ] = None
-    llm_chat: Annotated[
-        str | None,
-        Setting(
-            "The backend of `chat`: `ID` or `ID@URL`.",
-            more="without it that of the search",
-            example="openai:gpt-4.1-mini",
-        ),
-    ] = None
-    llm_max_tokens: Annotated[
-        int | None,
-        Field(ge=1),
-        Setting(
-            "The most tokens of one answer.",
-            more="small models may talk without end, and a limit costs less than a time-out",
-            example="1000",
-        ),
-    ] = None
-    llm_timeout_seconds: Annotated[float, Field(gt=0), Setting("Seconds after which an answer is given up.")] = 120.0
-    llm_retries: Annotated[
-        int,
-        Field(ge=0),
-        Setting(
-            "How often a call that failed is made again.",
-            more="after a time-out, HTTP 408, 409, 425, 429, a failure of the server or no connection",
-        ),
-    ] = 5
-    llm_retry_seconds: Annotated[
-        float,
-        Field(ge=0),
-        Setting(
-            "Seconds before the first repetition.",
-            more="each further one waits twice as long, at most a minute, give or take a quarter; a server that asks "
-            "for more time (`Retry-After`) is given it",
-        ),
-    ] = 1.0
-    max_cost: Annotated[
-        float | None,
-        Field(gt=0),
-        Setting(
-            "Most dollars that language models may cost.",
-            "USD",
-            more="refused with a model whose price is unknown",
-            example="2.0",
-        ),
-    ] = None
-    max_hours: Annotated[
-        float | None,
-        Field(gt=0),
-        Setting("Most hours that the search may run, over all resumes.", "HOURS", example="3.0"),
-    ] = None
-    max_tokens: Annotated[
-        int | None,
-        Field(gt=0),
-        Setting("Most tokens that language models may read and write.", "N", example="500000"),
-    ] = None
-    prices: Annotated[
-        Path | None,
-        Setting("Prices of models, in TOML, over those that come with the program.", "FILE", example="prices.toml"),
-    ] = None
-    approve: Annotated[
-        bool,
-        Setting(
-            "Ask before each training: approve, change or reject it. `--yes`: ask nothing.",
-            "--approve/--no-approve/--yes",
-            more="see [chat.md](chat.md#approve-each-training)",
-        ),
-    ] = False
-
-
-class DataSettings(Frozen):
-    """The data and the noise process."""
-
-    dataset: Annotated[
-        str,
-        Setting(
-            "`digits`, `cifar10`, an `.npz`, a folder of images, or a Hugging Face id.",
-            "DATA",
-            more="see [Data](#data)",
-        ),
-    ] = "digits"
-    data_dir: Annotated[
-        Path,
-        Setting("Where data sets are looked for.", "DIR", more="`cifar10.npz`, before Hugging Face is asked"),
-    ] = Path("data")
-    resolution: Annotated[
-        int | None,
-        Setting(
-            "Resize the images to N×N.",
-            "N",
-            more="the shorter side, and the centre is cropped; a multiple of 8, at most 256; without it images keep "
-            "their size",
-            example="32",
-        ),
-    ] = None
-    family: Annotated[
-        Family,
-        Setting(
-            "Network and objective: `ddpm`, or `iddpm` with learned variance.",
-            "ddpm|iddpm",
-            more="Ho et al. 2020, or Nichol & Dhariwal 2021 with its hybrid loss",
-        ),
-    ] = "ddpm"
-    schedule: Annotated[Schedule, Setting("The noise schedule: `linear` or `cosine`.", more="as in IDDPM")] = "linear"
-    horizontal_flips: Annotated[bool, Setting("Whether training images are mirrored at random.")] = False
-
-
-class ScoreSettings(Frozen):
-    """The score."""
-
-    feature_network: Annotated[
-        str,
-        Setting(
-            "Features of the score: `digits-cnn`, `efficientnet-lite0` or `inception-v3-compat`.",
-            "NAME",
-            more="`inception-v3-compat` gives plain `fid`, the others `fid-digits-cnn` and `fid-efficientnet-lite0`; "
-            "see [feature networks](#feature-networks)",
-        ),
-    ] = "inception-v3-compat"
-    feature_weights: Annotated[
-        Path | None,
-        Setting(
-            "Inception's weights, if they lie elsewhere than torch hub's.",
-            "FILE",
-            more="compared with their hash, no part of the protocol",
-            example="weights-inception-2015-12-05-6726825d.pth",
-        ),
-    ] = None
-    reference_split: Annotated[
-        Literal["train", "test"], Setting("Which real images the score compares with.", "train|test")
-    ] = "train"
-    sampler: Annotated[
-        Sampler,
-        Setting(
-            "`ddim`, `ddpm`, `iddpm` or `dpm-solver++`.", "NAME", more="how images are drawn; see [samplers](#samplers)"
-        ),
-    ] = "ddim"
-    sampling_steps: Annotated[
-        int, Field(ge=1), Setting("Steps of the sampler for each image.", "N", more="at most `diffusion_steps`")
-    ] = 100
-    num_images: Annotated[
-        int,
-        Field(ge=2),
-        Setting(
-            "Images sampled for each score.", "N", more="the score falls as it grows, so it is part of the protocol"
-        ),
-    ] = 50_000
-
-
-class Places(Frozen):
-    """Where things go."""
-
-    db: Annotated[
-        Path,
-        Setting(
-            "The memory (default `./diffnas.db`, or `DIFFNAS_DB`).",
-            "PATH",
-            more="LangGraph's checkpoints of the current round lie beside it, in `diffnas.threads.db`",
-        ),
-    ] = Path("diffnas.db")
-    out: Annotated[
-        Path,
-        Setting(
-            "Checkpoints, images, reports (default `./runs`).",
-            "DIR",
-            more="prepared data and reference statistics, too",
-        ),
-    ] = Path("runs")
 
 
 class RunConfig(Frozen):
@@ -384,17 +73,47 @@ class RunConfig(Frozen):
         return SPACES[self.search.space]
 
 
-def _fields() -> dict[str, tuple[str, FieldInfo]]:
-    groups = {name: field.annotation for name, field in RunConfig.model_fields.items()}
-    return {
-        name: (group, field)
-        for group, kind in groups.items()
-        if kind is not None
-        for name, field in kind.model_fields.items()
-    }
+def setting_of(field: FieldInfo) -> Setting:
+    """What a field says of itself to people."""
+    return next(found for found in field.metadata if isinstance(found, Setting))
 
 
-FIELDS = {name: field for name, (_, field) in _fields().items()}
-"""Every setting by its flat name, in the order in which people are shown them."""
+def sentence(text: str) -> str:
+    """What a setting says of itself, where nothing but letters can be shown."""
+    return f"{text[0].upper()}{text[1:]}.".replace("`", "")  # what begins with a name in backticks stays as it is
 
-GROUP_OF = {name: group for name, (group, _) in _fields().items()}
+
+GROUPS: dict[str, type[BaseModel]] = {
+    name: field.annotation
+    for name, field in RunConfig.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
+
+GROUP_OF = {name: group for group, model in GROUPS.items() for name in model.model_fields}
+"""The group of every setting by its flat name, in the order in which people are shown them."""
+
+FIELDS = {name: GROUPS[group].model_fields[name] for name, group in GROUP_OF.items()}
+"""Every setting by its flat name."""
+
+
+def own_options(*wanted: str) -> tuple[str, ...]:
+    """The settings that have an option of their own, of groups and single names; ``-name`` leaves one out.
+
+    Raises:
+        KeyError: there is no such group or setting, or what is left out was not in.
+    """
+    names: dict[str, None] = {}
+    for word in wanted:
+        if word.startswith("-"):
+            del names[word[1:]]
+        elif word in GROUPS:
+            names |= dict.fromkeys(name for name in GROUPS[word].model_fields if setting_of(FIELDS[name]).option)
+        elif word in FIELDS:
+            names[word] = None
+        else:
+            raise KeyError(word)
+    return tuple(names)
+
+
+HOW_JOBS_RUN = own_options("parallel", "jobs", "-snapshot_steps")
+"""What may be another for who goes on with what was begun."""

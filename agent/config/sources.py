@@ -6,36 +6,28 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
-from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig
+from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig, setting_of
 from diffusion.errors import UserError
 from diffusion.spec import SPACES
 
 ENV_FILE = ".env"
-
-
 CONFIG_FILE = "diffnas.toml"
 
 
-OWN_OPTION = {
-    "preset", "budget", "count", "space", "baseline", "rounds", "searcher", "seed", "name", "llm", "base_url",
-    "max_cost", "max_hours", "max_tokens", "prices", "approve",
-    "llm_fallbacks", "dataset", "data_dir", "resolution", "family", "train_steps", "batch_size", "snapshot_steps",
-    "feature_network", "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images", "parallel",
-    "nproc", "executor", "prune", "log_with", "db", "out",
-}  # fmt: skip  # the others are set in diffnas.toml, the environment, or with --set
-
-
+@dataclass(frozen=True)
 class Resolved:
-    """A `RunConfig` and, for each setting, the source that decided it."""
+    """A `RunConfig`, for each setting the source that decided it, and sentences about what a source chose."""
 
-    def __init__(self, config: RunConfig, sources: dict[str, str]) -> None:
-        self.config, self.sources = config, sources
+    config: RunConfig
+    sources: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     def shown(self) -> dict[str, Any]:
         """Each setting as JSON with the source that decided it; the baseline as a spec's text."""
@@ -184,4 +176,4 @@ def typed_name(field: str, sources: Mapping[str, str]) -> str:
         return PREFIX + field.upper()
     if source != "option":
         return f"{field} ({'settings file' if source == 'file' else source})"
-    return "--" + field.replace("_", "-") if field in OWN_OPTION else f"--set {field}"
+    return "--" + field.replace("_", "-") if setting_of(FIELDS[field]).option else f"--set {field}"

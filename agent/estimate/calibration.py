@@ -49,8 +49,9 @@ def calibrate(job: TrainJob) -> Calibration:
             paces.append(job.strategy.batch_size / event["images_per_second"])
 
     strategy = job.strategy.model_copy(update={"train_steps": 1 + STEPS})
-    short = {"strategy": strategy, "log_steps": 1, "compiled": False, "snapshot_steps": (), "measures_peak": False}
-    executor, one = LocalExecutor(Event()), job.model_copy(update={**short, "log_with": None})
+    short = {"strategy": strategy, "log_steps": 1, "compiled": False, "measures_peak": False}
+    running = job.running.model_copy(update={"snapshot_steps": None, "log_with": None})
+    executor, one = LocalExecutor(Event()), job.model_copy(update={**short, "running": running})
     executor.train(one.model_copy(update={"until_step": 1}), tell)  # starts what all later jobs are forked from
     paces.clear()
     started = time.monotonic()

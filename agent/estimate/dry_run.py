@@ -4,7 +4,7 @@ Costs are the closed form's. Seconds are not guessed: two real steps measure how
 """
 
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from agent.config.sources import Resolved
 from agent.estimate.calibration import Calibration, calibrate
 from agent.estimate.forecast import forecast
-from agent.report.tables import print_settings, say
+from agent.report.tables import print_settings, say, show
 from agent.search.plan import Plan, jobs_of, plan
 from diffusion.cost.closed_form import BACKWARD_FACTOR, cost
 from diffusion.cost.peak_memory import peak_bytes
@@ -22,6 +22,7 @@ from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.connection import check_memory
 from tools.allowance import LIMITS
+from tools.context import Jobs, SearchLimits
 from tools.executors.machine import Share, this_machine
 
 MIB = 2**20
@@ -42,12 +43,12 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
         measures = measured and jobs is not None and config.strategy.train_steps > 1
         calibration: Calibration | None = calibrate(job_of(planned, jobs)) if measures else None
     return {
-        "settings": Resolved(config, resolved.sources).shown(),
+        "settings": replace(resolved, config=config).shown(),
         "baseline": str(planned.baseline),
         "space_size": config.search_space.size,
         "protocol": planned.protocol.fingerprint,
         "metric": planned.protocol.score.metric,
-        "notes": list(planned.notes),
+        "notes": [*planned.notes, *resolved.notes],
         "jobs": jobs and asdict(jobs),
         "memory_bytes": memory_bytes,
         "cost": costs_of(planned),
@@ -57,21 +58,11 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
 
 
 def job_of(planned: Plan, jobs: Share | None) -> TrainJob:
-    """The baseline's training, in the output folder itself."""
-    protocol = planned.protocol
-    precision = planned.config.jobs.precision
-    return TrainJob(
-        spec=planned.baseline,
-        settings=protocol.settings,
-        strategy=protocol.strategy,
-        seed=planned.config.search.seed,
-        data_fingerprint=protocol.data_fingerprint,
-        data_folder=(planned.config.places.out / "data").absolute(),
-        run_folder=(planned.config.places.out / "training").absolute(),
-        processes=planned.config.jobs.nproc,
-        threads=jobs.threads if jobs else 1,
-        precision="fp32" if precision == "auto" else precision,
-    )
+    """The baseline's training, as the search would make it."""
+    config = planned.config
+    limits = SearchLimits(config.search_space, config.search.budget, config.search.count, planned.protocol)
+    share = jobs or Share(1, config.jobs.nproc, 1)
+    return Jobs(config.places.out, config.search.seed, config.jobs, share).train_job(limits, planned.baseline)
 
 
 def memory_bytes_of(planned: Plan, jobs: Share | None) -> int:
@@ -97,6 +88,16 @@ def costs_of(planned: Plan) -> dict[str, int]:
         "images_trained_per_trial": images_trained,
         "images_sampled_per_trial": config.score.num_images,
     }
+
+
+def show_estimate(resolved: Resolved, spec: str | None = None, *, as_json: bool) -> None:
+    """Print it, for people or as JSON; with a `spec`, of its training by hand alone.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    parsed = None if spec is None else UNetSpec.parse(spec)
+    show(estimate(resolved, parsed, measured=True), as_json, print_estimate)
 
 
 def print_estimate(console: Console, found: dict[str, Any]) -> None:

@@ -1,16 +1,26 @@
 """Tables for people; the same values as under ``--json``, nothing computed here but how they look."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agent.report.results import plain
 from diffusion.data.card import DataCard, card_rows
 from diffusion.settings import Protocol
 from diffusion.units import format_size
 from memory.ledger import Ledger
+
+
+def show(found: Any, as_json: bool, for_people: Callable[[Console, Any], None]) -> None:
+    """Print what a reading command found: as JSON, or as `for_people` has it."""
+    if as_json:
+        print(json.dumps(plain(found), allow_nan=False))
+    else:
+        for_people(Console(highlight=False), found)
 
 
 def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> None:

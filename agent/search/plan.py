@@ -256,7 +256,9 @@ def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) ->
     Raises:
         UserError: one sentence with the remedy.
     """
-    config = stored_config(config_json, {name: value for name, value in overrides.items() if value is not None})
+    given = {name: value for name, value in overrides.items() if value is not None}
+    paths = {name: value.absolute() for name, value in given.items() if isinstance(value, Path)}
+    config = stored_config(config_json, given | paths)
     check_backends(config)
     check_prices(config)
     check_jobs(config)

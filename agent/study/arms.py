@@ -18,9 +18,6 @@ TRUTH_FACTOR = 2  # the full training's steps, as a multiple of the standard str
 SCORE_FRACTIONS = (0.25, 0.5)  # of a proxy's steps: where it is scored before its end
 
 
-HOW_JOBS_RUN = ("parallel", "nproc", "executor", "log_with")  # what a process that goes on with a study may change
-
-
 @dataclass(frozen=True)
 class Asked:
     """What a study is to compare; the rest are the settings."""

@@ -7,7 +7,7 @@ stays as it was asked for.
 
 from typing import Any
 
-from agent.config.settings import RunConfig
+from agent.config.settings import GROUPS, RunConfig
 from agent.config.sources import Resolved
 from agent.study.arms import RAPID, STANDARD, Study
 from agent.study.measure import config_of, of_something_else
@@ -18,17 +18,19 @@ from memory.connection import opened
 from memory.searches import find_protocol
 
 SAME = (
-    "dataset", "resolution", "family", "schedule", "horizontal_flips", "feature_network", "feature_weights",
+    *(name for name in GROUPS["data"].model_fields if name != "data_dir"), "feature_network", "feature_weights",
     "reference_split",
 )  # fmt: skip  # what was found holds only where these are the study's
 
 
-def as_studied(settings: Resolved, name: str) -> tuple[Resolved, list[str]]:
-    """The settings with what a study chose, and a sentence for each choice.
+def as_studied(settings: Resolved, name: str | None) -> Resolved:
+    """The settings with what a study chose, and a sentence for each choice; as they are without one.
 
     Raises:
         UserError: there is no such study, its full trainings are missing, or something else is to be searched.
     """
+    if name is None:
+        return settings
     config = settings.config
     with opened(config.places.db, read_only=True) as db:
         study = stored_study(db, name)
@@ -48,7 +50,7 @@ def as_studied(settings: Resolved, name: str) -> tuple[Resolved, list[str]]:
     _check_same(study, taken)
     before = config.flat()
     changed = {field for field, value in taken.flat().items() if value != before[field]}
-    return Resolved(taken, settings.sources | dict.fromkeys(changed | chosen.keys(), source)), notes
+    return Resolved(taken, settings.sources | dict.fromkeys(changed | chosen.keys(), source), tuple(notes))
 
 
 def chosen_strategy(study: Study, found: dict[str, Any]) -> tuple[Strategy, str]:

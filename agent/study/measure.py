@@ -11,10 +11,10 @@ from threading import Event
 from typing import Any
 
 from agent.config.kinds import MEASUREMENT
-from agent.config.settings import RunConfig
+from agent.config.settings import GROUPS, HOW_JOBS_RUN, RunConfig
 from agent.config.sources import Resolved
 from agent.search.plan import Plan
-from agent.study.arms import HOW_JOBS_RUN, STANDARD, Arm, Study
+from agent.study.arms import STANDARD, Arm, Study
 from agent.study.columns import column, truth_in
 from agent.study.report import proxy_row
 from agent.study.run import play_arm
@@ -26,8 +26,7 @@ from memory.strategies import Measured, strategy_fingerprint
 from tools.errors import AllowanceSpent, Interrupted, JobFailed
 
 FROM_STUDY = (
-    "dataset", "data_dir", "resolution", "family", "schedule", "horizontal_flips", "space", "budget", "count",
-    "baseline", "feature_network", "feature_weights", "reference_split", "sampler", "sampling_steps", "num_images",
+    *GROUPS["data"].model_fields, *GROUPS["score"].model_fields, "space", "budget", "count", "baseline",
 )  # fmt: skip  # settings that a search on a study takes from it, unless they are asked for
 
 

@@ -12,12 +12,13 @@ from threading import Event, Lock
 from typing import Any
 
 from agent.config.kinds import STUDY
+from agent.config.settings import HOW_JOBS_RUN
 from agent.report.results import plain
 from agent.report.tables import how_scored, say
 from agent.search.ending import FAILURES_IN_A_ROW, Reason, closing_summary
 from agent.search.plan import Plan
 from agent.search.session import Session, driving
-from agent.study.arms import HOW_JOBS_RUN, Arm, Study
+from agent.study.arms import Arm, Study
 from agent.study.store import stored_study
 from diffusion.errors import UserError
 from diffusion.settings import Protocol, ScoreProtocol, choose_sampling

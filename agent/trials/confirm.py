@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +20,7 @@ from sqlite_utils import Database
 from agent.config.kinds import CONFIRM
 from agent.config.strategies import default_strategy, parse_strategy
 from agent.report.results import Result, plain
-from agent.report.tables import how_scored, print_card, print_table, say
+from agent.report.tables import how_scored, print_card, print_table, say, show
 from agent.search.plan import Plan, open_search, plan, reopened
 from agent.search.session import Session, driving
 from agent.study.arms import TRUTH_FACTOR
@@ -50,6 +51,47 @@ class Asked:
     specs: tuple[UNetSpec, ...]  # without the baseline, best first
     baseline: UNetSpec
     seeds: int
+
+
+@dataclass(frozen=True)
+class Picking:
+    """What is asked for: trials of a search, or its best, how often, and how they are trained."""
+
+    search: str | None
+    trials: tuple[int, ...]
+    top: int
+    seeds: int
+    strategy: str | None
+
+
+def confirm_trials(db_path: Path, wanted: Picking, changes: dict[str, Any], *, dry_run: bool, as_json: bool) -> int:
+    """Confirm what is picked, with `changes` of its search's settings, or show what that would train; the exit code.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    with opened(db_path, read_only=True) as memory:
+        source = find_search(memory, wanted.search)
+        protocol = find_protocol(memory, source.protocol)
+        asked = picked(memory, source, wanted.trials, wanted.top, wanted.seeds)
+    full = full_strategy(protocol)
+    strategy = parse_strategy(wanted.strategy, full, "--strategy") if wanted.strategy else full
+    named = {"name": f"{source.name}-confirm", "db": db_path, **changes}
+    planned = planned_confirm(source, protocol, asked, strategy, named)
+    if dry_run:
+        plan = {
+            "baseline": str(asked.baseline),
+            "specs": [str(spec) for spec in asked.specs],
+            "seeds": wanted.seeds,
+            "trainings": (1 + len(asked.specs)) * wanted.seeds,
+            "strategy": strategy.model_dump(mode="json"),
+            "protocol": planned.protocol.fingerprint,
+        }
+        show(plan, as_json, print_plan)
+        return 0
+    with opened(db_path) as memory:
+        number = open_confirm(memory, planned, asked.specs)
+    return drive_confirm(number, planned, as_json=as_json)
 
 
 def picked(db: Database, source: SearchRow, trials: Sequence[int], top: int, seeds: int) -> Asked:

@@ -132,10 +132,8 @@ def evaluate_by_hand(
     db_path: Path,
     trial: int,
     changes: dict[str, Any],
-    *,
-    feature_weights: Path | None,
-    sampling_seed: int | None,
-    step: int | None,
+    sampling_seed: int | None = None,
+    step: int | None = None,
 ) -> Evaluated:
     """Score a trial under its search's protocol with some `changes`.
 
@@ -143,13 +141,13 @@ def evaluate_by_hand(
         UserError: one sentence with the remedy.
         KeyboardInterrupt: the user stopped it.
     """
-    known = known_trial(db_path, trial)
-    protocol = changed_protocol(known, changes, step)
+    known, weights = known_trial(db_path, trial), changes.get("feature_weights")
+    protocol = changed_protocol(known, {name: changes[name] for name in changes if name != "feature_weights"}, step)
     seed = known.config.search.seed if sampling_seed is None else sampling_seed
     stored = _stored(db_path, known, protocol, seed)
     if stored is None:
         known.checkpoint(protocol.strategy.train_steps)  # said before any work
-        _measure(db_path, known, protocol, seed, feature_weights, Console(stderr=True, highlight=False))
+        _measure(db_path, known, protocol, seed, weights, Console(stderr=True, highlight=False))
         stored = _stored(db_path, known, protocol, seed)
     assert stored is not None, "a measurement that did not fail is in memory"
     return stored

@@ -14,7 +14,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from diffusion.cost.closed_form import cost
-from diffusion.settings import Frozen, Protocol
+from diffusion.frozen import Frozen
+from diffusion.settings import Protocol
 from diffusion.spec import SpecField, UNetSpec
 
 TEMPLATE = "model_card.md.j2"

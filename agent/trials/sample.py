@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -58,9 +58,8 @@ def draw(
     db_path: Path,
     source: str,
     num_images: int,
+    changes: dict[str, Any],
     *,
-    sampler: str | None,
-    steps: int | None,
     seed: int,
     step: int | None,
     to: Path | None,
@@ -70,6 +69,7 @@ def draw(
     Raises:
         UserError: one sentence with the remedy.
     """
+    sampler, steps = (changes.get(name) for name in ("sampler", "sampling_steps"))
     if source.isascii() and source.isdigit():
         found = _from_trial(db_path, int(source), sampler, steps, step)
     elif step is not None:

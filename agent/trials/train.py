@@ -19,12 +19,13 @@ from tools.jobs.training import train_as_asked
 REASON = "Asked for by hand."
 
 
-def train_by_hand(config: RunConfig, spec: UNetSpec, *, as_json: bool) -> int:
+def train_by_hand(config: RunConfig, text: str, *, as_json: bool) -> int:
     """Open the search of one training and drive it; the exit code.
 
     Raises:
         UserError: one sentence with the remedy.
     """
+    spec = UNetSpec.parse(text)
     check_memory(config.places.db)  # said before any work
     planned = plan(config.changed(searcher=TRAIN.proposer, llm="offline", rounds=0, parallel=1), spec)
     settings = planned.protocol.settings

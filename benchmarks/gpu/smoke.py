@@ -56,7 +56,7 @@ def _again(bench: Bench, first: TrainJob, second: TrainJob) -> Measured:
 
 
 def _killed(bench: Bench, first: TrainJob, job: TrainJob) -> Measured:
-    kill_step = job.checkpoint_steps + job.checkpoint_steps // 2
+    kill_step = 3 * job.running.checkpoint_steps // 2
     with started(TRAIN, job, bench.device) as child:
         child.wait_for_step(kill_step, bench.until())
         child.end(kill=True)

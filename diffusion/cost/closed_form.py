@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
-from diffusion.settings import Family, Frozen
+from diffusion.frozen import Frozen
+from diffusion.settings import Family
 from diffusion.spec import STAGES, UNetSpec
 
 Convention = Literal["paper", "total"]

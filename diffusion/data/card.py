@@ -8,7 +8,7 @@ from diffusion.data.pictures import (
     LARGEST_SIDE,
     counted,
 )
-from diffusion.settings import Frozen
+from diffusion.frozen import Frozen
 
 SIDE_MULTIPLE = 8  # the four stages of a spec halve the side three times
 

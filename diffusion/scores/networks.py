@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from diffusion.errors import UserError
-from diffusion.settings import Frozen
+from diffusion.frozen import Frozen
 
 DIGITS_CNN_WEIGHTS = Path(__file__).parents[1] / "weights" / "digits-cnn.safetensors"
 

@@ -9,7 +9,8 @@ import os
 import shutil
 from typing import Literal
 
-from diffusion.settings import Compile, Precision
+from diffusion.settings import Precision
+from diffusion.training.settings import Compile
 
 BREAK_EVEN_STEPS = 23_407  # a warm-up of 66.8 s against 2.86 ms saved a step
 SAFETY = 1.5  # the saving is small beside its noise

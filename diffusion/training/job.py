@@ -155,7 +155,7 @@ class Run:
             if report.step % job.log_steps == 0 or report.step == end:
                 self.report(report)
             stopped = self._stop_agreed(stop, report.step) and report.step < end
-            self.save(report, stopped or report.step == end or report.step % job.checkpoint_steps == 0)
+            self.save(report, stopped or report.step == end or report.step % job.running.checkpoint_steps == 0)
             if stopped:
                 self.team.wait()
                 return False
@@ -175,13 +175,13 @@ class Run:
             "peak_share": self.speed.peak_share(seconds_a_step),
         }
         self.lines.emit("progress", step=report.step, total_steps=self.job.strategy.train_steps, **found)
-        if self.job.log_with:
+        if self.job.running.log_with:
             values = {name: value for name, value in found.items() if value is not None}
             self.accelerator.log(values | {"loss": loss}, step=report.step)  # trackers smooth by themselves
 
     def save(self, report: StepReport, is_due: bool) -> None:
         """Write the snapshot and the checkpoint of this step, where they are due."""
-        is_wanted = report.step in self.job.snapshot_steps
+        is_wanted = report.step in (self.job.running.snapshot_steps or ())
         if not (is_due or is_wanted):
             return
         checkpoint = self.checkpoint(report)
@@ -208,7 +208,7 @@ class Run:
         if self.team.is_first and self.trainer.step == self.job.strategy.train_steps:
             write_json(self.job.run_folder / RESULT, result)
         self.team.wait()
-        if self.job.log_with:
+        if self.job.running.log_with:
             self.accelerator.end_training()
         self.lines.emit("done", **result)
 
@@ -311,10 +311,10 @@ def accelerator(job: TrainJob) -> "Accelerator":
     made = Accelerator(
         mixed_precision="bf16" if job.precision == "bf16" else "no",
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
-        log_with=job.log_with,
-        project_dir=job.run_folder / "logs" if job.log_with else None,
+        log_with=job.running.log_with,
+        project_dir=job.run_folder / "logs" if job.running.log_with else None,
     )
-    if job.log_with:
+    if job.running.log_with:
         told = {"spec": str(job.spec), "key": job.key, "seed": job.seed}
         one = {"name": f"{job.spec}-{job.key}", "resume": "allow"}  # a training that goes on is one run
         names = {"wandb": {**one, "id": job.key}, "trackio": one}

@@ -21,6 +21,7 @@ from diffusion.settings import (
     training_key,
 )
 from diffusion.spec import UNetSpec
+from diffusion.training.settings import JobSettings
 
 SETTINGS = Settings(dataset="digits", resolution=8, channels=1)
 STRATEGY = Strategy()
@@ -115,9 +116,9 @@ def test_whatever_changes_the_weights_changes_the_key_of_a_training(change: dict
     [
         {"run_folder": Path("other")},
         {"data_folder": Path("other")},
-        {"checkpoint_steps": 1},
+        {"running": JobSettings(checkpoint_steps=1)},
         {"log_steps": 1},
-        {"snapshot_steps": (1, 2)},
+        {"running": JobSettings(snapshot_steps=(1, 2))},
     ],
     ids=name_of,
 )
@@ -223,3 +224,27 @@ def test_the_word_that_data_was_asked_for_by_changes_neither_fingerprint_nor_key
     renamed = {"settings": SETTINGS.model_copy(update={"dataset": "copies/digits.npz"})}
     assert PROTOCOL.model_copy(update=renamed).fingerprint == PROTOCOL.fingerprint
     assert JOB.model_copy(update=renamed).key == JOB.key
+
+
+OF_AN_EARLIER_VERSION = """
+{"spec":{"base_channel":8,"num_blocks":1,"channel_mult":[1,1,1,1],"attn":[false,false,false,false]},
+"settings":{"dataset":"digits","resolution":8,"channels":1,"family":"ddpm","schedule":"linear","horizontal_flips":false},
+"strategy":{"learning_rate":0.0002,"dropout":0.1,"diffusion_steps":1000,"batch_size":128,"warmup_steps":0,
+"ema_decay":0.9999,"gradient_clip":1.0,"train_steps":600},"seed":3,"data_fingerprint":"0123456789ab",
+"data_folder":"runs/data","run_folder":"runs/trainings/x","checkpoint_steps":200,"log_steps":20,"snapshot_steps":[300],
+"threads":2,"processes":1,"precision":"fp32","compiled":false,"channels_last":false,"micro_batch_size":null,
+"until_step":null,"log_with":"tensorboard","measures_peak":false}
+"""  # as version 0.1.0 wrote it into a run folder and into the header of a checkpoint
+
+
+def test_a_job_that_an_earlier_version_wrote_is_read_as_the_same_training() -> None:
+    job = TrainJob.model_validate_json(OF_AN_EARLIER_VERSION)
+    assert job.key == "bb229de0116d"
+    assert job.running == JobSettings(checkpoint_steps=200, snapshot_steps=(300,), log_with="tensorboard")
+    assert (job.threads, job.log_steps) == (2, 20)
+    assert TrainJob.model_validate_json(job.model_dump_json()) == job
+
+
+def test_what_no_job_ever_held_is_refused() -> None:
+    with pytest.raises(ValidationError, match="patience"):
+        TrainJob.model_validate_json(OF_AN_EARLIER_VERSION.replace('"seed"', '"patience":1,"seed"'))

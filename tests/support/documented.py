@@ -1,30 +1,110 @@
-"""The tables of the pages that are made from models: a marker names one, `make docs` writes, a test compares."""
+"""What the pages and ``.env.example`` have from the code: a marker names it, `make docs` writes, a test compares."""
 
 import re
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-DOCS = Path(__file__).parents[2] / "docs"
-MADE = re.compile(r"<!-- fields of ([\w.]+) -->\n.*?<!-- end -->", re.DOTALL)
+from agent.config.settings import FIELDS, GROUPS, PREFIX, sentence, setting_of
+from agent.config.sources import typed_name
+
+ROOT = Path(__file__).parents[2]
+PAGES = (*sorted((ROOT / "docs").glob("*.md")), ROOT / ".env.example")
+MADE = re.compile(r"<!-- (fields|options|settings) of ([\w.]+) -->\n.*?<!-- end -->", re.DOTALL)
+EXAMPLES = re.compile(r"(?<=\n)## .*?(?=## the providers' own keys\n)", re.DOTALL)
+
+
+def named(place: str) -> Any:
+    """What stands at a place such as ``agent.cli.run.run``."""
+    module, _, name = place.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def table(columns: str, rows: Iterable[str]) -> str:
+    """A table of rows that are cells already."""
+    rule = " | ".join("---" for _ in columns.split(" | "))
+    return "\n".join(f"| {row} |" for row in (columns, rule, *rows))
 
 
 def fields_of(place: str) -> str:
     """The fields of a model with what they mean, as a table."""
-    module, _, name = place.rpartition(".")
-    model: type[BaseModel] = getattr(import_module(module), name)
-    rows = [
-        f"| `{field}` | {' '.join((told.description or '').split())} |" for field, told in model.model_fields.items()
-    ]
-    return "\n".join(["| field | meaning |", "| --- | --- |", *rows])
+    model: type[BaseModel] = named(place)
+    told = {name: " ".join((field.description or "").split()) for name, field in model.model_fields.items()}
+    return table("field | meaning", (f"`{name}` | {meaning}" for name, meaning in told.items()))
+
+
+def options_of(place: str) -> str:
+    """The options of a command that are settings, with what they mean there."""
+    told: dict[str, str] = named(place).told
+    return table("setting | meaning", (f"`{spelled(name)}` | {meaning}" for name, meaning in told.items()))
+
+
+def spelled(name: str) -> str:
+    """A setting's option as it is typed, with what stands for its value."""
+    option = setting_of(FIELDS[name]).option or ""
+    if option.startswith("--"):
+        return option.replace("/", " / ")
+    return f"{typed_name(name, {})} {option}".replace("|", "\\|")
+
+
+def settings_of(group: str) -> str:
+    """The settings of a group with their defaults and options."""
+    return table(
+        "setting | default | option | meaning",
+        (
+            f"`{name}` | {default_of(field)} | `{typed_name(name, {}).split()[0]}` | {meaning_of(field)}"
+            for name, field in GROUPS[group].model_fields.items()
+        ),
+    )
+
+
+def meaning_of(field: FieldInfo) -> str:
+    """All that a setting says of itself."""
+    told = setting_of(field)
+    return "; ".join(filter(None, (told.help, told.more)))
+
+
+def default_of(field: FieldInfo) -> str:
+    """A default as the documentation writes it."""
+    if field.is_required():
+        return "that of the preset"
+    return "–" if field.default is None else f"`{value_of(field)}`"
+
+
+def value_of(field: FieldInfo) -> str:
+    """A value as it is written in the environment: the default, or where there is none an example."""
+    if field.is_required() or field.default is None:
+        return setting_of(field).example
+    return str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+
+
+def examples() -> str:
+    """Every setting as a variable, with what it means and its default or an example."""
+    lines = []
+    for model in GROUPS.values():
+        title = (model.__doc__ or "").partition(".")[0]
+        lines.append(f"## {title[0].lower()}{title[1:]}")
+        for name, field in sorted(model.model_fields.items(), key=lambda item: item[0].upper()):
+            told = setting_of(field)
+            choices = f" ({told.option})" if told.option and "|" in told.option else ""
+            lines += [f"# {sentence(told.help + choices)}", f"# {PREFIX}{name.upper()}={value_of(field)}"]
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+MAKERS: dict[str, Callable[[str], str]] = {"fields": fields_of, "options": options_of, "settings": settings_of}
 
 
 def made(text: str) -> str:
-    """A page with its tables as the code has them."""
-    return MADE.sub(lambda mark: f"<!-- fields of {mark[1]} -->\n\n{fields_of(mark[1])}\n\n<!-- end -->", text)
+    """A page with what it has from the code as the code has it."""
+    text = EXAMPLES.sub(lambda _: examples(), text)
+    return MADE.sub(lambda mark: f"<!-- {mark[1]} of {mark[2]} -->\n\n{MAKERS[mark[1]](mark[2])}\n\n<!-- end -->", text)
 
 
 if __name__ == "__main__":
-    for page in DOCS.glob("*.md"):
+    for page in PAGES:
         page.write_text(made(page.read_text(encoding="utf-8")), encoding="utf-8")

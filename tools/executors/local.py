@@ -62,7 +62,7 @@ class LocalExecutor:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(job)
         asked = json.loads(job)
-        processes, keys = asked.get("processes", 1), KEYS.get(asked.get("log_with"), ())
+        processes, keys = asked.get("processes", 1), KEYS.get(asked.get("running", {}).get("log_with"), ())
         with self.gpus.taken(processes) as gpus:
             environment = child_environment(str(asked["threads"]), gpus, keys)
             start = Start(module, path, processes, "cuda" if gpus else "cpu", environment)

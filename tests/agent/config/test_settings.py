@@ -1,5 +1,6 @@
 """Settings: who wins, who decided what, what a typing error is told, and that code, example and documentation agree."""
 
+import json
 import os
 import re
 import tomllib
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from agent.backends.registry import PROVIDERS
-from agent.config.settings import FIELDS, GROUP_OF, PREFIX
-from agent.config.sources import OWN_OPTION, load_provider_keys, parse_pairs, resolve, typed_name
+from agent.config.settings import FIELDS, GROUP_OF, PREFIX, setting_of
+from agent.config.sources import load_provider_keys, parse_pairs, resolve, typed_name
+from agent.config.stored import stored_config
 from diffusion.errors import UserError
 from diffusion.settings import Strategy
 from diffusion.spec import UNetSpec
@@ -204,7 +206,7 @@ class TestAgreement:
         assert set(documented()) == set(FIELDS)
         for name, field in FIELDS.items():
             default = "that of the preset" if field.is_required() else shown(field.default)
-            option = typed_name(name, {}) if name in OWN_OPTION else "--set"
+            option = typed_name(name, {}) if setting_of(field).option else "--set"
             assert documented()[name] == (default, f"`{option}`"), name
 
     def test_the_strategy_takes_all_its_values_from_settings_with_equal_defaults(self) -> None:
@@ -225,3 +227,29 @@ class TestAgreement:
     @pytest.mark.parametrize("preset", ["digits", "ddpm-cifar10", "iddpm-cifar10"])
     def test_a_preset_is_valid(self, preset: str) -> None:
         assert resolve({"preset": preset}).config.search.preset == preset
+
+
+OF_AN_EARLIER_VERSION = """{"preset":"digits","budget":6000000,"count":"paper","space":"digits-8","rounds":5,
+"searcher":"rank-study","seed":2,"name":"s-rapid","llm":"offline","base_url":null,"llm_fallbacks":null,"dataset":"digits",
+"data_dir":"/somewhere/data","family":"ddpm","learning_rate":0.001,"batch_size":128,"train_steps":600,
+"checkpoint_steps":200,"snapshot_steps":[150,300,600],"feature_network":"digits-cnn","num_images":1437,"parallel":"auto",
+"nproc":1,"log_with":null,"db":"/somewhere/diffnas.db","out":"/somewhere/runs","baseline":"b16-n1-m1.2.2.2-a0100",
+"study":"s","arm":"rapid","specs":["b16-n1-m1.2.2.2-a0100"],"score_steps":[150,300,600],"train":"rapid"}"""
+
+
+def test_the_settings_of_a_search_of_an_earlier_version_are_read_as_they_were_stored() -> None:
+    """They are flat, and beside them stands what the search was told."""
+    found = stored_config(OF_AN_EARLIER_VERSION, {"nproc": 2})
+    assert (found.search.budget, found.data.data_dir, found.jobs.nproc) == (6_000_000, Path("/somewhere/data"), 2)
+    assert found.jobs.snapshot_steps == (150, 300, 600)
+    flat = found.as_json() | {"baseline": str(found.search.baseline), "nproc": 1}
+    assert {name: flat[name] for name in flat.keys() & json.loads(OF_AN_EARLIER_VERSION)} == {
+        name: value for name, value in json.loads(OF_AN_EARLIER_VERSION).items() if name in FIELDS
+    }
+
+
+def test_a_change_of_what_is_no_setting_is_a_bug_and_does_not_vanish() -> None:
+    with pytest.raises(KeyError, match="nprocs"):
+        stored_config(OF_AN_EARLIER_VERSION, {"nprocs": 2})
+    with pytest.raises(KeyError, match="nprocs"):
+        stored_config(OF_AN_EARLIER_VERSION).changed(nprocs=2)

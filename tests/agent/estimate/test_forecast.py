@@ -3,6 +3,8 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from searches import TINY
@@ -12,6 +14,10 @@ from agent.estimate import dry_run
 from agent.estimate.calibration import Calibration
 from agent.estimate.dry_run import estimate, print_use
 from agent.estimate.forecast import forecast_tokens
+from agent.search.plan import plan
+from agent.search.wiring import context_maker
+from diffusion.settings import TrainJob
+from tools.executors.machine import Machine, Node
 
 BASELINE_MACS, BUDGET = 490_560, 2_000_000
 STEP = Calibration(seconds_a_step=1.5, seconds_to_start=4.0)
@@ -91,3 +97,22 @@ def test_two_real_steps_are_measured_and_nothing_is_left_behind(folder: Path) ->
     assert 0 < found["calibration"]["seconds_a_step"] < 60
     assert found["device_seconds"] > 400 * found["calibration"]["seconds_a_step"]
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_what_is_estimated_is_what_the_search_trains(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU that is bf16 with channels_last, which takes other seconds and other memory than fp32."""
+    machine = Machine((Node(cores=2, gpus=gpus),))
+    for place in ("agent.estimate.dry_run", "agent.search.plan", "agent.search.wiring"):
+        monkeypatch.setattr(f"{place}.this_machine", lambda: machine)
+    estimated: list[TrainJob] = []
+    monkeypatch.setattr(dry_run, "calibrate", lambda job: estimated.append(job) or STEP)
+    resolved = resolve({**TINY, "parallel": 1, "snapshot_steps": (1,)})
+    estimate(resolved, measured=True)
+    planned = plan(resolved.config)
+    nobody: Any = None  # nothing is trained
+    context = context_maker(1, planned, nobody, Event(), nobody)(1, "test")
+    (ours,), theirs = estimated, context.train_job(planned.baseline)
+    assert (ours.precision, ours.channels_last) == (("bf16", True) if gpus else ("fp32", False))
+    places = {"data_folder": theirs.data_folder, "run_folder": theirs.run_folder}
+    assert ours.model_copy(update={**places, "measures_peak": theirs.measures_peak}) == theirs

@@ -125,7 +125,7 @@ class TestRun:
         assert arms == {(20, 0): 8, (60, 0): 8, (120, 1): 8, (120, 2): 8}
 
     def test_a_training_is_one_job_whose_steps_are_kept_to_be_scored(self, done: PlantedStudy) -> None:
-        kept = {job.strategy.train_steps: job.snapshot_steps for job in done.executor.jobs}
+        kept = {job.strategy.train_steps: job.running.snapshot_steps for job in done.executor.jobs}
         assert kept == {20: (5, 10, 20), 60: (15, 30, 60), 120: (120,)}
         assert set(done.executor.scored.values()) == {1}
         assert len(done.executor.scored) == 8 * (3 + 3 + 1 + 1)

@@ -22,6 +22,7 @@ from diffusion.streams import Order, generator, stream_seed
 from diffusion.training.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint, step_checkpoint
 from diffusion.training.child import Lines, locked
 from diffusion.training.job import Run, train
+from diffusion.training.settings import JobSettings
 from diffusion.training.trainer import ImageSource, Trainer
 from diffusion.unet import build_unet
 
@@ -383,7 +384,7 @@ def job(tmp_path: Path) -> Iterator[TrainJob]:
     fingerprint = prepare_images(str(tmp_path / "images.npz"), tmp_path / "data").fingerprint
     changes = {"data_fingerprint": fingerprint, "data_folder": tmp_path / "data", "run_folder": tmp_path / "run"}
     threads = torch.get_num_threads()
-    yield make().job.model_copy(update={**changes, "log_steps": 5, "checkpoint_steps": 4})
+    yield make().job.model_copy(update={**changes, "log_steps": 5, "running": JobSettings(checkpoint_steps=4)})
     torch.set_num_threads(threads)
 
 
@@ -413,12 +414,12 @@ class TestRun:
     def test_the_loss_that_is_shown_is_smoothed(self, job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
         losses = iter([1.0, 3.0, 2.0])  # read at steps 6 and 12, and once more for the checkpoint
         monkeypatch.setattr(Run, "_finite", lambda self, report: next(losses))
-        _, lines = run(job, log_steps=6, checkpoint_steps=100)
+        _, lines = run(job, log_steps=6, running=JobSettings(checkpoint_steps=100))
         assert [line["loss"] for line in lines] == pytest.approx([1.0, 0.9 * 1.0 + 0.1 * 3.0, 1.2])
 
     @pytest.mark.parametrize("checkpoint_steps", [1, 4, 100])
     def test_a_stopped_run_has_saved_its_step_and_no_result(self, checkpoint_steps: int, job: TrainJob) -> None:
-        finished, lines = run(job, Asked(7), checkpoint_steps=checkpoint_steps)
+        finished, lines = run(job, Asked(7), running=JobSettings(checkpoint_steps=checkpoint_steps))
         assert not finished and "done" not in [line["event"] for line in lines]
         assert steps_kept(job)[-1] == 7 and not (job.run_folder / "result.json").exists()
 
@@ -446,7 +447,7 @@ class TestRun:
         assert steps_kept(job) == [8, 12]
 
     def test_snapshots_are_the_averages_of_their_steps_and_are_kept(self, job: TrainJob) -> None:
-        run(job, snapshot_steps=(3, 7))
+        run(job, running=JobSettings(checkpoint_steps=4, snapshot_steps=(3, 7)))
         assert steps_kept(job) == [8, 12]
         snapshot = step_checkpoint(job.run_folder, 3)
         assert snapshot is not None and snapshot.step == 3

@@ -1,0 +1,106 @@
+"""Which language models are asked, how patiently, and what they may cost; each setting is one field."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from diffusion.frozen import Frozen, Setting
+from diffusion.units import parse_list
+
+
+class BackendSettings(Frozen):
+    """The language model, and what the search itself may use. See [the allowance](replay.md#the-allowance)."""
+
+    llm: Annotated[
+        str,
+        Setting(
+            "backend: `openai:MODEL`, `anthropic:MODEL`, `ollama:MODEL` or `offline`",
+            "ID",
+            more="`offline` is no language model",
+        ),
+    ] = "offline"
+    base_url: Annotated[
+        str | None,
+        Setting(
+            "an OpenAI-compatible server, e.g. `http://HOST:8000/v1`",
+            "URL",
+            more="used with `--llm openai:MODEL`, and no key is needed unless the server asks for one",
+            example="http://127.0.0.1:8000/v1",
+        ),
+    ] = None
+    llm_fallbacks: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(parse_list),
+        Setting(
+            "backends that are asked, in order, when `--llm` gives no answer: `ID` or `ID@URL`",
+            "ID,ID,…",
+            more="in TOML a list; see [backends.md](backends.md#several-backends-in-order)",
+            example="openai:gpt-4.1-mini,offline",
+        ),
+    ] = None
+    llm_chat: Annotated[
+        str | None,
+        Setting(
+            "the backend of `chat`: `ID` or `ID@URL`",
+            more="without it that of the search",
+            example="openai:gpt-4.1-mini",
+        ),
+    ] = None
+    llm_max_tokens: Annotated[
+        int | None,
+        Field(ge=1),
+        Setting(
+            "the most tokens of one answer",
+            more="small models may talk without end, and a limit costs less than a time-out",
+            example="1000",
+        ),
+    ] = None
+    llm_timeout_seconds: Annotated[float, Field(gt=0), Setting("seconds after which an answer is given up")] = 120.0
+    llm_retries: Annotated[
+        int,
+        Field(ge=0),
+        Setting(
+            "how often a call that failed is made again",
+            more="after a time-out, HTTP 408, 409, 425, 429, a failure of the server or no connection",
+        ),
+    ] = 5
+    llm_retry_seconds: Annotated[
+        float,
+        Field(ge=0),
+        Setting(
+            "seconds before the first repetition",
+            more="each further one waits twice as long, at most a minute, give or take a quarter; a server that asks "
+            "for more time (`Retry-After`) is given it",
+        ),
+    ] = 1.0
+    max_cost: Annotated[
+        float | None,
+        Field(gt=0),
+        Setting(
+            "most dollars that language models may cost",
+            "USD",
+            more="refused with a model whose price is unknown",
+            example="2.0",
+        ),
+    ] = None
+    max_hours: Annotated[
+        float | None,
+        Field(gt=0),
+        Setting("most hours that the search may run, over all resumes", "HOURS", example="3.0"),
+    ] = None
+    max_tokens: Annotated[
+        int | None, Field(gt=0), Setting("most tokens that language models may read and write", "N", example="500000")
+    ] = None
+    prices: Annotated[
+        Path | None,
+        Setting("prices of models, in TOML, over those that come with the program", "FILE", example="prices.toml"),
+    ] = None
+    approve: Annotated[
+        bool,
+        Setting(
+            "ask before each training: approve, change or reject it. `--yes`: ask nothing",
+            "--approve/--no-approve/--yes",
+            more="see [chat.md](chat.md#approve-each-training)",
+        ),
+    ] = False

@@ -1,0 +1,226 @@
+"""What is searched, on which data, scored how, and where things go; each setting is one field."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from diffusion.errors import UserError
+from diffusion.frozen import Frozen, Setting
+from diffusion.settings import Family, Sampler, Schedule
+from diffusion.spec import SpecField, UNetSpec
+from diffusion.units import parse_size
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+
+
+def parse_parallel(value: object) -> object:
+    """``auto`` or a number of rounds, also as text.
+
+    Raises:
+        UserError: it is neither.
+    """
+    text = str(value).strip()
+    if text != "auto" and not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise UserError(f"'{text}' is not a number of rounds; write 1, 2, … or auto")
+    return text if text == "auto" else int(text)
+
+
+class SearchSettings(Frozen):
+    """What is searched."""
+
+    preset: Annotated[
+        str,
+        Setting(
+            "`digits`, `ddpm-cifar10` or `iddpm-cifar10`",
+            "NAME",
+            more="defaults for a whole search; see [Presets](#presets)",
+        ),
+    ] = "digits"
+    budget: Annotated[
+        Size,
+        Setting(
+            "hard limit on the MACs of a spec, e.g. `6.06G`",
+            "MACS",
+            more="multiply-accumulates for one image; a spec above it is refused before anything is spent",
+            example="6.06G",
+        ),
+    ]
+    count: Annotated[
+        Literal["paper", "total"],
+        Setting(
+            "counting convention of the budget",
+            "paper|total",
+            more="see [two ways to count](design.md#two-ways-to-count)",
+        ),
+    ] = "paper"
+    space: Annotated[
+        str,
+        Setting(
+            "search space: `images-32` or `digits-8`",
+            "NAME",
+            more="what each of the ten numbers may be; see [Search spaces](#search-spaces)",
+        ),
+    ] = "images-32"
+    baseline: Annotated[
+        SpecField,
+        Setting(
+            "the spec of round 0",
+            "SPEC",
+            more="if it exceeds the budget, the widest of its shape that does not is taken, and the run says so",
+        ),
+    ] = UNetSpec.parse("b128-n2-m1.2.2.2-a0100")
+    rounds: Annotated[
+        int,
+        Field(ge=0, le=10_000),
+        Setting("rounds after the baseline", "N", more="each ends with one scored or failed trial"),
+    ] = 10
+    searcher: Annotated[str, Setting("who proposes: `llm`", "NAME", more="this version has `llm` alone")] = "llm"
+    seed: Annotated[int, Field(ge=0), Setting("seed of trainings, images and proposals", "N")] = 0
+    name: Annotated[
+        str | None,
+        Setting(
+            "name of the search",
+            "NAME",
+            more="letters, digits, dots and dashes; without one, the data set's name and a number, such as `digits-1`",
+            example="first-try",
+        ),
+    ] = None
+    parallel: Annotated[
+        int | Literal["auto"],
+        BeforeValidator(parse_parallel),
+        Setting(
+            "rounds at once: the next spec is proposed while others train",
+            "K|auto",
+            more="the model is told which; `auto` is one for every five rounds, at most as many as find room on cores "
+            "or GPUs. No round runs beside the baseline",
+        ),
+    ] = "auto"
+    prune: Annotated[
+        bool,
+        Setting(
+            "stop trainings early that are clearly behind the others",
+            "--prune/--no-prune",
+            more="at 40 and 70 % of the steps each is scored at about an eighth of a score's cost and held against the "
+            "others; see [early stopping](design.md#early-stopping)",
+        ),
+    ] = False
+    replicas: Annotated[
+        int,
+        Field(ge=1),
+        Setting(
+            "training seeds of the baseline",
+            more="from three on scores have intervals and verdicts, see "
+            "[what a score says](design.md#what-a-score-says)",
+        ),
+    ] = 3
+    race_trainings: Annotated[
+        int | None,
+        Field(ge=0),
+        Setting(
+            "trainings that the race at the end may use, 0 for none",
+            more="without it as many as the search has rounds",
+            example="5",
+        ),
+    ] = None
+
+
+class DataSettings(Frozen):
+    """The data and the noise process."""
+
+    dataset: Annotated[
+        str,
+        Setting(
+            "`digits`, `cifar10`, an `.npz`, a folder of images, or a Hugging Face id",
+            "DATA",
+            more="see [Data](#data)",
+        ),
+    ] = "digits"
+    data_dir: Annotated[
+        Path, Setting("where data sets are looked for", "DIR", more="`cifar10.npz`, before Hugging Face is asked")
+    ] = Path("data")
+    resolution: Annotated[
+        int | None,
+        Setting(
+            "resize the images to N×N",
+            "N",
+            more="the shorter side, and the centre is cropped; a multiple of 8, at most 256; without it images keep "
+            "their size",
+            example="32",
+        ),
+    ] = None
+    family: Annotated[
+        Family,
+        Setting(
+            "network and objective: `ddpm`, or `iddpm` with learned variance",
+            "ddpm|iddpm",
+            more="Ho et al. 2020, and Nichol & Dhariwal 2021 with the hybrid loss",
+        ),
+    ] = "ddpm"
+    schedule: Annotated[Schedule, Setting("the noise schedule: `linear` or `cosine`", more="cosine is IDDPM's")] = (
+        "linear"
+    )
+    horizontal_flips: Annotated[bool, Setting("whether training images are mirrored at random")] = False
+
+
+class ScoreSettings(Frozen):
+    """The score."""
+
+    feature_network: Annotated[
+        str,
+        Setting(
+            "features of the score: `digits-cnn`, `efficientnet-lite0` or `inception-v3-compat`",
+            "NAME",
+            more="`inception-v3-compat` gives plain `fid`, the others `fid-digits-cnn` and `fid-efficientnet-lite0`; "
+            "see [feature networks](#feature-networks)",
+        ),
+    ] = "inception-v3-compat"
+    feature_weights: Annotated[
+        Path | None,
+        Setting(
+            "Inception's weights, if they lie elsewhere than torch hub's",
+            "FILE",
+            more="compared with their hash, no part of the protocol",
+            example="weights-inception-2015-12-05-6726825d.pth",
+        ),
+    ] = None
+    reference_split: Annotated[
+        Literal["train", "test"], Setting("which real images the score compares with", "train|test")
+    ] = "train"
+    sampler: Annotated[
+        Sampler,
+        Setting(
+            "`ddim`, `ddpm`, `iddpm` or `dpm-solver++`", "NAME", more="how images are drawn; see [samplers](#samplers)"
+        ),
+    ] = "ddim"
+    sampling_steps: Annotated[
+        int, Field(ge=1), Setting("steps of the sampler for each image", "N", more="at most `diffusion_steps`")
+    ] = 100
+    num_images: Annotated[
+        int,
+        Field(ge=2),
+        Setting(
+            "images sampled for each score", "N", more="the score falls as it grows, so it is part of the protocol"
+        ),
+    ] = 50_000
+
+
+class Places(Frozen):
+    """Where things go."""
+
+    db: Annotated[
+        Path,
+        Setting(
+            "the memory (default `./diffnas.db`, or `DIFFNAS_DB`)",
+            "PATH",
+            more="LangGraph's checkpoints of the current round lie beside it, in `diffnas.threads.db`",
+        ),
+    ] = Path("diffnas.db")
+    out: Annotated[
+        Path,
+        Setting(
+            "checkpoints, images, reports (default `./runs`)",
+            "DIR",
+            more="prepared data and reference statistics, too",
+        ),
+    ] = Path("runs")

@@ -1,0 +1,45 @@
+"""A search begins, or goes on: what ``diffnas-agent run`` and ``diffnas-agent resume`` do."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent.backends.allowance import keep_limits
+from agent.config.kinds import resumed
+from agent.config.sources import Resolved, load_provider_keys
+from agent.search.drive import drive
+from agent.search.plan import open_search, plan, reopened
+from memory.connection import check_existing_memory, check_memory, opened
+from memory.searches import find_protocol, find_search
+
+
+def begin(settings: Resolved, *, as_json: bool) -> int:
+    """Open a search and drive it; the exit code.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    config = settings.config
+    check_memory(config.places.db)  # said before any work
+    planned = plan(config)
+    planned = replace(planned, notes=(*planned.notes, *settings.notes))
+    with opened(config.places.db) as memory:
+        search = open_search(memory, planned)
+    return drive(search, planned, as_json=as_json)
+
+
+def go_on(db_path: Path, name: str | None, changes: dict[str, Any], *, as_json: bool) -> int:
+    """Go on with a search of whatever kind, with `changes` of its settings; the exit code.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    load_provider_keys()
+    check_existing_memory(db_path)  # an older one is brought up to date
+    with opened(db_path, read_only=True) as memory:
+        found = find_search(memory, name)
+        protocol = find_protocol(memory, found.protocol)
+    drive_on = resumed(found)
+    planned = reopened(found.config_json, protocol, {**changes, "db": db_path})
+    keep_limits(planned.config, found.id, changes)
+    return drive_on(found.id, planned, as_json=as_json)
