@@ -3,15 +3,20 @@
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlite_utils import Database
 from studies import RAPID, STANDARD, Planted, PlantedStudy, arm_of, quality, spec_of
 
 from agent.cli.main import main
+from agent.study.arms import Study
+from agent.study.report import measured_study
 from agent.study.run import changed_score
 from diffusion.settings import ScoreJob
+from memory.connection import database_path
 
 CHEAP_IMAGES, NOISY_IMAGES = 8, 4
 
@@ -34,6 +39,22 @@ def study_in(folder: Path, rapid_sign: float, *images: int, specs: int = 8) -> P
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> PlantedStudy:
     return study_in(tmp_path_factory.mktemp("good"), 1.0, CHEAP_IMAGES, NOISY_IMAGES, specs=12)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def measured_once() -> Iterator[None]:
+    """What a finished study says is the same each time, and takes seconds to compute."""
+    known: dict[str, Any] = {}
+
+    def measured(db: Database, study: Study) -> Any:
+        place = database_path(db)
+        if place not in known:
+            known[place] = measured_study(db, study)
+        return known[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.study.choice.measured_study", measured)
+        yield
 
 
 @pytest.fixture
