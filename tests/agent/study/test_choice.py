@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from studies import RAPID, STANDARD, Planted, PlantedStudy, arm_of, quality, spec_of
 
 from agent.cli.main import main
+from agent.estimate.calibration import Calibration
 from agent.study.arms import Study
 from agent.study.report import measured_study
 from agent.study.run import changed_score
@@ -60,6 +61,7 @@ def measured_once() -> Iterator[None]:
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("agent.estimate.dry_run.calibrate", lambda job: Calibration(1.0, 2.0))
 
     def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()  # what the study said
