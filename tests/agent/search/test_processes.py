@@ -67,9 +67,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_a_killed_search_is_resumed_exact
     assert [(row["state"], row["steps_done"]) for row in found] == [("done", STEPS)] * (rounds + 1)
 
 
-@pytest.mark.timeout(120)
 def test_a_second_process_cannot_drive_a_search_that_runs(tmp_path: Path) -> None:
-    process = start(tmp_path, "run", "--json", "--name", "first", *ARGUMENTS)
+    process = start(tmp_path, "run", "--json", "--name", "first", *ARGUMENTS, "--rounds", "200", command=PLANTED)
     wait_for(process, "trial.started")
     second = subprocess.run([*COMMAND, "resume", "first"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert second.returncode == 2
@@ -78,8 +77,10 @@ def test_a_second_process_cannot_drive_a_search_that_runs(tmp_path: Path) -> Non
     finish(process)
 
 
-@pytest.mark.timeout(120)
-def test_a_planted_key_is_in_nothing_that_a_run_wrote_printed_or_handed_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command", [PLANTED, pytest.param(COMMAND, marks=pytest.mark.slow)], ids=["planted scores", "real trainings"]
+)
+def test_a_planted_key_is_in_nothing_that_a_run_wrote_printed_or_handed_on(command: list[str], tmp_path: Path) -> None:
     def brain(messages: list[dict[str, Any]]) -> Call:
         return Call("train_ract", {"spec": "b8-n1-m1.1.1.2-a0000", "reason": f"The key is {SECRET}."})
 
@@ -89,7 +90,7 @@ def test_a_planted_key_is_in_nothing_that_a_run_wrote_printed_or_handed_on(tmp_p
     (tmp_path / ".env").rename(work / ".env")
     with serve(brain) as server:
         arguments = [*ARGUMENTS, "--train-steps", "2", "--llm", "openai:scripted", "--base-url", server.url]
-        process = start(work, "run", "--json", *arguments)
+        process = start(work, "run", "--json", *arguments, command=command)
         seen, said = finish(process)
     assert process.returncode == 0, said
     assert server.headers[0]["authorization"] == f"Bearer {SECRET}"  # the key was used,
@@ -111,7 +112,6 @@ def sqlite_dump(path: Path) -> Any:
         return io.StringIO("\n".join(connection.iterdump()))
 
 
-@pytest.mark.timeout(120)
 def test_a_server_that_sends_the_key_back_in_its_refusal_does_not_get_it_printed(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"OPENAI_API_KEY={SECRET}\n")
     with serve(lambda messages: Status(401, f"Incorrect API key provided: {SECRET}")) as server:
