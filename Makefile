@@ -26,11 +26,11 @@ lint: $(DEV_STAMP)  ## ruff, formatting, mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-slow: $(DEV_STAMP)  ## the tests that train or count at length
+slow: $(DEV_STAMP)  ## the tests that train, count, draw or start processes at length
 	$(BIN)/pytest -m slow --timeout 1800
 
 chaos: $(DEV_STAMP)  ## the tests that kill processes at random instants
-	$(BIN)/pytest -m chaos --timeout 1800
+	$(BIN)/pytest -m chaos --timeout 3600 --numprocesses 0
 
 docs: $(DEV_STAMP)  ## write the tables of docs/ that are made from the code
 	$(BIN)/python tests/support/documented.py

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -36,12 +36,7 @@ def add_secret(value: str | None) -> None:
 
 def redact(text: str) -> str:
     """The text as it may be stored: without secrets, lone surrogates and NUL."""
-    text = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
-    for secret in sorted(_spellings(), key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
-    text = LOOKS_LIKE_A_KEY.sub(REDACTED, text)
-    text = BEARER.sub(rf"\1{REDACTED}", text)
-    return USER_IN_URL.sub(REDACTED, text)
+    return _without(_spellings(), text)
 
 
 def redact_optional(text: str | None) -> str | None:
@@ -51,22 +46,31 @@ def redact_optional(text: str | None) -> str | None:
 
 def redacted_json(value: Any) -> str:
     """A value as JSON text with every string in it redacted; what JSON cannot hold stands there as text."""
-    return json.dumps(_clean(value), ensure_ascii=False, allow_nan=False)
+    return json.dumps(_clean(_spellings(), value), ensure_ascii=False, allow_nan=False)
 
 
-def _clean(value: Any) -> Any:
+def _clean(secrets: Sequence[str], value: Any) -> Any:
     if isinstance(value, dict):
-        return {redact(str(key)): _clean(part) for key, part in value.items()}
+        return {_without(secrets, str(key)): _clean(secrets, part) for key, part in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(part) for part in value]
+        return [_clean(secrets, part) for part in value]
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    return redact(str(value))
+    return _without(secrets, str(value))
 
 
-def _spellings() -> Iterator[str]:
-    """Every secret as it is, as it stands inside JSON, and as it stands inside a URL."""
+def _without(secrets: Sequence[str], text: str) -> str:
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
+    text = LOOKS_LIKE_A_KEY.sub(REDACTED, text)
+    text = BEARER.sub(rf"\1{REDACTED}", text)
+    return USER_IN_URL.sub(REDACTED, text)
+
+
+def _spellings() -> Sequence[str]:
+    """Every secret as it is, as it stands inside JSON, and as it stands inside a URL; the longest first."""
     found = (value for name, value in os.environ.items() if is_secret_name(name))
-    for value in {*found, *_added}:
-        if len(value) >= SHORTEST_SECRET:
-            yield from {value, json.dumps(value)[1:-1], quote(value, safe="")}
+    known = [value for value in {*found, *_added} if len(value) >= SHORTEST_SECRET]
+    spelled = {text for value in known for text in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
+    return sorted(spelled, key=len, reverse=True)

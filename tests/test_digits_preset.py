@@ -1,7 +1,7 @@
 """The preset `digits` as it stands: its models draw digits, and its score knows real digits, models and noise apart.
 
 Networks are trained for as long as the preset trains them, and sampled as it samples; the search's own score is of few
-images, since each test scores its images itself. This is the longest test of the default suite.
+images, since each test scores its images itself. That takes minutes; what is smaller has tests of its own beside it.
 """
 
 from pathlib import Path
@@ -20,6 +20,7 @@ from diffusion.scores.digits_cnn import labelled_digits
 from diffusion.scores.fid import extract_features, feature_statistics, frechet_distance
 from diffusion.training.checkpoint import ema_model, newest_checkpoint
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SMALLEST = "b8-n1-m1.1.1.1-a0000"  # of the preset's space: the worst model that a search can come upon
 PRESET = {
     "train_steps": 600, "batch_size": 128, "num_images": 2, "sampling_steps": 50, "budget": "6M", "rounds": 0,
@@ -65,7 +66,6 @@ def baseline_images(tmp_path_factory: pytest.TempPathFactory) -> Pixels:
     return sampled(tmp_path_factory.mktemp("baseline"), "b16-n1-m1.2.2.2-a0100", 718)
 
 
-@pytest.mark.timeout(600)
 def test_the_score_knows_real_digits_models_and_noise_apart(
     real: Pixels, baseline_images: Pixels, tmp_path: Path
 ) -> None:
@@ -78,7 +78,6 @@ def test_the_score_knows_real_digits_models_and_noise_apart(
     assert best_model < worst_model
 
 
-@pytest.mark.timeout(600)
 def test_two_classifiers_read_the_same_digits_in_what_the_baseline_draws(real: Pixels, baseline_images: Pixels) -> None:
     labels = labelled_digits()[0].labels.numpy()
     readers = [make.fit(flat(real), labels) for make in (SVC(gamma=0.001), KNeighborsClassifier(3))]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 import on_gpu
 from diffusion.data.images import open_images
@@ -24,6 +25,13 @@ from gpu.memory import memory
 from gpu.sizes import TINY
 
 BENCHMARKS = Path(on_gpu.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerator() -> Iterator[None]:
+    """Accelerate keeps one precision a process, whose later tests want another."""
+    yield
+    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture

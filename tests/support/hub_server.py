@@ -40,6 +40,7 @@ def serve_hub(repositories: Mapping[str, Files | Answer]) -> Iterator[Hub]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else a body waits 40 ms for the other side to confirm the headers
 
         def log_message(self, format: str, *args: Any) -> None:
             """Keep the test's output clean."""

@@ -1,7 +1,9 @@
 """Real jobs without a process of their own: the same `diffusion.training.job` and `diffusion.scores.job`, called here.
 
 Tests of the agent train real (tiny) networks this way without paying seconds of imports for each job, nor for the
-features of the real images, which depend on nothing but the images and the network: their files' names say so.
+features of the real images, which depend on nothing but the images and the network: their files' names say so. One
+thread computes, whatever share of the machine a job was given: a test runs beside it, and threads that wait for a core
+spin, which made a step cost ten times as much.
 """
 
 import io
@@ -35,24 +37,24 @@ class InProcessExecutor:
 
     def train(self, job: TrainJob, on_progress: OnProgress) -> dict[str, Any]:
         self.trained.append(str(job.spec))
-        return self._run(train, job.model_dump_json(), on_progress)
+        return self._run(train, job, on_progress)
 
     def evaluate(self, job: ScoreJob, on_progress: OnProgress) -> dict[str, Any]:
         self.evaluated += 1
         job.cache_folder.mkdir(parents=True, exist_ok=True)
         for name, content in REFERENCES.items():
             (job.cache_folder / name).write_bytes(content)
-        done = self._run(evaluate, job.model_dump_json(), on_progress)
+        done = self._run(evaluate, job, on_progress)
         REFERENCES.update({path.name: path.read_bytes() for path in job.cache_folder.iterdir() if path.is_file()})
         return done
 
     def kill(self) -> None:
         """Nothing to kill."""
 
-    def _run(self, work: Callable[..., bool], job: str, on_progress: OnProgress) -> dict[str, Any]:
+    def _run(self, work: Callable[..., bool], job: TrainJob | ScoreJob, on_progress: OnProgress) -> dict[str, Any]:
         stream = io.StringIO()
         try:
-            work(job, Lines(stream), Never())
+            work(job.model_copy(update={"threads": 1}).model_dump_json(), Lines(stream), Never())
         except TrainingFailed as error:
             raise JobFailed(str(error)) from error
         events = [json.loads(line) for line in stream.getvalue().splitlines()]

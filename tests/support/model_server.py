@@ -82,6 +82,7 @@ def serve(brain: Brain, tools: Support = "native", response_format: Support = "n
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else a body waits 40 ms for the other side to confirm the headers
 
         def log_message(self, format: str, *args: Any) -> None:
             """Keep the test's output clean."""

@@ -18,6 +18,13 @@ COMMAND = [sys.executable, "-m", "agent"]
 PLANTED = [sys.executable, str(Path(__file__).with_name("planted_agent.py"))]  # the same without real trainings
 
 
+def on_one_core() -> None:
+    """Keep a process, and so its jobs, to the core of the tests that start it: two threads beside other tests spin."""
+    if hasattr(os, "sched_setaffinity"):
+        cores, worker = sorted(os.sched_getaffinity(0)), os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
 def start(
     folder: Path, *arguments: str, command: Sequence[str] = COMMAND, **environment: str
 ) -> "subprocess.Popen[str]":
@@ -25,6 +32,7 @@ def start(
         [*command, *arguments],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        preexec_fn=on_one_core,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from model_server import Call, Status, serve
-from processes import ARGUMENTS, COMMAND, STEPS, finish, start, wait_for
+from processes import ARGUMENTS, COMMAND, PLANTED, STEPS, finish, start, wait_for
 
+from agent.report.status import search_status
 from memory.connection import opened
 
 SECRET = "sk-planted-0123456789abcdef"  # a key that no provider ever gave out
@@ -33,17 +34,20 @@ def alive_in(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(480)
-def test_ctrl_c_saves_and_says_how_to_go_on_and_a_killed_search_is_resumed_exactly_once(tmp_path: Path) -> None:
-    process = start(tmp_path, "run", "--json", "--name", "first", *ARGUMENTS)
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("rounds", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_ctrl_c_saves_and_says_how_to_go_on_and_a_killed_search_is_resumed_exactly_once(
+    rounds: int, tmp_path: Path
+) -> None:
+    process = start(tmp_path, "run", "--json", "--name", "first", *ARGUMENTS, "--rounds", str(rounds))
     wait_for(process, "train.progress", step=100)
     process.send_signal(signal.SIGINT)
     seen, said = finish(process)
     assert process.returncode == 130
     assert said.rstrip().splitlines()[-1] == "interrupted; go on with: diffnas-agent resume first"
     assert seen[-1]["reason"] == "interrupted"
-    status = subprocess.run([*COMMAND, "status", "--json"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert json.loads(status.stdout)["state"] == "interrupted"
+    with opened(tmp_path / "diffnas.db", read_only=True) as db:
+        assert search_status(db, "first").state == "interrupted"
 
     process = start(tmp_path, "resume", "--json")
     first = wait_for(process, "train.progress")
@@ -58,15 +62,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on_and_a_killed_search_is_resumed_exact
     process = start(tmp_path, "resume", "--json")
     seen, _ = finish(process)
     assert process.returncode == 0
-    assert [event["trial"] for event in seen if event["event"] == "trial.scored"] == [1, 2]
+    assert [event["trial"] for event in seen if event["event"] == "trial.scored"] == [*range(1, rounds + 2)]
     found = trainings(tmp_path)
-    assert [row["state"] for row in found] == ["done", "done"]
-    assert [row["steps_done"] for row in found] == [STEPS, STEPS]
+    assert [(row["state"], row["steps_done"]) for row in found] == [("done", STEPS)] * (rounds + 1)
 
 
-@pytest.mark.timeout(120)
 def test_a_second_process_cannot_drive_a_search_that_runs(tmp_path: Path) -> None:
-    process = start(tmp_path, "run", "--json", "--name", "first", *ARGUMENTS)
+    process = start(tmp_path, "run", "--json", "--name", "first", *ARGUMENTS, "--rounds", "200", command=PLANTED)
     wait_for(process, "trial.started")
     second = subprocess.run([*COMMAND, "resume", "first"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert second.returncode == 2
@@ -75,8 +77,10 @@ def test_a_second_process_cannot_drive_a_search_that_runs(tmp_path: Path) -> Non
     finish(process)
 
 
-@pytest.mark.timeout(120)
-def test_a_planted_key_is_in_nothing_that_a_run_wrote_printed_or_handed_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command", [PLANTED, pytest.param(COMMAND, marks=pytest.mark.slow)], ids=["planted scores", "real trainings"]
+)
+def test_a_planted_key_is_in_nothing_that_a_run_wrote_printed_or_handed_on(command: list[str], tmp_path: Path) -> None:
     def brain(messages: list[dict[str, Any]]) -> Call:
         return Call("train_ract", {"spec": "b8-n1-m1.1.1.2-a0000", "reason": f"The key is {SECRET}."})
 
@@ -86,7 +90,7 @@ def test_a_planted_key_is_in_nothing_that_a_run_wrote_printed_or_handed_on(tmp_p
     (tmp_path / ".env").rename(work / ".env")
     with serve(brain) as server:
         arguments = [*ARGUMENTS, "--train-steps", "2", "--llm", "openai:scripted", "--base-url", server.url]
-        process = start(work, "run", "--json", *arguments)
+        process = start(work, "run", "--json", *arguments, command=command)
         seen, said = finish(process)
     assert process.returncode == 0, said
     assert server.headers[0]["authorization"] == f"Bearer {SECRET}"  # the key was used,
@@ -108,12 +112,11 @@ def sqlite_dump(path: Path) -> Any:
         return io.StringIO("\n".join(connection.iterdump()))
 
 
-@pytest.mark.timeout(120)
 def test_a_server_that_sends_the_key_back_in_its_refusal_does_not_get_it_printed(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"OPENAI_API_KEY={SECRET}\n")
     with serve(lambda messages: Status(401, f"Incorrect API key provided: {SECRET}")) as server:
         arguments = [*ARGUMENTS, "--train-steps", "2", "--llm", "openai:scripted", "--base-url", server.url]
-        process = start(tmp_path, "run", "--json", "--name", "first", *arguments)
+        process = start(tmp_path, "run", "--json", "--name", "first", *arguments, command=PLANTED)
         seen, said = finish(process)
     assert process.returncode == 2
     assert SECRET not in said + json.dumps(seen)

@@ -3,15 +3,21 @@
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlite_utils import Database
 from studies import RAPID, STANDARD, Planted, PlantedStudy, arm_of, quality, spec_of
 
 from agent.cli.main import main
+from agent.estimate.calibration import Calibration
+from agent.study.arms import Study
+from agent.study.report import measured_study
 from agent.study.run import changed_score
 from diffusion.settings import ScoreJob
+from memory.connection import database_path
 
 CHEAP_IMAGES, NOISY_IMAGES = 8, 4
 
@@ -36,9 +42,26 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> PlantedStudy:
     return study_in(tmp_path_factory.mktemp("good"), 1.0, CHEAP_IMAGES, NOISY_IMAGES, specs=12)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def measured_once() -> Iterator[None]:
+    """What a finished study says is the same each time, and takes seconds to compute."""
+    known: dict[str, Any] = {}
+
+    def measured(db: Database, study: Study) -> Any:
+        place = database_path(db)
+        if place not in known:
+            known[place] = measured_study(db, study)
+        return known[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent.study.choice.measured_study", measured)
+        yield
+
+
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("agent.estimate.dry_run.calibrate", lambda job: Calibration(1.0, 2.0))
 
     def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()  # what the study said

@@ -40,6 +40,7 @@ def seat(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Work in a folder, with jobs in this process."""
     patch.chdir(folder)
     patch.setenv("COLUMNS", "160")
+    patch.setattr("agent.trials.sample.cores", lambda: 1)
     for module in ("agent.search.wiring", "agent.trials.evaluate"):
         patch.setattr(f"{module}.LocalExecutor", Inside)
 

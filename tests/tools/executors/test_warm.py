@@ -155,6 +155,7 @@ def test_forks_run_at_once_and_a_kill_ends_one(server: Server, order: Callable[.
 def test_twenty_jobs_leave_no_descriptor_and_no_zombie_behind(server: Server, order: Callable[..., Order]) -> None:
     asked = order("print('done')")
     ended(begun(server, asked))
+    time.sleep(0.5)  # the server closes what it had of a job a moment after the job's end
     ours, its = descriptors(os.getpid()), descriptors(server.process.pid)
     for _ in range(20):
         assert ended(begun(server, asked)).out == "done\n"
