@@ -11,7 +11,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -47,7 +47,7 @@ class Reference:
         kept = _read_statistics(self._path(".npz"))
         if kept is not None:
             return kept
-        with _alone(self._path(".lock")):  # several scores that begin together need them once
+        with _alone(self.cache_folder.parent):  # several scores that begin together need them once
             kept = _read_statistics(self._path(".npz"))
             if kept is None:
                 features = self._extract(self.images, on_progress)
@@ -87,12 +87,13 @@ class Reference:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time; all at once on a file system that knows no locks."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+def _alone(folder: Path) -> Iterator[None]:
+    """One process of a folder at a time; all at once where it is not there, or on a file system that knows no locks."""
+    with ExitStack() as stack:
         with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)  # ends with the process, whatever ends that
+            held = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, held)
+            fcntl.flock(held, fcntl.LOCK_EX)  # ends with the process, whatever ends that
         yield
 
 

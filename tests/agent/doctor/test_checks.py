@@ -318,7 +318,7 @@ class TestCommand:
         monkeypatch.chdir(tmp_path)
         found = Check("imports", "failed", "torchvision cannot be imported", "install the pair")
         monkeypatch.setattr(sys, "argv", ["diffnas-agent", "doctor"])
-        monkeypatch.setattr(doctor, "checks", lambda config: iter([found]))
+        monkeypatch.setattr("agent.doctor.visit.checks", lambda config: iter([found]))
         with pytest.raises(SystemExit) as stopped:
             main()
         assert stopped.value.code == 1
