@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -106,32 +107,38 @@ def ours(family: Family, steps: int) -> NDArray[np.float32]:
     return on_unit
 
 
+Drawn = dict[Family, NDArray[np.float32]]  # (N, R, R, C) on [0, 1]
+
+
 @pytest.fixture(scope="module")
-def strangers_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, NDArray[np.float32]]]:
-    """What a process without this project draws from the folders: one array for each family and number of steps."""
-    home = tmp_path_factory.mktemp("stranger")
-    seeds = [stream_seed(SEED, "sample", index) for index in range(COUNT)]
-    asked = [(f"{family}-{steps}", str(home / family), steps, seeds) for family in FAMILIES for steps in (FEW, STEPS)]
-    for family in FAMILIES:
-        exported(home / family, family)
-    libraries = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    command = [sys.executable, "-I", "-S", "-c", STRANGER, json.dumps(libraries), json.dumps(asked), "drawn.npz"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    elsewhere = home / "elsewhere"
-    elsewhere.mkdir()
-    done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    with np.load(elsewhere / "drawn.npz", allow_pickle=False) as file:
-        yield dict(file)
+def strangers_images(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Drawn]:
+    """What a process without this project draws from the folders in so many steps; it is started once for each."""
+
+    @cache
+    def drawn(steps: int) -> Drawn:
+        home = tmp_path_factory.mktemp("stranger")
+        seeds = [stream_seed(SEED, "sample", index) for index in range(COUNT)]
+        asked = [(family, str(exported(home / family, family)), steps, seeds) for family in FAMILIES]
+        libraries = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+        command = [sys.executable, "-I", "-S", "-c", STRANGER, json.dumps(libraries), json.dumps(asked), "drawn.npz"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        elsewhere = home / "elsewhere"
+        elsewhere.mkdir()
+        done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        with np.load(elsewhere / "drawn.npz", allow_pickle=False) as file:
+            return dict(file)
+
+    return drawn
 
 
 class TestStranger:
-    @pytest.mark.parametrize("steps", [FEW, STEPS])
+    @pytest.mark.parametrize("steps", [FEW, pytest.param(STEPS, marks=pytest.mark.slow)])
     @pytest.mark.parametrize("family", FAMILIES)
     def test_a_process_without_this_project_draws_the_same_images(
-        self, family: Family, steps: int, strangers_images: dict[str, NDArray[np.float32]]
+        self, family: Family, steps: int, strangers_images: Callable[[int], Drawn]
     ) -> None:
-        expected, found = ours(family, steps), strangers_images[f"{family}-{steps}"]
+        expected, found = ours(family, steps), strangers_images(steps)[family]
         assert found.shape == expected.shape == (COUNT, 8, 8, 3)
         difference = float(np.abs(found - expected).max())
         print(f"{family}, {steps} steps: largest difference {difference:.3g}")
@@ -141,7 +148,7 @@ class TestStranger:
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_the_comparison_would_see_other_weights_or_another_variance(
-        self, family: Family, strangers_images: dict[str, NDArray[np.float32]]
+        self, family: Family, strangers_images: Callable[[int], Drawn]
     ) -> None:
         checkpoint = checkpoint_of(family)
         model = ema_model(checkpoint)
@@ -156,7 +163,7 @@ class TestStranger:
             seed=SEED,
         )
         shown = (other / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
-        assert np.abs(shown - strangers_images[f"{family}-{FEW}"]).max() > 10 * LARGEST_DIFFERENCE
+        assert np.abs(shown - strangers_images(FEW)[family]).max() > 10 * LARGEST_DIFFERENCE
 
 
 class TestExport:
