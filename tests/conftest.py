@@ -27,7 +27,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # a test beside it has the other core; more threads than cores: six times slower
 
 IN_MEMORY = Path("/dev/shm")  # Linux' own folder in memory, where waiting for the disk (fsync) costs nothing
-ENOUGH_BYTES = 2 * 2**30  # the tests of a run leave a tenth of it
+ENOUGH_BYTES = 2 * 2**30  # the tests of a run write 0.7 GB at most, and what passed is removed at once
 if os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free >= ENOUGH_BYTES:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))  # where pytest makes the folders of tests
 

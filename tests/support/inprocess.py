@@ -45,7 +45,9 @@ class InProcessExecutor:
         for name, content in REFERENCES.items():
             (job.cache_folder / name).write_bytes(content)
         done = self._run(evaluate, job, on_progress)
-        REFERENCES.update({path.name: path.read_bytes() for path in job.cache_folder.iterdir() if path.is_file()})
+        REFERENCES.update(
+            {path.name: path.read_bytes() for path in job.cache_folder.iterdir() if path.suffix != ".lock"}
+        )
         return done
 
     def kill(self) -> None:

@@ -253,7 +253,7 @@ class TestMachine:
 
 class TestCommand:
     def typed(self, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-        monkeypatch.setattr(doctor, "checks", lambda config: iter([Check("python", "ok", "3.11")]))
+        monkeypatch.setattr("agent.doctor.visit.checks", lambda config: iter([Check("python", "ok", "3.11")]))
         monkeypatch.setattr(sys, "argv", ["diffnas-agent", "doctor", *words])
         with pytest.raises(SystemExit) as stopped:
             main()

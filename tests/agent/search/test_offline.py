@@ -33,8 +33,8 @@ def test_the_same_seed_gives_the_same_search_and_another_seed_another(tmp_path: 
         search.run()
         return search.executor.trained
 
-    assert specs("one", 0) == specs("two", 0)
-    assert specs("one-more", 0) != specs("three", 1)
+    first = specs("one", 0)
+    assert first == specs("two", 0) != specs("three", 1)
 
 
 def test_the_order_in_which_neighbours_are_tried_is_the_known_one(tmp_path: Path) -> None:
