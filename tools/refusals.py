@@ -4,9 +4,7 @@ from diffusion.spec import UNetSpec
 from memory.connection import transaction
 from memory.directives import cite
 from memory.redaction import redact
-from memory.trials import (
-    record_refusal,
-)
+from memory.trials import record_refusal
 from tools.context import SearchContext
 from tools.errors import Refused
 

@@ -13,14 +13,7 @@ from sqlite_utils import Database
 
 from diffusion.spec import UNetSpec
 from memory.connection import transaction
-from memory.directives import (
-    DirectiveRow,
-    active_directives,
-    cite,
-    finish_directive,
-    see_directive,
-    undo_directive,
-)
+from memory.directives import DirectiveRow, active_directives, cite, finish_directive, see_directive, undo_directive
 from memory.redaction import redact
 from memory.searches import State, change_config, change_search, find_search, set_state
 from memory.trials import record_refusal, trial_in_round

@@ -25,13 +25,7 @@ from agent.strategy.proposer import Proposer, in_round, make_proposer
 from agent.strategy.views import StrategyLines, announce, print_strategies, strategy_summary
 from diffusion.settings import Strategy
 from memory.connection import opened
-from memory.strategies import (
-    Measured,
-    accept_strategy,
-    add_measurement,
-    measurement_failed,
-    strategies_of,
-)
+from memory.strategies import Measured, accept_strategy, add_measurement, measurement_failed, strategies_of
 from tools.errors import Interrupted, JobFailed
 from tools.gates.strategies import StrategyLimits
 from tools.propose_strategy import StrategyContext

@@ -17,17 +17,7 @@ import numpy as np
 from agent.config.kinds import STUDY
 from agent.config.settings import RunConfig
 from agent.search.plan import Plan, check, plan
-from agent.study.arms import (
-    FEWEST_TRUTH_SEEDS,
-    RAPID,
-    STANDARD,
-    TRUTH,
-    Arm,
-    Asked,
-    Study,
-    score_steps,
-    truth_steps,
-)
+from agent.study.arms import FEWEST_TRUTH_SEEDS, RAPID, STANDARD, TRUTH, Arm, Asked, Study, score_steps, truth_steps
 from agent.study.store import check_one_protocol
 from diffusion.cost.closed_form import costs
 from diffusion.errors import UserError

@@ -4,10 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from diffusion.data.pictures import (
-    LARGEST_SIDE,
-    counted,
-)
+from diffusion.data.pictures import LARGEST_SIDE, counted
 from diffusion.frozen import Frozen
 
 SIDE_MULTIPLE = 8  # the four stages of a spec halve the side three times

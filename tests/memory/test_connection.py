@@ -8,15 +8,7 @@ import pytest
 from sqlite_utils import Database
 
 from diffusion.errors import UserError
-from memory.connection import (
-    APPLICATION_ID,
-    Memory,
-    checkpoint_connection,
-    connect,
-    database_path,
-    opened,
-    transaction,
-)
+from memory.connection import APPLICATION_ID, Memory, checkpoint_connection, connect, database_path, opened, transaction
 from memory.schema.migrations import migration_names
 
 ROOT = Path(__file__).parents[2]

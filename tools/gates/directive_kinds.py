@@ -15,9 +15,7 @@ from diffusion.neighbourhood import distances
 from diffusion.settings import Strategy
 from diffusion.spec import PARAMETERS, Rows, SpecField
 from diffusion.units import format_size
-from memory.directives import (
-    DirectiveRow,
-)
+from memory.directives import DirectiveRow
 from tools.gates.facts import ROUNDING, Facts, Mask, column, inside, region
 
 STRATEGY_FIELDS = tuple(name for name in Strategy.model_fields if name != "gradient_clip")

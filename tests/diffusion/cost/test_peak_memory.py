@@ -12,12 +12,7 @@ import torch
 from trainings import ROOT, prepared_job
 
 from diffusion.cost.closed_form import Cost, cost
-from diffusion.cost.peak_memory import (
-    fitting_micro_batch_size,
-    free_bytes,
-    free_host_bytes,
-    peak_bytes,
-)
+from diffusion.cost.peak_memory import fitting_micro_batch_size, free_bytes, free_host_bytes, peak_bytes
 from diffusion.settings import Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
 

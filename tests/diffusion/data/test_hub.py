@@ -10,15 +10,7 @@ from typing import Any, NamedTuple
 import datasets
 import numpy as np
 import pytest
-from hub_server import (
-    BAD_TOKEN,
-    GATED,
-    NO_SUCH_REPOSITORY,
-    NOT_WITHOUT_LOGIN,
-    Answer,
-    Files,
-    serve_hub,
-)
+from hub_server import BAD_TOKEN, GATED, NO_SUCH_REPOSITORY, NOT_WITHOUT_LOGIN, Answer, Files, serve_hub
 from image_files import noise, prepared, refusal
 from PIL import Image
 
