@@ -45,18 +45,9 @@ def rank_study(
     """Measure how well a rapid and a standard strategy rank specs, against full trainings."""
     from agent.study.begin import Mode, Wanted, begin
 
+    also = tuple(also_score or ())
     wanted = Wanted(
-        name,
-        specs,
-        rapid,
-        standard,
-        truth_steps,
-        truth_seeds,
-        score_steps,
-        tuple(also_score or ()),
-        also_on,
-        top_k,
-        plots,
-    )
+        name, specs, rapid, standard, truth_steps, truth_seeds, score_steps, also, also_on, top_k, plots
+    )  # fmt: skip
     mode = Mode(resume=resume, report=report, dry_run=dry_run, as_json=as_json)
     raise typer.Exit(begin(settings, wanted, mode))

@@ -26,6 +26,7 @@ from diffusion.training.child import Lines, Stop, locked, run_child
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
     from torch import nn
 
@@ -83,7 +84,6 @@ def measure(job: ScoreJob, lines: Lines, stop: Stop) -> dict[str, object]:
     import torch
     from accelerate import Accelerator
 
-    from diffusion.samplers import sample_images
     from diffusion.scores.features import feature_extractor
     from diffusion.scores.fid import extract_features
     from diffusion.scores.grids import save_grid
@@ -91,25 +91,14 @@ def measure(job: ScoreJob, lines: Lines, stop: Stop) -> dict[str, object]:
     torch.set_num_threads(job.threads)
     started, protocol, device = time.monotonic(), job.protocol, Accelerator().device
     checkpoint, network = checkpoint_to_score(job), protocol.score.feature_network
-    model, count = averaged_network(checkpoint, job), protocol.score.num_images
-    real = reference_of(job, str(device))
+    model, real = averaged_network(checkpoint, job), reference_of(job, str(device))
     feature_extractor(network, weights=job.feature_weights)  # what it may lack is said now and not after the sampling
     statistics = real.statistics(Progress(lines, stop, "reference", len(real.images)))
     real_features = real.features(Progress(lines, stop, "reference", len(real.compared)))  # (≤ 10,000, F)
-    images = sample_images(
-        model,
-        protocol.settings,
-        protocol.score.sampling,
-        diffusion_steps=protocol.strategy.diffusion_steps,
-        indices=range(count),
-        seed=job.sampling_seed,
-        device=device,
-        on_progress=Progress(lines, stop, "sampling", count),
-    )  # (count, C, R, R)
-    progress = Progress(lines, stop, "features", count)
-    features = extract_features(
-        images, network, device=str(device), weights=job.feature_weights, on_progress=progress
-    )  # (count, F)
+    told = Progress(lines, stop, "sampling", protocol.score.num_images)
+    images = _sampled(model, job, device, told)  # (num_images, C, R, R)
+    told = Progress(lines, stop, "features", len(images))
+    features = extract_features(images, network, device=str(device), weights=job.feature_weights, on_progress=told)
     distances = compare(features, statistics, real_features)
     grid = job.run_folder / f"samples-{protocol.fingerprint}-{job.sampling_seed}.png"
     save_grid(images[:GRID_IMAGES], grid)
@@ -121,6 +110,25 @@ def measure(job: ScoreJob, lines: Lines, stop: Stop) -> dict[str, object]:
         "device_seconds": time.monotonic() - started,
         "grid": str(grid),
     }
+
+
+def _sampled(
+    model: "nn.Module", job: ScoreJob, device: "torch.device", on_progress: "Progress"
+) -> "NDArray[np.uint8]":  # (num_images, C, R, R)
+    """The images that a score looks at."""
+    from diffusion.samplers import sample_images
+
+    protocol = job.protocol
+    return sample_images(
+        model,
+        protocol.settings,
+        protocol.score.sampling,
+        diffusion_steps=protocol.strategy.diffusion_steps,
+        indices=range(protocol.score.num_images),
+        seed=job.sampling_seed,
+        device=device,
+        on_progress=on_progress,
+    )
 
 
 def compare(features: "Features", statistics: "Statistics", real: "NDArray[np.float32]") -> dict[str, float]:

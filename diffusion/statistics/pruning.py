@@ -159,8 +159,7 @@ def replay(
 ) -> Replay:
     """Run trainings whose whole curves are known again, one after the other in a random order, under a rule.
 
-    Under the rule a training also costs a look at each rung that it comes to. A curve that ends early failed there. The
-    best has the lowest score at the last step of all.
+    Under the rule a training also costs a look at each rung that it comes to. A curve that ends early failed there.
 
     Args:
         curves: the whole curves, with scores at the rungs of their length.
@@ -175,8 +174,8 @@ def replay(
         ValueError: no curve has a score at its end.
     """
     train_steps = max(max(curve) for curve in curves)
-    finals = [curve.get(train_steps) for curve in curves]
-    scored = {index: score for index, score in enumerate(finals) if score is not None and math.isfinite(score)}
+    finals = [curve.get(train_steps, math.nan) for curve in curves]
+    scored = [index for index, score in enumerate(finals) if math.isfinite(score)]
     if not scored:
         raise ValueError(f"none of the {len(curves)} curves has a finite score at step {train_steps:,}")
     free = [0.0] * len(curves)
@@ -187,8 +186,8 @@ def replay(
         end = stops.get(index, max(curve))
         looked = sum(rung <= end for rung in rule.rungs(train_steps))
         spent += end * steps[index] + looked * looks[index] + (0.0 if index in stops else ends[index])
-    whole = sum(max(curve) * cost + end for curve, cost, end in zip(curves, steps, ends, strict=True))
-    return Replay(1 - spent / whole, min(scored, key=lambda index: scored[index]) in stops, tuple(stops))
+    whole = sum(max(curve) * steps[index] + ends[index] for index, curve in enumerate(curves))
+    return Replay(1 - spent / whole, min(scored, key=finals.__getitem__) in stops, tuple(stops))
 
 
 def _stops(

@@ -14,7 +14,7 @@ import json
 import math
 import time
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffusion.cost.closed_form import cost
 from diffusion.cost.peak_memory import fitting_micro_batch_size, free_bytes
@@ -31,11 +31,11 @@ from diffusion.training.checkpoint import (
     write_json,
 )
 from diffusion.training.child import Lines, Place, Stop, end_process, locked, run_child
+from diffusion.training.team import Team
 from diffusion.training.trainer import StepReport, Trainer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-    from torch import Tensor
 
 RESULT = "result.json"
 LOSS_SMOOTHING = 0.9  # the loss that is shown is an average over about ten logged values
@@ -78,43 +78,6 @@ def resumable(job: TrainJob) -> Checkpoint | None:
             "move the folder away and train again"
         )
     return found
-
-
-class Team:
-    """The processes of one training and what they agree on, over the CPUs, so that no question waits for a GPU."""
-
-    def __init__(self) -> None:
-        import torch
-        from accelerate import PartialState
-        from accelerate.utils import parse_flag_from_env
-
-        state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # only Accelerator reads it by itself
-        self.device: torch.device = state.device
-        self.rank, self.count = int(state.process_index), int(state.num_processes)
-        self.is_first = self.rank == 0
-        self.group: Any = torch.distributed.new_group(backend="gloo") if self.count > 1 else None
-
-    def sum(self, value: float) -> float:
-        """The sum of what each process gives."""
-        if self.group is None:
-            return value
-        import torch
-
-        total = torch.tensor(value, dtype=torch.float64)  # ()
-        torch.distributed.all_reduce(total, group=self.group)
-        return float(total)
-
-    def any(self, asked: bool) -> bool:
-        """Whether one of them says so."""
-        return self.sum(float(asked)) > 0
-
-    def wait(self) -> None:
-        """Until all are here: nobody leaves before the first one has saved."""
-        self.sum(0)
-
-    def mean(self, loss: "Tensor") -> float:
-        """The mean over the processes; waits for the device.  ()"""
-        return self.sum(float(loss)) / self.count
 
 
 class Run:

@@ -27,7 +27,8 @@ from diffusion.spec import UNetSpec
 from diffusion.training import checkpoint as checkpoint_module
 from diffusion.training.checkpoint import checkpoint_paths, newest_checkpoint, save_checkpoint
 from diffusion.training.child import LOST_PEER_REASON, Lines
-from diffusion.training.job import Run, Team, train
+from diffusion.training.job import Run, train
+from diffusion.training.team import Team
 
 TINY = UNetSpec.parse("b4-n1-m1.2.2.2-a0100")
 Fields = dict[str, Any]
