@@ -187,7 +187,7 @@ def replay(
         looked = sum(rung <= end for rung in rule.rungs(train_steps))
         spent += end * steps[index] + looked * looks[index] + (0.0 if index in stops else ends[index])
     whole = sum(max(curve) * steps[index] + ends[index] for index, curve in enumerate(curves))
-    return Replay(1 - spent / whole, min(scored, key=finals.__getitem__) in stops, tuple(stops))
+    return Replay(1 - spent / whole, min(scored, key=lambda index: finals[index]) in stops, tuple(stops))
 
 
 def _stops(

@@ -7,7 +7,7 @@ from sqlite_utils import Database
 from memory.ledger import totals
 from memory.queries.ranking import Record
 from memory.searches import find_search
-from memory.trials import TrialState, rounds_done
+from memory.trials import OVER, TrialState
 
 
 def failures(db: Database, search: int, limit: int = 20) -> list[Record]:
@@ -33,7 +33,8 @@ def failures(db: Database, search: int, limit: int = 20) -> list[Record]:
 def remaining(db: Database, search: int) -> list[Record]:
     """One row: how far the search is and what it has used. Round 0, the baseline, is none of its `rounds`."""
     row = find_search(db, search)
-    done = rounds_done(db, search)
+    counts = search_counts(db, search)
+    done = sum(counts[state] for state in OVER) - 1
     return [
         {
             "search": row.id,
@@ -42,14 +43,24 @@ def remaining(db: Database, search: int) -> list[Record]:
             "rounds_done": max(done, 0),
             "rounds_left": max(row.rounds - max(done, 0), 0),
             "running": running(db, search),
-            "without_score": [row["spec"] for row in _in_states(db, search, "failed", "pruned")],
-            "trials": search_counts(db, search),
+            "without_score": _without_score(db, search),
+            "trials": counts,
             "budget_macs": row.budget_macs,
             "count_convention": row.count_convention,
             "protocol": row.protocol,
             "ledger": totals(db, search).model_dump(),
         }
     ]
+
+
+def _without_score(db: Database, search: int) -> list[str]:
+    """The specs whose trial failed or was pruned, oldest first."""
+    rows = db.conn.execute(
+        "SELECT spec FROM trials JOIN trainings INDEXED BY trainings_named ON trainings.id = trials.training"
+        " WHERE search = ? AND trials.state IN ('failed', 'pruned') ORDER BY trials.id",
+        [search],
+    )
+    return [row[0] for row in rows]
 
 
 def running(db: Database, search: int) -> list[Record]:

@@ -127,7 +127,8 @@ INDEXES = (
     " WHERE rfid IS NOT NULL",
     "CREATE INDEX standings_top ON standings (protocol, rfid, trial) WHERE rfid IS NOT NULL",
     "CREATE INDEX trainings_spec ON trainings (spec)",
-    "CREATE INDEX trials_state ON trials (search, state)",
+    "CREATE INDEX trainings_named ON trainings (id, spec)",
+    "CREATE INDEX trials_state ON trials (search, state, training)",
     "CREATE INDEX trials_without_score ON trials (search, coalesce(finished, created), proposal)"
     " WHERE state IN ('failed', 'pruned')",
     "CREATE INDEX proposals_refused ON proposals (search, created) WHERE accepted = 0",
