@@ -174,8 +174,8 @@ def replay(
         ValueError: no curve has a score at its end.
     """
     train_steps = max(max(curve) for curve in curves)
-    finals = [curve.get(train_steps, math.nan) for curve in curves]
-    scored = [index for index, score in enumerate(finals) if math.isfinite(score)]
+    finals = [curve.get(train_steps) for curve in curves]
+    scored = {index: score for index, score in enumerate(finals) if score is not None and math.isfinite(score)}
     if not scored:
         raise ValueError(f"none of the {len(curves)} curves has a finite score at step {train_steps:,}")
     free = [0.0] * len(curves)
@@ -187,7 +187,7 @@ def replay(
         looked = sum(rung <= end for rung in rule.rungs(train_steps))
         spent += end * steps[index] + looked * looks[index] + (0.0 if index in stops else ends[index])
     whole = sum(max(curve) * steps[index] + ends[index] for index, curve in enumerate(curves))
-    return Replay(1 - spent / whole, min(scored, key=lambda index: finals[index]) in stops, tuple(stops))
+    return Replay(1 - spent / whole, min(scored, key=lambda index: scored[index]) in stops, tuple(stops))
 
 
 def _stops(
