@@ -12,7 +12,7 @@ from datetime import date
 from typing import NamedTuple
 
 from diffusion.cost.closed_form import cost, costs
-from diffusion.spec import IMAGES_32
+from diffusion.space import built_in
 
 LEAST_ONE_BY_ONE, LEAST_IN_BULK = 5_000, 20_000  # specs a second
 REPEATS = 3  # the best counts: another process can only slow this one down
@@ -28,8 +28,8 @@ class Rates(NamedTuple):
 def measure(count_one_by_one: int, count_in_bulk: int) -> Rates:
     """The best of some repeats over random specs, half of them of each family."""
     rng = random.Random(0)
-    specs = [IMAGES_32.sample(rng) for _ in range(count_one_by_one // 2)]
-    rows = IMAGES_32.rows()[: count_in_bulk // 2]
+    specs = [built_in("images-32").sample(rng) for _ in range(count_one_by_one // 2)]
+    rows = built_in("images-32").rows()[: count_in_bulk // 2]
 
     def one_by_one() -> None:
         for spec in specs:
@@ -51,7 +51,7 @@ def _seconds(work: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    rates = measure(count_one_by_one=10_000, count_in_bulk=2 * IMAGES_32.size)
+    rates = measure(count_one_by_one=10_000, count_in_bulk=2 * built_in("images-32").size)
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(f"one by one  {rates.one_by_one:>9,.0f} specs a second (at least {LEAST_ONE_BY_ONE:,})")
     print(f"in bulk     {rates.in_bulk:>9,.0f} specs a second (at least {LEAST_IN_BULK:,})")

@@ -27,7 +27,8 @@ from sqlite_utils import Database
 
 from agent.searchers.digest import round_values
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
-from diffusion.spec import IMAGES_32, PARAMETERS, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import PAPER_PARAMETERS, UNetSpec
 from memory.connection import Memory, opened
 from memory.ledger import charge
 from memory.queries.effect import effect
@@ -94,7 +95,7 @@ def made_up(trials: int, searches: int) -> dict[str, list[dict[str, Any]]]:
 
 def specs(draws: random.Random) -> Iterator[UNetSpec]:
     """The specs of the paper's space in random order, again and again."""
-    rows = IMAGES_32.rows()
+    rows = built_in("images-32").rows()
     order = list(range(len(rows)))
     draws.shuffle(order)
     return (UNetSpec.from_row(rows[index]) for index in cycle(order))
@@ -111,7 +112,9 @@ def add_trial(
     """One trial with all that hangs on it; round 0 is scored, and has its replicas."""
     state = "scored" if round_number == 0 else draws.choices(("scored", "failed", "pruned"), (22, 1, 1))[0]
     proposal = add_proposals(tables["proposals"], search, round_number, spec, is_refused_first=trial % 5 == 0)
-    training = add_training(tables, draws, spec, seed=(trial - 1) // IMAGES_32.size, is_scored=state == "scored")
+    training = add_training(
+        tables, draws, spec, seed=(trial - 1) // built_in("images-32").size, is_scored=state == "scored"
+    )
     tables["trials"].append(
         {
             "id": trial, "search": search, "round": round_number, "proposal": proposal, "training": training,
@@ -165,7 +168,7 @@ def add_training(
         "macs_paper": width**2 * spec.num_blocks * 1000, "macs_total": width**2 * spec.num_blocks * 1010,
         "params": width**2 * 9,
     }  # fmt: skip
-    numbers = dict(zip(PARAMETERS, spec.row, strict=True))
+    numbers = dict(zip(PAPER_PARAMETERS, spec.row, strict=True))
     key = f"{training:012x}"
     names = {"id": training, "key": key, "spec": str(spec), "seed": seed, "run_folder": f"runs/{key}"}
     tables["trainings"].append({**names, **numbers, **values})

@@ -1,4 +1,4 @@
-"""What is one step away, and how far specs are apart: of specs as rows of ten numbers, of strategies value by value.
+"""What is one step away, and how far specs are apart: of specs as rows of numbers, of strategies value by value.
 
 Whoever proposes without a language model walks here: from what did best to what differs from it in one number, in an
 order that a seed fixes. Which of it may be tried is not known here.
@@ -11,23 +11,33 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.settings import Strategy
-from diffusion.spec import PARAMETERS, Rows, SearchSpace, UNetSpec
+from diffusion.networks import distinct, networks, spellings
+from diffusion.settings import Family, Strategy
+from diffusion.space import SearchSpace
+from diffusion.spec import Rows, UNetSpec, parameters, stages_of
 
-SIZES = 6  # of the ten numbers; the others are flags
 HORIZON_STEP = 4.0  # of the averaged weights: a factor that is more than noise
 
 Found = TypeVar("Found")
 
 
-def neighbours(space: SearchSpace, spec: UNetSpec) -> Rows:
-    """The members one step away: one number moved to the next smaller or larger allowed value.  (N, 10)"""
-    found = []
+def neighbours(space: SearchSpace, spec: UNetSpec, family: Family = "ddpm") -> Rows:
+    """The networks one step away: one number moved to the next smaller or larger allowed value, in any spelling.
+
+    Each stands in the spelling of the widest base.  (N, 2 + 2 stages)
+    """
+    members = [each for each in spellings(spec, family) if space.why_not(each) is None]
+    found = np.array([row for each in members for row in _one_step_away(space, each)], dtype=np.int64)
+    near = found.reshape(-1, len(spec.row))
+    itself = networks(np.array([spec.row], dtype=np.int64), family)
+    return distinct(near[(networks(near, family) != itself).any(axis=1)], family)
+
+
+def _one_step_away(space: SearchSpace, spec: UNetSpec) -> Iterator[list[int]]:
     for index, (allowed, here) in enumerate(zip(space.choices.values(), spec.row, strict=True)):
         place = allowed.index(here)
         for other in (*allowed[max(0, place - 1) : place], *allowed[place + 1 : place + 2]):
-            found.append([*spec.row[:index], other, *spec.row[index + 1 :]])
-    return np.array(found, dtype=np.int64).reshape(-1, len(PARAMETERS))
+            yield [*spec.row[:index], other, *spec.row[index + 1 :]]
 
 
 def strategy_neighbours(strategy: Strategy) -> Iterator[tuple[str, float]]:
@@ -51,7 +61,7 @@ def shuffled(found: Iterable[Found], text: Callable[[Found], str]) -> list[Found
 
 def moved(one: UNetSpec, other: UNetSpec) -> dict[str, tuple[int, int]]:
     """The numbers in which two specs differ, each with both values."""
-    pairs = zip(PARAMETERS, one.row, other.row, strict=True)
+    pairs = zip(parameters(one.stages), one.row, other.row, strict=True)
     return {name: (here, there) for name, here, there in pairs if here != there}
 
 
@@ -62,7 +72,7 @@ def one_step(parent: str, name: str, old: object, new: object) -> str:
 
 def distances(rows: Rows, spec: UNetSpec) -> NDArray[np.float64]:
     """How far each row is from a spec: a doubling of a number, or a changed attention, counts one.  (N,)"""
-    here = np.array(spec.row)
-    sizes = np.abs(np.log2(rows[:, :SIZES] / here[:SIZES])).sum(axis=1)
-    flags = (rows[:, SIZES:] != here[SIZES:]).sum(axis=1)
+    here, sizes_end = np.array(spec.row), 2 + stages_of(rows)
+    sizes = np.abs(np.log2(rows[:, :sizes_end] / here[:sizes_end])).sum(axis=1)
+    flags = (rows[:, sizes_end:] != here[sizes_end:]).sum(axis=1)
     return np.asarray(sizes + flags, dtype=np.float64)

@@ -1,20 +1,18 @@
-"""A UNet as ten numbers, and the space those numbers are searched in (DiffNAS, arXiv 2310.04750, Section III).
+"""A UNet as a few numbers: the paper's ten for four stages (DiffNAS, arXiv 2310.04750, Section III), eight to fourteen
+for three to six.
 
 ``b128-n2-m1.2.2.2-a0100`` reads: 128 base channels, 2 residual blocks per stage, channel multipliers 1, 2, 2, 2, and
 attention at the second stage; stage 0 is the full resolution. What a spec costs stands in `diffusion.cost.closed_form`,
-what it becomes in `diffusion.unet`, what is near it in `diffusion.neighbourhood`. This module imports no torch.
+what it becomes in `diffusion.unet`, what is near it in `diffusion.neighbourhood`, where it is searched in
+`diffusion.space`, and which specs are one network in `diffusion.networks`. This module imports no torch.
 """
 
-import itertools
 import json
-import math
-import random
 import re
-from collections.abc import Iterator, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from diffusion.errors import UserError
 
@@ -22,30 +20,62 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-STAGES = 4  # fixed by the paper's spec: channel_mult[4], attn[4]
-SPEC_TEXT = re.compile(r"b(\d{1,9})-n(\d{1,9})-m(\d{1,9}(?:\.\d{1,9}){3})-a([01]{4})")
-PARAMETERS = (
-    "base_channel", "num_blocks", "mult_0", "mult_1", "mult_2", "mult_3", "attn_0", "attn_1", "attn_2", "attn_3",
-)  # fmt: skip
+LEAST_STAGES, PAPER_STAGES, MOST_STAGES = 3, 4, 6
+MAX_BASE, MAX_MULTIPLIER = 1024, 8
+SPEC_TEXT = re.compile(r"b(\d{1,9})-n(\d{1,9})-m(\d{1,9}(?:\.\d{1,9}){2,5})-a([01]{3,6})")
 
-Rows: TypeAlias = "NDArray[np.int64]"  # (N, 10), as `UNetSpec.row`
+Rows: TypeAlias = "NDArray[np.int64]"  # (N, 2 + 2 stages), as `UNetSpec.row`
+
+
+def parameters(stages: int) -> tuple[str, ...]:
+    """The names of a spec's numbers in the order of its row."""
+    return (
+        "base_channel",
+        "num_blocks",
+        *(f"mult_{stage}" for stage in range(stages)),
+        *(f"attn_{stage}" for stage in range(stages)),
+    )
+
+
+PARAMETERS, PAPER_PARAMETERS = parameters(MOST_STAGES), parameters(PAPER_STAGES)
+"""The names of all numbers that a spec can have, and of the ten that one of four stages has."""
+
+
+def stages_of(rows: Rows) -> int:
+    """How many stages rows have."""
+    return (rows.shape[1] - 2) // 2
 
 
 class UNetSpec(BaseModel):
-    """The ten numbers of one UNet; frozen, hashable, ordered as `PARAMETERS`."""
+    """The numbers of one UNet of three to six stages; frozen, hashable, ordered as `parameters`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_channel: Annotated[int, Field(ge=4, le=1024, multiple_of=4, description="channels of the first stage")]
+    base_channel: Annotated[int, Field(ge=4, le=MAX_BASE, multiple_of=4, description="channels of the first stage")]
     num_blocks: Annotated[int, Field(ge=1, le=8, description="residual blocks per stage and direction")]
     channel_mult: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=8)], ...],
-        Field(min_length=STAGES, max_length=STAGES, description="channels of each stage as multiples of base_channel"),
+        tuple[Annotated[int, Field(ge=1, le=MAX_MULTIPLIER)], ...],
+        Field(
+            min_length=LEAST_STAGES,
+            max_length=MOST_STAGES,
+            description="channels of each stage as multiples of base_channel",
+        ),
     ]
     attn: Annotated[
         tuple[bool, ...],
-        Field(min_length=STAGES, max_length=STAGES, description="self-attention at each stage, full resolution first"),
+        Field(
+            min_length=LEAST_STAGES,
+            max_length=MOST_STAGES,
+            description="self-attention at each stage, full resolution first",
+        ),
     ]
+
+    @model_validator(mode="after")
+    def _same_stages(self) -> Self:
+        if len(self.channel_mult) != len(self.attn):
+            said = f"{len(self.channel_mult)} multipliers and {len(self.attn)} attention flags"
+            raise ValueError(f"{said}; every stage has one of each")
+        return self
 
     @classmethod
     def parse(cls, value: "str | dict[str, Any] | UNetSpec") -> "UNetSpec":
@@ -66,18 +96,29 @@ class UNetSpec(BaseModel):
 
     @classmethod
     def from_row(cls, row: "Sequence[int] | NDArray[np.int64]") -> "UNetSpec":
-        """The spec of ten numbers in the order of `PARAMETERS`."""
-        numbers = [int(number) for number in row]
+        """The spec of numbers in the order of `parameters`."""
+        base, blocks, *others = (int(number) for number in row)
+        stages = len(others) // 2
         return cls(
-            base_channel=numbers[0],
-            num_blocks=numbers[1],
-            channel_mult=tuple(numbers[2:6]),
-            attn=tuple(bool(number) for number in numbers[6:10]),
+            base_channel=base,
+            num_blocks=blocks,
+            channel_mult=tuple(others[:stages]),
+            attn=tuple(bool(number) for number in others[stages:]),
         )
 
     @property
+    def stages(self) -> int:
+        """How many resolutions it has."""
+        return len(self.channel_mult)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Each number by its name, in the order of `parameters`."""
+        return dict(zip(parameters(self.stages), self.row, strict=True))
+
+    @property
     def row(self) -> tuple[int, ...]:
-        """The ten numbers in the order of `PARAMETERS`."""
+        """The numbers in the order of `parameters`."""
         return (self.base_channel, self.num_blocks, *self.channel_mult, *(int(flag) for flag in self.attn))
 
     @property
@@ -113,62 +154,3 @@ def _fields(value: object) -> object:
 
 SpecField = Annotated[UNetSpec, BeforeValidator(_fields)]
 """A pydantic field that takes a spec as text or as an object."""
-
-
-class SearchSpace(BaseModel):
-    """What each of the ten numbers may be. The product of the choices is the space."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    base_channel: tuple[int, ...]
-    num_blocks: tuple[int, ...]
-    channel_mult: tuple[int, ...]
-    attn: tuple[bool, ...] = (False, True)
-
-    @cached_property
-    def choices(self) -> dict[str, tuple[int, ...]]:
-        """Allowed values by parameter name, ascending, in the order of `PARAMETERS`."""
-        attn = tuple(int(flag) for flag in self.attn)
-        values = (self.base_channel, self.num_blocks, *[self.channel_mult] * STAGES, *[attn] * STAGES)
-        return dict(zip(PARAMETERS, values, strict=True))
-
-    @property
-    def size(self) -> int:
-        """How many specs the space holds."""
-        return math.prod(len(values) for values in self.choices.values())
-
-    def why_not(self, spec: UNetSpec) -> str | None:
-        """One sentence that names the first parameter outside the space, or None for a member."""
-        for (name, allowed), value in zip(self.choices.items(), spec.row, strict=True):
-            if value not in allowed:
-                return f"{name}={value} is outside the space {self.name}: allowed are {', '.join(map(str, allowed))}"
-        return None
-
-    def sample(self, rng: random.Random) -> UNetSpec:
-        """One member, uniformly."""
-        return UNetSpec.from_row([rng.choice(allowed) for allowed in self.choices.values()])
-
-    def __iter__(self) -> Iterator[UNetSpec]:  # type: ignore[override]  # a space is its members, not its fields
-        return (UNetSpec.from_row(row) for row in itertools.product(*self.choices.values()))
-
-    def rows(self) -> Rows:
-        """Every member as a row of ten numbers.  (size, 10)"""
-        import numpy as np  # not before it is asked for: the command line knows specs, and is to start at once
-
-        grids = np.meshgrid(*[np.array(values) for values in self.choices.values()], indexing="ij")
-        return np.stack([grid.ravel() for grid in grids], axis=1).astype(np.int64)
-
-
-IMAGES_32 = SearchSpace(
-    name="images-32",
-    base_channel=(32, 64, 96, 128, 160, 192),
-    num_blocks=(1, 2, 3, 4, 5),
-    channel_mult=(1, 2, 3, 4),
-)
-"""The paper's space for 32×32 data sets (Section IV-A): 122,880 specs."""
-
-DIGITS = SearchSpace(name="digits-8", base_channel=(8, 16, 24, 32), num_blocks=(1, 2, 3), channel_mult=(1, 2, 3, 4))
-"""Small widths for the embedded 8×8 digits, so that two CPU cores can search it: 49,152 specs."""
-
-SPACES = {space.name: space for space in (IMAGES_32, DIGITS)}

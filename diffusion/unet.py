@@ -6,8 +6,9 @@ How a spec becomes a network is written in DESIGN.md, "The network"; `unet_argum
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
+from diffusion.networks import head_width
 from diffusion.settings import Settings
-from diffusion.spec import STAGES, UNetSpec
+from diffusion.spec import UNetSpec
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -19,7 +20,7 @@ def norm_groups(spec: UNetSpec, resolution: int) -> int:
     At 8×8 the last stage is one pixel, and a group of one channel there would be a single value: normalised to zero,
     and refused by torch for one image. So a group has at least two values at the last stage.
     """
-    common, values_per_channel = gcd(*spec.channels), (resolution >> (STAGES - 1)) ** 2
+    common, values_per_channel = gcd(*spec.channels), (resolution >> (spec.stages - 1)) ** 2
     narrowest = min(spec.channels[-2:])  # the last stage first sees the channels of the one before
     return next(
         groups for groups in range(32, 0, -1) if common % groups == 0 and narrowest // groups * values_per_channel >= 2
@@ -51,7 +52,7 @@ def unet_arguments(spec: UNetSpec, settings: Settings, dropout: float = 0.0) -> 
     if settings.family == "iddpm":
         arguments |= {
             "out_channels": 2 * settings.channels,  # noise and the interpolation of the log-variance
-            "attention_head_dim": gcd(spec.base_channel, 32),
+            "attention_head_dim": head_width(spec),
             "resnet_time_scale_shift": "scale_shift",
             "flip_sin_to_cos": True,
             "freq_shift": 0,

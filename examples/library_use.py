@@ -12,7 +12,8 @@ from diffusion.neighbourhood import neighbours
 from diffusion.samplers import sample_images
 from diffusion.scores.grids import save_grid
 from diffusion.settings import Sampling, Settings
-from diffusion.spec import SPACES, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import UNetSpec
 from diffusion.unet import build_unet
 from diffusion.units import format_size
 
@@ -25,7 +26,7 @@ def main() -> None:
     print(f"{spec}: {found.params:,} params, {format_size(found.macs.paper)} MACs, with attention's products "
           f"{format_size(found.macs.total)}")  # fmt: skip
 
-    near = neighbours(SPACES["digits-8"], spec)  # (N, 10)
+    near = neighbours(built_in("digits-8"), spec)  # (N, 10)
     macs = costs(near, settings.family, settings.resolution, settings.channels).macs_paper
     cheaper = map(UNetSpec.from_row, near[macs < found.macs.paper])
     print(f"one step away and cheaper: {', '.join(map(str, cheaper))}")

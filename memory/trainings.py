@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sqlite_utils import Database
 
 from diffusion.settings import TrainJob
-from diffusion.spec import PARAMETERS
+from diffusion.spec import PAPER_PARAMETERS
 from memory.connection import finite, insert, transaction, utc_now
 from memory.redaction import redact
 
@@ -33,7 +33,7 @@ def training_of(conn: sqlite3.Connection, job: TrainJob, costs: dict[str, int]) 
             "trainings",
             key=job.key,
             spec=str(job.spec),
-            **dict(zip(PARAMETERS, job.spec.row, strict=True)),
+            **dict(zip(PAPER_PARAMETERS, job.spec.row, strict=True)),
             family=job.settings.family,
             dataset=job.settings.dataset,
             data_fingerprint=job.data_fingerprint,

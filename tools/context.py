@@ -12,7 +12,8 @@ from diffusion.cost.closed_form import Convention, Cost, cost
 from diffusion.cost.throughput import PASSES, WORTH_MEASURING_MACS
 from diffusion.settings import Precision, ScoreJob, TrainJob, training_key
 from diffusion.settings import Protocol as ScoringProtocol
-from diffusion.spec import SearchSpace, UNetSpec
+from diffusion.space import SearchSpace
+from diffusion.spec import UNetSpec
 from diffusion.statistics.pruning import Rule
 from diffusion.training.compilation import is_compiled
 from diffusion.training.settings import JobSettings

@@ -20,7 +20,8 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 
 from diffusion.neighbourhood import distances, moved, neighbours, one_step, shuffled
-from diffusion.spec import SearchSpace, UNetSpec
+from diffusion.space import SearchSpace
+from diffusion.spec import UNetSpec
 from tools.gates.directive_kinds import DirectiveKind, Mode, Shape, parse_directive
 
 PARENTS = 2  # how many of the best specs are walked from

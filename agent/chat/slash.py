@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from diffusion.errors import UserError
-from diffusion.spec import PARAMETERS, SearchSpace
+from diffusion.space import SearchSpace
+from diffusion.spec import PARAMETERS
 from diffusion.units import parse_size
 from tools.allowance import LIMITS
 from tools.gates.directive_kinds import STRATEGY_FIELDS, Directive, parse_directive

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from diffusion.errors import UserError
 from diffusion.frozen import Frozen, Setting
 from diffusion.settings import Family, Sampler, Schedule
+from diffusion.space import SearchSpace, built_in, find_space, stored_space
 from diffusion.spec import SpecField, UNetSpec
 from diffusion.units import parse_size
 
@@ -55,13 +56,15 @@ class SearchSettings(Frozen):
         ),
     ] = "paper"
     space: Annotated[
-        str,
+        SearchSpace,
+        BeforeValidator(find_space),
+        PlainSerializer(stored_space),
         Setting(
-            "search space: `images-32` or `digits-8`",
-            "NAME",
-            more="what each of the ten numbers may be; see [Search spaces](#search-spaces)",
+            "search space: a built-in one such as `images-32`, or a file of choices",
+            "NAME|FILE",
+            more="what each number of a spec may be, also as a table `[space]`; see [Search spaces](#search-spaces)",
         ),
-    ] = "images-32"
+    ] = built_in("images-32")
     baseline: Annotated[
         SpecField,
         Setting(

@@ -15,7 +15,7 @@ from agent.config.backend import BackendSettings
 from agent.config.groups import DataSettings, Places, ScoreSettings, SearchSettings
 from diffusion.frozen import Frozen, Setting
 from diffusion.settings import Strategy
-from diffusion.spec import SPACES, SearchSpace
+from diffusion.space import SearchSpace
 from diffusion.training.settings import JobSettings
 
 PREFIX = "DIFFNAS_"
@@ -69,8 +69,8 @@ class RunConfig(Frozen):
 
     @property
     def search_space(self) -> SearchSpace:
-        """The space by its name."""
-        return SPACES[self.search.space]
+        """What each number of a spec may be."""
+        return self.search.space
 
 
 def setting_of(field: FieldInfo) -> Setting:

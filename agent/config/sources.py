@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig, setting_of
 from diffusion.errors import UserError
-from diffusion.spec import SPACES
 
 ENV_FILE = ".env"
 CONFIG_FILE = "diffnas.toml"
@@ -55,7 +54,12 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Reso
     for layer, settings in layers.items():
         values |= settings
         sources |= dict.fromkeys(settings, f"preset {preset}" if layer == "preset" else layer)
-    return Resolved(_validated(values, sources), sources)
+    config = _validated(values, sources)
+    space = config.search.space
+    if sources["baseline"] in ("built-in", f"preset {preset}") and space.why_not(config.search.baseline):
+        config = config.changed(baseline=space.baseline or space.middle)
+        sources["baseline"] = f"space {space.name}"
+    return Resolved(config, sources)
 
 
 def chosen_preset(layers: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
@@ -151,8 +155,6 @@ def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConf
         config = RunConfig.from_flat(values)
     except ValidationError as error:
         raise mistake(error, values, sources) from None
-    if config.search.space not in SPACES:
-        raise UserError(f"--space '{config.search.space}' does not exist; there are {', '.join(SPACES)}")
     if config.search.searcher not in SEARCHERS:
         raise UserError(f"--searcher '{config.search.searcher}' does not exist; there are {', '.join(SEARCHERS)}")
     return config

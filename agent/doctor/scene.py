@@ -21,7 +21,8 @@ from agent.searchers.digest import round_values, system_values
 from agent.searchers.llm import TOOLS
 from diffusion.scores.networks import score_network
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
-from diffusion.spec import DIGITS, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import UNetSpec
 from memory.connection import Memory, opened
 from memory.directives import add_directive, undo_directive
 from memory.scores import add_score
@@ -146,7 +147,7 @@ def _context(folder: Path) -> SearchContext:
         search=search,
         round_number=ROUND,
         proposer="exam",
-        limits=SearchLimits(DIGITS, BUDGET_MACS, "paper", protocol),
+        limits=SearchLimits(built_in("digits-8"), BUDGET_MACS, "paper", protocol),
         jobs=Jobs(folder, seed=0),
         services=Services(Memory(folder / "exam.db"), NoJobs(), lambda event, **values: None),
     )

@@ -17,12 +17,13 @@ from rich.console import Console
 from agent.report.tables import print_table, say, score
 from diffusion.cost.closed_form import cost, costs
 from diffusion.settings import Family
-from diffusion.spec import IMAGES_32, PARAMETERS, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import PAPER_PARAMETERS, UNetSpec
 from diffusion.units import format_size
 
 SPENT = 0.95  # of its budget a searched model is taken to use at least this part: an assumption of ours, not a figure
 
-FULL_RESOLUTION = PARAMETERS.index("attn_0")
+FULL_RESOLUTION = PAPER_PARAMETERS.index("attn_0")
 GAIN = 0.37  # in FID over the IDDPM baseline (abstract of arXiv 2310.04750)
 
 SOURCES = {
@@ -117,7 +118,7 @@ def _searched(
     model: PaperModel, budget: int, fits: Callable[[NDArray[np.int64]], NDArray[np.bool_]], known: str
 ) -> dict[str, Any]:
     """A model whose ten numbers are not known: the specs of the space that fit what is, and spend their budget."""
-    rows = IMAGES_32.rows()  # (S, 10)
+    rows = built_in("images-32").rows()  # (S, 10)
     counts = costs(rows, model.family)
     members = np.flatnonzero(fits(rows) & (counts.macs_paper >= SPENT * budget) & (counts.macs_paper <= budget))
     order = members[np.argsort(counts.macs_total[members], kind="stable")]
@@ -125,7 +126,7 @@ def _searched(
     return _row(model) | {
         "candidates": {
             "count": len(order),
-            "of": IMAGES_32.size,
+            "of": built_in("images-32").size,
             "known": known,
             "macs_paper": [int(np.ceil(SPENT * budget)), budget],
             "least": _costs(least, model.family),
@@ -166,7 +167,7 @@ def second_result() -> dict[str, Any]:
     above the baseline's: each one of the space that has more, candidate or not, is dearer.
     """
     baseline = cost(UNetSpec.parse(IDDPM.spec or ""), "iddpm").macs
-    rows = IMAGES_32.rows()
+    rows = built_in("images-32").rows()
     rows = rows[_at_full_resolution(rows)]
     counts = costs(rows, "iddpm")
     part = counts.macs_paper / baseline.paper

@@ -101,7 +101,7 @@ def stratified_specs(
     others = np.flatnonzero((macs <= config.search.budget) & (rows != np.array(baseline.row)).any(axis=1))
     if len(others) < count - 1:
         raise UserError(
-            f"--specs {count}: the budget admits only {len(others) + 1} specs of the space {config.search.space}"
+            f"--specs {count}: the budget admits only {len(others) + 1} specs of the space {config.search.space.name}"
         )
     strata = np.array_split(others[np.argsort(macs[others], kind="stable")], count - 1)
     rng = np.random.default_rng(seed)

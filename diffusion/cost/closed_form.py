@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from diffusion.frozen import Frozen
+from diffusion.networks import HEAD_WIDTH
 from diffusion.settings import Family
-from diffusion.spec import STAGES, UNetSpec
+from diffusion.spec import UNetSpec
 
 Convention = Literal["paper", "total"]
 Count = Any  # an int, or an int64 array with one entry per spec
@@ -139,20 +140,22 @@ class Costs(NamedTuple):
 
 
 def costs(rows: NDArray[np.int64], family: Family = "ddpm", resolution: int = 32, channels: int = 3) -> Costs:
-    """The costs of many specs at once; rows as in `UNetSpec.row`.  (N, 10) → 4 × (N,)"""
+    """The costs of many specs at once; rows as in `UNetSpec.row`.  (N, 2 + 2 stages) → 4 × (N,)"""
     columns = tuple(np.asarray(rows, dtype=np.int64).T)
     whole = Layer().plus(*_count(columns, family, resolution, channels))
     return Costs(whole.params, whole.macs, whole.macs + whole.attention_macs, whole.kept * BYTES_PER_NUMBER)
 
 
 def _count(row: Any, family: Family, resolution: int, channels: int) -> list[Layer]:
-    """The layers of each stage, full resolution first, for ten integers or ten columns."""
-    base, blocks, widths, attn = row[0], row[1], [row[0] * multiplier for multiplier in row[2:6]], row[6:10]
+    """The layers of each stage, full resolution first, for the integers of one row or the columns of many."""
+    count = len(row) // 2 - 1
+    base, blocks, attn = row[0], row[1], row[2 + count :]
+    widths = [base * multiplier for multiplier in row[2 : 2 + count]]
     shape = _shape(base, widths, family, resolution)
-    sides = [resolution >> index for index in range(STAGES)]
+    sides = [resolution >> index for index in range(count)]
     stages = [
         Layer().plus(*(half(index, widths, attn[index], blocks, sides, shape) for half in (_down, _up)))
-        for index in range(STAGES)
+        for index in range(count)
     ]
     outputs = channels * 2 if family == "iddpm" else channels
     stages[0] = stages[0].plus(*_ends(base, widths[0], channels, outputs, resolution, shape))
@@ -162,16 +165,16 @@ def _count(row: Any, family: Family, resolution: int, channels: int) -> list[Lay
 
 def _shape(base: Count, widths: list[Count], family: Family, resolution: int) -> Shape:
     """Shared widths; the groups follow `diffusion.unet.norm_groups`."""
-    values = (resolution >> (STAGES - 1)) ** 2
+    values = (resolution >> (len(widths) - 1)) ** 2
     common: Count
     groups: Count
     head_width: Count
     if isinstance(base, np.ndarray):
-        common, narrowest, head_width = np.gcd.reduce(widths), np.minimum(*widths[-2:]), np.gcd(base, 32)
+        common, narrowest, head_width = np.gcd.reduce(widths), np.minimum(*widths[-2:]), np.gcd(base, HEAD_WIDTH)
         fits = [np.where((common % n == 0) & (narrowest // n * values >= 2), n, 1) for n in range(1, 33)]
         groups = np.max(fits, axis=0)
     else:
-        common, narrowest, head_width = gcd(*widths), min(widths[-2:]), gcd(base, 32)
+        common, narrowest, head_width = gcd(*widths), min(widths[-2:]), gcd(base, HEAD_WIDTH)
         groups = next(n for n in range(32, 0, -1) if common % n == 0 and narrowest // n * values >= 2)
     iddpm = family == "iddpm"
     return Shape(4 * widths[0], groups, iddpm, head_width if iddpm else 0)  # 4: diffusers' embedding width
@@ -183,7 +186,7 @@ def _down(index: int, widths: list[Count], attn: Count, blocks: Count, sides: li
     layer = _resnet(widths[max(index - 1, 0)], width, pixels, shape).plus(
         _resnet(width, width, pixels, shape).times(blocks - 1), _attention(width, pixels, shape).times(attn * blocks)
     )
-    if index < STAGES - 1:
+    if index < len(widths) - 1:
         padded = (sides[index] + 1) ** 2  # diffusers pads right and below by one
         layer = layer.plus(_conv(width, width, 3, sides[index + 1] ** 2)._replace(kept=width * padded))
     return layer
@@ -192,7 +195,7 @@ def _down(index: int, widths: list[Count], attn: Count, blocks: Count, sides: li
 def _up(index: int, widths: list[Count], attn: Count, blocks: Count, sides: list[int], shape: Shape) -> Layer:
     """`blocks` + 1 residual blocks on concatenated skips, and upsampling with a convolution except at stage 0."""
     width, pixels = widths[index], sides[index] ** 2
-    below = widths[min(index + 1, STAGES - 1)]
+    below = widths[min(index + 1, len(widths) - 1)]
     skip = widths[max(index - 1, 0)]
     layer = _resnet(below + width, width, pixels, shape).plus(
         _resnet(2 * width, width, pixels, shape).times(blocks - 1),

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlite_utils import Database
 
 from diffusion.errors import UserError
-from diffusion.spec import PARAMETERS
+from diffusion.spec import PAPER_PARAMETERS
 from memory.queries.ranking import ANY_SCORE, Record
 from memory.queries.records import Scope, Seen, seen_by
 
@@ -20,7 +20,7 @@ MOST_PAIRED = 10_000
 MOST_PAIRS = 100
 """Pairs that are named of two values, the first ones; all count."""
 
-TOGETHER = (PARAMETERS[:2], PARAMETERS[2:6], PARAMETERS[6:])
+TOGETHER = (PAPER_PARAMETERS[:2], PAPER_PARAMETERS[2:6], PAPER_PARAMETERS[6:])
 """Numbers whose values are few enough together that one pass over the trials serves them all."""
 
 
@@ -40,8 +40,8 @@ def effect(
     Rows of kind ``value`` give the scored trials that have each value; rows of kind ``pair`` compare the trials that
     differ in this number alone: the mean of (score at ``to``) − (score at ``from``), below zero where ``to`` is better.
     """
-    if parameter not in PARAMETERS:
-        raise UserError(f"'{parameter}' is not one of the ten numbers; ask for {', '.join(PARAMETERS)}")
+    if parameter not in PAPER_PARAMETERS:
+        raise UserError(f"'{parameter}' is not one of the ten numbers; ask for {', '.join(PAPER_PARAMETERS)}")
     seen = seen_by(db, search, scope, protocol)
     return _by_value(db, seen, parameter) + _paired(db, seen, parameter)
 
@@ -49,7 +49,7 @@ def effect(
 def means(db: Database, search: int) -> dict[str, list[Mean]]:
     """For each of the ten numbers the mean score of a search's trials by its value, ascending."""
     seen = seen_by(db, search, "search", None)
-    found: dict[str, dict[int, list[tuple[int, float]]]] = {name: defaultdict(list) for name in PARAMETERS}
+    found: dict[str, dict[int, list[tuple[int, float]]]] = {name: defaultdict(list) for name in PAPER_PARAMETERS}
     for names in TOGETHER:
         one = reduce(lambda key, name: f"({key}) * 2048 + {name}", names)  # sorts faster than all; each is at most 1024
         rows = db.conn.execute(
@@ -86,7 +86,7 @@ def _by_value(db: Database, seen: Seen, parameter: str) -> list[Record]:
 
 def _paired(db: Database, seen: Seen, parameter: str) -> list[Record]:
     """Differences between trials that share everything but the parameter, their seed and family included."""
-    shared = ", ".join(name for name in (*PARAMETERS, "seed") if name != parameter)
+    shared = ", ".join(name for name in (*PAPER_PARAMETERS, "seed") if name != parameter)
     cursor = db.conn.cursor()
     cursor.row_factory = None  # plain tuples
     latest = cursor.execute(

@@ -5,12 +5,12 @@ import sqlite3
 
 from sqlite_utils import Database
 
-from diffusion.spec import PARAMETERS, UNetSpec
+from diffusion.spec import PAPER_PARAMETERS, UNetSpec
 from memory.queries.ranking import Record
 from memory.queries.records import Scope, Seen, seen_by, shown
 
 DISTANCE = "sum over the ten numbers: |log2 of the ratio| for channels, blocks and multipliers, 1 for each other attn"
-SIZES, FLAGS = PARAMETERS[:6], PARAMETERS[6:]
+SIZES, FLAGS = PAPER_PARAMETERS[:6], PAPER_PARAMETERS[6:]
 REACHES = (1.2, math.inf)
 """Distances to look within until enough is found: first for one number halved, doubled or switched."""
 
@@ -61,7 +61,7 @@ def _nearest(db: Database, seen: Seen, spec: UNetSpec, reach: float, limit: int)
         """,
         {
             **seen.values,
-            **dict(zip(PARAMETERS, spec.row, strict=True)),
+            **dict(zip(PAPER_PARAMETERS, spec.row, strict=True)),
             "reach": reach,
             "under": 2.0**-reach,
             "over": 2.0**reach,
@@ -75,7 +75,7 @@ def _compared(spec: UNetSpec, record: Record) -> Record:
     other = UNetSpec.parse(record["spec"])
     differs = {
         name: {"asked": asked, "here": here}
-        for name, asked, here in zip(PARAMETERS, spec.row, other.row, strict=True)
+        for name, asked, here in zip(PAPER_PARAMETERS, spec.row, other.row, strict=True)
         if asked != here
     }
     distance = round(spec_distance(spec, other), 4)

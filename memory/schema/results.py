@@ -1,12 +1,12 @@
 """The views that people read: one row for each trial, and one for each trial and protocol."""
 
-from diffusion.spec import PARAMETERS
+from diffusion.spec import PAPER_PARAMETERS
 
 ALL_RESULTS = f"""
     CREATE VIEW all_results AS
     SELECT
         standings.trial AS trial, standings.search AS search, searches.name AS search_name, trials.round AS round,
-        trainings.spec AS spec, {", ".join(f"standings.{name} AS {name}" for name in PARAMETERS)},
+        trainings.spec AS spec, {", ".join(f"standings.{name} AS {name}" for name in PAPER_PARAMETERS)},
         standings.macs_paper AS macs_paper, standings.macs_total AS macs_total, trainings.params AS params,
         standings.rfid AS rfid, protocols.metric AS metric, standings.protocol AS protocol,
         standings.state AS state, proposals.proposer AS proposer, proposals.reason AS reason, trials.cached AS cached,

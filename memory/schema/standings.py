@@ -4,9 +4,9 @@ Both say again what other tables hold, in the order in which it is asked for: tr
 the change itself, on deletion as well (`memory.journal` takes a copy of the memory back). Nothing else writes them.
 """
 
-from diffusion.spec import PARAMETERS
+from diffusion.spec import PAPER_PARAMETERS
 
-NUMBERS = (*PARAMETERS, "seed", "macs_paper", "macs_total")
+NUMBERS = (*PAPER_PARAMETERS, "seed", "macs_paper", "macs_total")
 
 STANDINGS = f"""
     CREATE TABLE standings (

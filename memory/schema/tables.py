@@ -3,7 +3,7 @@
 Nothing here reads or writes rows.
 """
 
-from diffusion.spec import PARAMETERS
+from diffusion.spec import PAPER_PARAMETERS
 
 TABLES = (
     """
@@ -63,7 +63,7 @@ TABLES = (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         key TEXT NOT NULL UNIQUE,
         spec TEXT NOT NULL,
-        {" ".join(f"{name} INTEGER NOT NULL," for name in PARAMETERS)}
+        {" ".join(f"{name} INTEGER NOT NULL," for name in PAPER_PARAMETERS)}
         family TEXT NOT NULL,
         dataset TEXT NOT NULL,
         data_fingerprint TEXT NOT NULL,

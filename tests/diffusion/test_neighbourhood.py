@@ -10,25 +10,26 @@ from near import near
 
 from diffusion.neighbourhood import distances, moved, neighbours, one_step, shuffled, strategy_neighbours
 from diffusion.settings import Strategy
-from diffusion.spec import IMAGES_32, SearchSpace, UNetSpec
+from diffusion.space import SearchSpace, built_in
+from diffusion.spec import UNetSpec
 
 TINY = SearchSpace(name="tiny", base_channel=(4, 8, 12), num_blocks=(1, 3), channel_mult=(1, 2))
 CORNER = UNetSpec.parse("b4-n3-m1.1.1.2-a0001")
-MEMBERS = st.sampled_from(IMAGES_32.rows().tolist())
+MEMBERS = st.sampled_from(built_in("images-32").rows().tolist())
 
 
 def places(row: Sequence[int]) -> tuple[int, ...]:
     """Where each of the ten numbers stands among those allowed."""
-    return tuple(values.index(value) for values, value in zip(IMAGES_32.choices.values(), row, strict=True))
+    return tuple(values.index(value) for values, value in zip(built_in("images-32").choices.values(), row, strict=True))
 
 
 class TestSpecs:
     @given(MEMBERS)
     def test_neighbours_are_all_the_members_one_step_away(self, row: list[int]) -> None:
         here = np.array(places(row))
-        found = [places(neighbour) for neighbour in neighbours(IMAGES_32, UNetSpec.from_row(row)).tolist()]
+        found = [places(neighbour) for neighbour in neighbours(built_in("images-32"), UNetSpec.from_row(row)).tolist()]
         assert all(np.abs(place - here).sum() == 1 for place in found)
-        last = np.array([len(values) - 1 for values in IMAGES_32.choices.values()])
+        last = np.array([len(values) - 1 for values in built_in("images-32").choices.values()])
         assert len(set(found)) == len(found) == (here > 0).sum() + (here < last).sum()
 
     def test_neighbours_at_a_corner_are_known(self) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from diffusion.errors import UserError
-from diffusion.spec import DIGITS, IMAGES_32, PARAMETERS, SPACES, SearchSpace, SpecField, UNetSpec
+from diffusion.space import SPACE_NAMES, SearchSpace, built_in
+from diffusion.spec import PAPER_PARAMETERS, SpecField, UNetSpec
 
 ROOT = Path(__file__).parents[2]
 DDPM = UNetSpec(base_channel=128, num_blocks=2, channel_mult=(1, 2, 2, 2), attn=(False, True, False, False))
@@ -62,7 +63,7 @@ class TestSpec:
         assert " is not a spec: its JSON is broken (" in refusal(text)
 
     def test_the_row_has_the_ten_numbers_in_the_order_of_the_parameters(self) -> None:
-        assert dict(zip(PARAMETERS, DDPM.row, strict=True)) == {
+        assert dict(zip(PAPER_PARAMETERS, DDPM.row, strict=True)) == {
             "base_channel": 128, "num_blocks": 2,
             "mult_0": 1, "mult_1": 2, "mult_2": 2, "mult_3": 2,
             "attn_0": 0, "attn_1": 1, "attn_2": 0, "attn_3": 0,
@@ -163,16 +164,16 @@ class TestSpec:
 
 class TestSpace:
     def test_the_space_of_the_paper_holds_122880_specs(self) -> None:
-        assert IMAGES_32.size == 122_880 == len(IMAGES_32.rows())
-        assert IMAGES_32.why_not(DDPM) is None
+        assert built_in("images-32").size == 122_880 == len(built_in("images-32").rows())
+        assert built_in("images-32").why_not(DDPM) is None
 
     def test_the_digits_space_holds_49152_specs(self) -> None:
-        assert DIGITS.size == 49_152 == len(DIGITS.rows())
+        assert built_in("digits-8").size == 49_152 == len(built_in("digits-8").rows())
 
     def test_spaces_are_found_by_their_names(self) -> None:
-        assert {"images-32": IMAGES_32, "digits-8": DIGITS} == SPACES
+        assert set(SPACE_NAMES) == {"images-32", "digits-8", "images-64", "images-128", "images-256"}
 
-    @pytest.mark.parametrize("space", [TINY, DIGITS], ids=lambda space: space.name)
+    @pytest.mark.parametrize("space", [TINY, built_in("digits-8")], ids=lambda space: space.name)
     def test_rows_are_the_iteration_without_repeats(self, space: SearchSpace) -> None:
         listed = [spec.row for spec in space]
         assert [tuple(row) for row in space.rows().tolist()] == listed
@@ -180,8 +181,11 @@ class TestSpace:
 
     def test_why_not_names_the_parameter_and_what_is_allowed(self) -> None:
         spec = UNetSpec.parse("b128-n2-m1.2.5.2-a0100")
-        assert IMAGES_32.why_not(spec) == "mult_2=5 is outside the space images-32: allowed are 1, 2, 3, 4"
-        assert DIGITS.why_not(DDPM) == "base_channel=128 is outside the space digits-8: allowed are 8, 16, 24, 32"
+        assert built_in("images-32").why_not(spec) == "mult_2=5 is outside the space images-32: allowed are 1, 2, 3, 4"
+        assert (
+            built_in("digits-8").why_not(DDPM)
+            == "base_channel=128 is outside the space digits-8: allowed are 8, 16, 24, 32"
+        )
 
     def test_a_space_without_attention_refuses_attention(self) -> None:
         space = SearchSpace(name="plain", base_channel=(128,), num_blocks=(2,), channel_mult=(1, 2), attn=(False,))
@@ -189,11 +193,11 @@ class TestSpace:
         assert space.why_not(DDPM) == "attn_1=1 is outside the space plain: allowed are 0"
 
     def test_samples_are_members_repeatable_and_reach_every_value(self) -> None:
-        drawn = [IMAGES_32.sample(random.Random(seed)) for seed in range(200)]
-        assert drawn == [IMAGES_32.sample(random.Random(seed)) for seed in range(200)]
-        assert all(IMAGES_32.why_not(spec) is None for spec in drawn)
+        drawn = [built_in("images-32").sample(random.Random(seed)) for seed in range(200)]
+        assert drawn == [built_in("images-32").sample(random.Random(seed)) for seed in range(200)]
+        assert all(built_in("images-32").why_not(spec) is None for spec in drawn)
         seen = [tuple(sorted(set(column))) for column in zip(*(spec.row for spec in drawn), strict=True)]
-        assert seen == list(IMAGES_32.choices.values())
+        assert seen == list(built_in("images-32").choices.values())
 
     def test_a_space_is_frozen_and_hashable(self) -> None:
         with pytest.raises(ValidationError, match="frozen"):

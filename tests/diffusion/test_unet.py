@@ -11,7 +11,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
 from diffusion.settings import Family, Settings
-from diffusion.spec import DIGITS, SearchSpace, UNetSpec
+from diffusion.space import SearchSpace, built_in
+from diffusion.spec import UNetSpec
 from diffusion.unet import build_unet, norm_groups, unet_arguments
 
 SPEC = UNetSpec.parse("b8-n1-m1.2.2.2-a0100")
@@ -73,7 +74,7 @@ class TestGroups:
 
     def test_at_32_they_are_the_largest_divisor_of_every_stage_up_to_32(self) -> None:
         rng = random.Random(0)
-        for spec in (DIGITS.sample(rng) for _ in range(200)):
+        for spec in (built_in("digits-8").sample(rng) for _ in range(200)):
             divisors = [n for n in range(1, 33) if all(channels % n == 0 for channels in spec.channels)]
             assert norm_groups(spec, 32) == divisors[-1]
 

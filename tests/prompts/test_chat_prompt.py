@@ -10,7 +10,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from snapshots import assert_no_other_file, assert_snapshot
 
 from agent.chat.assistant import GIVE_DIRECTIVE
-from diffusion.spec import DIGITS
+from diffusion.space import built_in
 from prompts.render import render
 from tools.gates.directive_kinds import KINDS
 
@@ -30,7 +30,7 @@ VALUES: dict[str, Any] = {
     "backend": "openai:gpt-4.1",
     "best": "trial 3, b16-n1-m1.2.2.2-a0100, 8.512",
     "directives": ['directive 1: "no attention at stage 0"', 'directive 4: "/cap params 40M"'],
-    "space": DIGITS.choices,
+    "space": built_in("digits-8").choices,
 }
 TEXTS = {"chat": VALUES, "chat-new": {**VALUES, "rounds_done": 0, "best": "", "directives": []}}
 

@@ -9,7 +9,7 @@ import pytest
 from jinja2 import UndefinedError
 from snapshots import assert_no_other_file, assert_snapshot
 
-from diffusion.spec import SPACES
+from diffusion.space import built_in
 from prompts.render import LONGEST_LINE, SAMPLES, fenced, one_line, render
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -25,7 +25,7 @@ SYSTEM: dict[str, Any] = {
     "convention": "paper",
     "metric": "fid-digits-cnn",
     "rounds": 5,
-    "space": SPACES["digits-8"].choices,
+    "space": built_in("digits-8").choices,
     "strategy": "learning_rate=0.001, dropout=0.0, batch_size=128, train_steps=600",
 }
 

@@ -1,7 +1,8 @@
 """What is one step away from a spec, as specs."""
 
 from diffusion.neighbourhood import neighbours
-from diffusion.spec import SearchSpace, UNetSpec
+from diffusion.space import SearchSpace
+from diffusion.spec import UNetSpec
 
 
 def near(space: SearchSpace, spec: UNetSpec) -> list[UNetSpec]:

@@ -12,7 +12,7 @@ from typing import TypeGuard
 
 from sqlite_utils import Database
 
-from diffusion.spec import PARAMETERS, UNetSpec
+from diffusion.spec import PAPER_PARAMETERS, UNetSpec
 from memory.queries.ranking import Record
 from memory.queries.records import Scope, shown
 from memory.queries.similar import DISTANCE, spec_distance
@@ -32,7 +32,7 @@ ALL_RESULTS = f"""
     )
     SELECT
         trials.id AS trial, trials.search AS search, searches.name AS search_name, trials.round AS round,
-        trainings.spec AS spec, {", ".join(f"trainings.{name} AS {name}" for name in PARAMETERS)},
+        trainings.spec AS spec, {", ".join(f"trainings.{name} AS {name}" for name in PAPER_PARAMETERS)},
         trainings.macs_paper AS macs_paper, trainings.macs_total AS macs_total, trainings.params AS params,
         measured.value AS rfid, protocols.metric AS metric, protocols.fingerprint AS protocol,
         trials.state AS state, proposals.proposer AS proposer, proposals.reason AS reason, trials.cached AS cached,
@@ -131,7 +131,7 @@ def similar(
         other = UNetSpec.parse(record["spec"])
         differs = {
             name: {"asked": asked, "here": here}
-            for name, asked, here in zip(PARAMETERS, spec.row, other.row, strict=True)
+            for name, asked, here in zip(PAPER_PARAMETERS, spec.row, other.row, strict=True)
             if asked != here
         }
         distance = round(spec_distance(spec, other), 4)
@@ -219,7 +219,7 @@ def _by_value(scored: list[Record], parameter: str) -> list[Record]:
 
 def _paired(scored: list[Record], parameter: str) -> list[Record]:
     """Differences between trials that share everything but the parameter, their seed and family included."""
-    shared = [name for name in (*PARAMETERS, "seed") if name != parameter]
+    shared = [name for name in (*PAPER_PARAMETERS, "seed") if name != parameter]
     groups: dict[tuple[int, ...], list[Record]] = defaultdict(list)
     for record in scored:
         groups[tuple(record[name] for name in shared)].append(record)

@@ -6,7 +6,7 @@ import plain_queries as plain
 import pytest
 from sqlite_utils import Database
 
-from diffusion.spec import PARAMETERS, UNetSpec
+from diffusion.spec import PAPER_PARAMETERS, UNetSpec
 from memory.queries import effect, progress, records, similar
 from memory.schema.standings import standings_of, totals_of
 
@@ -35,7 +35,7 @@ def check_search(db: Database, search: int, asked: Any) -> None:
         for limit in (1, 4, 100):
             found = similar.similar(db, search, spec, limit, **asked)
             assert found == plain.similar(db, search, spec, limit, **asked)
-    for parameter in PARAMETERS:
+    for parameter in PAPER_PARAMETERS:
         found = effect.effect(db, search, parameter, **asked)
         wanted = plain.effect(db, search, parameter, **asked)
         # a mean of n scores may be rounded n times, by 1.1e-16 each

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from diffusion.cost.closed_form import Convention, Costs, costs
 from diffusion.cost.peak_memory import peak_bytes_of_many
 from diffusion.errors import UserError
+from diffusion.networks import distinct
 from diffusion.settings import Protocol, TrainJob
-from diffusion.spec import PARAMETERS, Rows, SearchSpace, UNetSpec
+from diffusion.space import SearchSpace
+from diffusion.spec import Rows, UNetSpec, parameters, stages_of
 
 Mask = NDArray[np.bool_]  # (N,)
 Region = tuple[int | None, ...]  # ten values; None is any
@@ -41,8 +43,8 @@ class Facts:
 
     @cached_property
     def rows(self) -> Rows:
-        """Every spec of the space."""
-        return self.space.rows()
+        """Every network of the space, in one spelling; of a huge space a sample."""
+        return distinct(self.space.rows(), self.protocol.settings.family)
 
     @cached_property
     def within_budget(self) -> Mask:
@@ -96,4 +98,4 @@ def inside(found: Region, rows: Rows) -> Mask:
 
 def column(rows: Rows, parameter: str) -> NDArray[np.int64]:
     """The values of one of the ten numbers.  (N,)"""
-    return rows[:, PARAMETERS.index(parameter)]
+    return rows[:, parameters(stages_of(rows)).index(parameter)]

@@ -13,7 +13,8 @@ from model_server import Answer, Call, ModelServer, Say, serve, tool_answers
 from processes import ARGUMENTS, COMMAND, PLANTED, finish, start, wait_for
 
 from diffusion.cost.closed_form import costs
-from diffusion.spec import DIGITS, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import UNetSpec
 from memory.connection import opened
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -28,7 +29,7 @@ DIRECTIVE = {"instruction": {"kind": "freeze", "parameter": "attn_0", "value": 0
 
 def twins() -> list[tuple[str, str]]:
     """Cheap specs with attention at stage 0, each with the same without it: enough for a search that is not to end."""
-    rows = DIGITS.rows()
+    rows = built_in("digits-8").rows()
     is_small = (rows[:, 0] == 8) & (rows[:, 1] <= 2) & (rows[:, 2] == 1) & (rows[:, 6] == 1)
     fits = costs(rows[is_small], "ddpm", 8, 1).macs("paper") <= 2_000_000
     found = [str(UNetSpec.from_row(row)) for row in rows[is_small][fits]]

@@ -4,7 +4,8 @@ import pytest
 
 from agent.chat.slash import SLASH, SLASH_HELP, Command, complete, is_slash, parse_slash
 from diffusion.errors import UserError
-from diffusion.spec import DIGITS, PARAMETERS, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import PARAMETERS, UNetSpec
 from tools.gates.directive_kinds import KINDS, DirectiveKind, arguments_of
 
 SPEC = "b8-n1-m1.1.1.1-a0000"
@@ -78,7 +79,7 @@ WRONG = {
 @pytest.mark.parametrize("line", FORMS)
 def test_a_slash_form_is_an_instruction(line: str) -> None:
     kind, arguments = FORMS[line]
-    found = parse_slash(line, DIGITS)
+    found = parse_slash(line, built_in("digits-8"))
     assert isinstance(found, DirectiveKind)
     assert (found.model_dump()["kind"], arguments_of(found)) == (kind, arguments)
 
@@ -89,13 +90,13 @@ def test_every_kind_has_a_slash_form() -> None:
 
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_is_left_to_the_caller(line: str) -> None:
-    assert parse_slash(line, DIGITS) == COMMANDS[line]
+    assert parse_slash(line, built_in("digits-8")) == COMMANDS[line]
 
 
 @pytest.mark.parametrize("line", WRONG)
 def test_a_mistake_is_one_sentence_that_starts_with_what_was_typed(line: str) -> None:
     with pytest.raises(UserError) as mistake:
-        parse_slash(line, DIGITS)
+        parse_slash(line, built_in("digits-8"))
     assert str(mistake.value) == WRONG[line]
 
 
@@ -106,22 +107,22 @@ def test_every_command_has_a_parser_and_a_line_of_help() -> None:
 
 
 def test_the_tab_key_completes_names_parameters_values_specs_and_numbers() -> None:
-    assert complete("/f", DIGITS) == ["/freeze"]
-    assert complete("/ex", DIGITS) == ["/explore", "/exploit"]
-    assert complete("/freeze attn", DIGITS) == ["attn_0=", "attn_1=", "attn_2=", "attn_3="]
-    assert complete("/freeze attn_0=", DIGITS) == ["attn_0=0", "attn_0=1"]
-    assert complete("/limit base_channel=1", DIGITS) == ["base_channel=16"]
-    assert complete("/try b8", DIGITS, specs=[SPEC, "b16-n1-m1.1.1.1-a0000"]) == [SPEC]
-    assert complete("/undo ", DIGITS, directives=[3, 12]) == ["3", "12"]
-    assert complete("/cap la", DIGITS) == ["latency"]
-    assert complete("/allowance max_cost=2 max_h", DIGITS) == ["max_hours="]
-    assert complete("why not", DIGITS) == []
-    assert complete("/rounds 1", DIGITS) == []
-    assert len(complete("/freeze ", DIGITS)) == len(PARAMETERS)
+    assert complete("/f", built_in("digits-8")) == ["/freeze"]
+    assert complete("/ex", built_in("digits-8")) == ["/explore", "/exploit"]
+    assert complete("/freeze attn", built_in("digits-8")) == ["attn_0=", "attn_1=", "attn_2=", "attn_3="]
+    assert complete("/freeze attn_0=", built_in("digits-8")) == ["attn_0=0", "attn_0=1"]
+    assert complete("/limit base_channel=1", built_in("digits-8")) == ["base_channel=16"]
+    assert complete("/try b8", built_in("digits-8"), specs=[SPEC, "b16-n1-m1.1.1.1-a0000"]) == [SPEC]
+    assert complete("/undo ", built_in("digits-8"), directives=[3, 12]) == ["3", "12"]
+    assert complete("/cap la", built_in("digits-8")) == ["latency"]
+    assert complete("/allowance max_cost=2 max_h", built_in("digits-8")) == ["max_hours="]
+    assert complete("why not", built_in("digits-8")) == []
+    assert complete("/rounds 1", built_in("digits-8")) == []
+    assert len(complete("/freeze ", built_in("digits-8"))) == len(PARAMETERS)
 
 
 def test_the_spec_in_json_is_understood_too() -> None:
     text = UNetSpec.parse(SPEC).model_dump_json()
-    found = parse_slash(f"/try {text}", DIGITS)
+    found = parse_slash(f"/try {text}", built_in("digits-8"))
     assert isinstance(found, DirectiveKind)
     assert arguments_of(found) == {"spec": SPEC}

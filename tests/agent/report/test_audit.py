@@ -12,7 +12,8 @@ from agent.report import audit as module
 from agent.report.audit import audit, print_audit, second_result
 from diffusion.cost.closed_form import cost, costs
 from diffusion.cost.verify import meta_count
-from diffusion.spec import IMAGES_32, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import UNetSpec
 
 FOUND = audit()
 MODELS = {model["model"]: model for model in FOUND["models"]}
@@ -73,7 +74,9 @@ def test_every_printed_cost_equals_an_independent_count_of_the_built_network(
 
 def test_candidates_are_all_the_specs_of_the_space_that_fit() -> None:
     """A plain loop over the corner of the space where base_channel is 128, against the vectorised choice."""
-    corner = itertools.product((128,), IMAGES_32.num_blocks, *[IMAGES_32.channel_mult] * 4, *[(0, 1)] * 4)
+    corner = itertools.product(
+        (128,), built_in("images-32").num_blocks, *[built_in("images-32").channel_mult] * 4, *[(0, 1)] * 4
+    )
     low, high = MODELS["IDDPM searched"]["candidates"]["macs_paper"]
     expected = [
         found.macs.total
@@ -103,7 +106,7 @@ def test_the_searched_iddpm_model_is_dearer_than_its_baseline_by_total() -> None
 def test_the_break_even_is_a_spec_that_is_not_dearer() -> None:
     found = second_result()
     paper = round(found["break_even"] * BASELINE_PAPER)
-    rows = IMAGES_32.rows()
+    rows = built_in("images-32").rows()
     counts = costs(rows[rows[:, 6] == 1], "iddpm")
     (at,) = (counts.macs_paper == paper).nonzero()
     assert counts.macs_total[at].min() <= BASELINE_TOTAL

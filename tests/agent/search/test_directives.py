@@ -23,7 +23,8 @@ from agent.search.plan import reopened
 from agent.searchers.digest import round_values
 from agent.searchers.fallback import fallback_spec
 from diffusion.errors import UserError
-from diffusion.spec import DIGITS, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.directives import active_directives, add_directive, all_directives, citations, undo_directive
 from memory.searches import find_search
@@ -48,7 +49,9 @@ class Walker:
 
     def propose(self, context: SearchContext) -> None:
         self.before(context)
-        for spec in sorted(near(DIGITS, UNetSpec.parse("b8-n1-m1.1.1.1-a0000")), key=lambda spec: -spec.attn[0]):
+        for spec in sorted(
+            near(built_in("digits-8"), UNetSpec.parse("b8-n1-m1.1.1.1-a0000")), key=lambda spec: -spec.attn[0]
+        ):
             with suppress(Refused):
                 train_candidate(context, spec, "The next one.")
                 return
@@ -305,7 +308,7 @@ class TestFallback:
         wish = ("ban", {"pattern": "b*-n*-m*.*.*.*-a1***"})
         spec, reason, search = self.chosen(tmp_path, wish)
         assert not spec.attn[0]
-        assert spec in near(DIGITS, search.plan.baseline)
+        assert spec in near(built_in("digits-8"), search.plan.baseline)
         assert reason.endswith('It obeys directive 1: "the ban".')
         assert search.cited() == [(1, 1, f"the fallback chose {spec}")]
 
@@ -316,7 +319,7 @@ class TestFallback:
 
     def test_to_explore_it_takes_any_spec_and_nothing_that_was_refused_in_this_round(self, tmp_path: Path) -> None:
         spec, reason, search = self.chosen(tmp_path, ("mode", {"mode": "explore"}))
-        assert spec not in near(DIGITS, search.plan.baseline)
+        assert spec not in near(built_in("digits-8"), search.plan.baseline)
         assert "the user wants to explore" in reason
         refuse(search.context(1), Refused("rejected", "Not this one."), spec=spec)
         again = fallback_spec(search.context(1))
@@ -334,7 +337,9 @@ class TestThePrompt:
     def test_it_stays_short_at_round_100_whatever_was_said(self, tmp_path: Path) -> None:
         search = Steered(tmp_path, {"rounds": 100, "budget": "20M"})
         search.executor = Planted(tuple(float(number) for number in range(200)))
-        specs = iter(spec for spec in DIGITS if search.context().limits.cost(spec).macs.paper <= 20_000_000)
+        specs = iter(
+            spec for spec in built_in("digits-8") if search.context().limits.cost(spec).macs.paper <= 20_000_000
+        )
         filled_to_round_100(search, specs)
         for number in range(40):
             search.tell("ban", {"pattern": f"b*-n*-m*.*.*.{number % 4 + 1}-a1***"}, "never again " + "y" * 600)

@@ -7,7 +7,8 @@ from planted import Planted
 from searches import TinySearch
 
 from agent.searchers.fallback import fallback_spec
-from diffusion.spec import DIGITS, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.queries.progress import proposer_shares
 
@@ -21,7 +22,7 @@ def test_the_offline_backend_searches_locally_under_the_budget(tmp_path: Path) -
     assert len({row["spec"] for row in rows}) == 5
     for index, row in enumerate(rows[1:], 1):
         earlier = sorted(rows[:index], key=lambda found: found["rfid"])[:2]
-        around = [spec for parent in earlier for spec in near(DIGITS, UNetSpec.parse(parent["spec"]))]
+        around = [spec for parent in earlier for spec in near(built_in("digits-8"), UNetSpec.parse(parent["spec"]))]
         assert UNetSpec.parse(row["spec"]) in around
         assert row["reason"].startswith("One step from trial ")
 

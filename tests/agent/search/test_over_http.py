@@ -12,7 +12,8 @@ from near import near
 from pretended import PretendedExecutor
 from searches import TinySearch
 
-from diffusion.spec import DIGITS, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.queries.progress import failures
 from prompts.render import render
@@ -98,7 +99,7 @@ def led_by_numbers(messages: list[dict[str, Any]]) -> Answer:
         return Call("evaluate_fid", {"trial": json.loads(answers[-1][1])["trial"]})
     best = json.loads(next(text for name, text in answers if name == "query_memory"))[0]
     tries = sum(name == "train_ract" for name, _ in answers)
-    neighbours = near(DIGITS, UNetSpec.parse(best["spec"]))
+    neighbours = near(built_in("digits-8"), UNetSpec.parse(best["spec"]))
     chosen = neighbours[(int(best["rfid"] * 1e6) + tries) % len(neighbours)]
     return Call("train_ract", {"spec": str(chosen), "reason": f"The best score is {best['rfid']}."})
 
@@ -166,7 +167,7 @@ class TestABadModel:
         row = search.rows("SELECT * FROM results WHERE round = 1")[0]
         assert row["proposer"] == "fallback"
         assert row["macs_paper"] <= 2_000_000
-        assert UNetSpec.parse(row["spec"]) in near(DIGITS, UNetSpec.parse("b8-n1-m1.1.1.1-a0000"))
+        assert UNetSpec.parse(row["spec"]) in near(built_in("digits-8"), UNetSpec.parse("b8-n1-m1.1.1.1-a0000"))
 
     def test_a_repeated_spec_is_refused_with_its_score(self, tmp_path: Path) -> None:
         search = self.played(tmp_path, [trains(A), Call("evaluate_fid", {"trial": 2}), trains(A), trains(B)], rounds=2)

@@ -14,7 +14,7 @@ from agent.study.store import open_study, stored_study
 from diffusion.cost.closed_form import cost, costs
 from diffusion.errors import UserError
 from diffusion.settings import Strategy
-from diffusion.spec import DIGITS
+from diffusion.space import built_in
 from memory.connection import opened
 from memory.searches import create_search, find_search
 
@@ -39,7 +39,7 @@ class TestSpecs:
 
     def test_the_baseline_is_first_and_each_stratum_of_macs_gives_one_other(self, planted: PlantedStudy) -> None:
         study = self.study(planted)
-        rows = DIGITS.rows()
+        rows = built_in("digits-8").rows()
         macs = costs(rows, "ddpm", 8, 1).macs_paper
         within = np.sort(macs[macs <= 6_000_000])
         strata = np.array_split(within, 9)  # the baseline among them moves a bound by one place at most

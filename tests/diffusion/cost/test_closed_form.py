@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from diffusion.cost import verify
 from diffusion.cost.closed_form import cost, costs
 from diffusion.settings import Family, Settings
-from diffusion.spec import DIGITS, IMAGES_32, SearchSpace, UNetSpec
+from diffusion.space import SearchSpace, built_in
+from diffusion.spec import UNetSpec
 from diffusion.unet import build_unet, unet_arguments
 
 DDPM = UNetSpec.parse("b128-n2-m1.2.2.2-a0100")
@@ -76,7 +77,7 @@ def test_attention_counts_to_its_own_stage() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("space", [IMAGES_32, DIGITS], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [built_in("images-32"), built_in("digits-8")], ids=lambda space: space.name)
 @pytest.mark.parametrize(("resolution", "channels"), [(8, 1), (32, 3)])
 def test_counting_one_equals_counting_many(space: SearchSpace, family: Family, resolution: int, channels: int) -> None:
     rows = space.rows()[np.random.default_rng(0).choice(space.size, 250, replace=False)]
@@ -111,7 +112,7 @@ def test_closed_form_equals_torchs_flop_counter(count: int, monkeypatch: pytest.
         monkeypatch.setattr(layer, "reset_parameters", lambda self: None)
     rng = random.Random(0)
     for index in range(count):
-        spec, family = IMAGES_32.sample(rng), FAMILIES[index % 2]
+        spec, family = built_in("images-32").sample(rng), FAMILIES[index % 2]
         counted = cost(spec, family)
         expected = {"params": counted.params, "macs_total": counted.macs.total}
         assert verify.meta_count(spec, family, 32, 3) == expected, (spec, family)

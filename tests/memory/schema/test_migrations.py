@@ -8,7 +8,7 @@ import pytest
 from sqlite_utils import Database
 
 from diffusion.settings import Protocol
-from diffusion.spec import PARAMETERS
+from diffusion.spec import PAPER_PARAMETERS
 from memory.connection import APPLICATION_ID, insert, opened
 from memory.journal import moment, past_of
 from memory.schema.migrations import MIGRATIONS, migration_names
@@ -99,7 +99,7 @@ def test_what_was_measured_or_said_is_never_rewritten(table: str, db: Database, 
 def test_the_view_shows_the_record_that_people_see(fill: Any, search: int) -> None:
     fill.scored(search, 0, "b16-n2-m1.2.3.4-a0101", 3.5, macs=2000)
     row = dict(fill.db.conn.execute("SELECT * FROM results").fetchone())
-    assert [row[name] for name in PARAMETERS] == [16, 2, 1, 2, 3, 4, 0, 1, 0, 1]
+    assert [row[name] for name in PAPER_PARAMETERS] == [16, 2, 1, 2, 3, 4, 0, 1, 0, 1]
     wanted = {
         "trial": 1, "search": search, "round": 0, "spec": "b16-n2-m1.2.3.4-a0101", "macs_paper": 2000,
         "macs_total": 2010, "params": 500, "rfid": 3.5, "metric": "fid-digits-cnn",

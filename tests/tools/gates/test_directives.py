@@ -13,7 +13,8 @@ from diffusion.cost.closed_form import cost
 from diffusion.cost.peak_memory import peak_bytes
 from diffusion.errors import UserError
 from diffusion.neighbourhood import distances
-from diffusion.spec import DIGITS, UNetSpec
+from diffusion.space import built_in
+from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.directives import active_directives, add_directive, citations, undo_directive
 from memory.queries.similar import spec_distance
@@ -51,7 +52,13 @@ class TestLimits:
     def test_each_leaves_exactly_the_specs_that_it_says(self, search: TinySearch) -> None:
         facts = facts_of(search.context())
         centre = UNetSpec.parse("b16-n1-m1.2.2.2-a0100")
-        sample = [*map(UNetSpec.from_row, facts.rows[::97]), *near(DIGITS, centre), centre, PLAIN, ATTENTION]
+        sample = [
+            *map(UNetSpec.from_row, facts.rows[::97]),
+            *near(built_in("digits-8"), centre),
+            centre,
+            PLAIN,
+            ATTENTION,
+        ]
         rows = np.array([spec.row for spec in sample])
         known: list[tuple[str, dict[str, Any], Any]] = [
             (*NO_ATTENTION, lambda spec: not spec.attn[0]),

@@ -1,0 +1,56 @@
+"""Which specs are one network. Channels are base × multiplier, so ``b16-n1-m2.1.1.1-a0010`` and
+``b8-n1-m4.2.2.2-a0010`` build the same one, and training both would measure one thing twice.
+
+A network is its widths, its blocks, its attention and, for `iddpm` alone, the width of its attention heads. Specs are
+spellings of it. This module imports no torch.
+"""
+
+from math import gcd
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diffusion.settings import Family
+from diffusion.spec import MAX_BASE, MAX_MULTIPLIER, Rows, UNetSpec, stages_of
+
+HEAD_WIDTH = 32  # of iddpm's attention, or the largest power of two below it that divides the base channels
+
+
+def head_width(spec: UNetSpec) -> int:
+    """Channels of each attention head of `iddpm`."""
+    return gcd(spec.base_channel, HEAD_WIDTH)
+
+
+def network(spec: UNetSpec, family: Family) -> str:
+    """The one name of a network, whatever its spelling: ``w16.32.32.32-n1-a0100``, for `iddpm` with ``-h16``."""
+    widths, bits = ".".join(map(str, spec.channels)), "".join(str(int(flag)) for flag in spec.attn)
+    head = f"-h{head_width(spec)}" if family == "iddpm" else ""
+    return f"w{widths}-n{spec.num_blocks}-a{bits}{head}"
+
+
+def networks(rows: Rows, family: Family) -> NDArray[np.int64]:
+    """Blocks, widths, attention and head width of each row; equal rows are one network.  (N, 2 + 2 S) → (N, 2 + 2 S)"""
+    stages = stages_of(rows)
+    heads = np.gcd(rows[:, :1], HEAD_WIDTH) if family == "iddpm" else np.zeros_like(rows[:, :1])
+    return np.hstack([rows[:, 1:2], rows[:, :1] * rows[:, 2 : 2 + stages], rows[:, 2 + stages :], heads])
+
+
+def distinct(rows: Rows, family: Family) -> Rows:
+    """One spelling of each network, that of the widest base, in the order of the rows.  (N, k) → (M, k)"""
+    if not len(rows):
+        return rows
+    by_base = np.argsort(-rows[:, 0], kind="stable")
+    _, first = np.unique(networks(rows[by_base], family), axis=0, return_index=True)
+    return rows[np.sort(by_base[first])]
+
+
+def spellings(spec: UNetSpec, family: Family) -> tuple[UNetSpec, ...]:
+    """Every spec that builds the network of a spec, the widest base first."""
+    common, name = gcd(*spec.channels), network(spec, family)
+    bases = [base for base in range(common, 0, -1) if common % base == 0 and base % 4 == 0 and base <= MAX_BASE]
+    found = []
+    for base in bases:
+        multipliers = tuple(width // base for width in spec.channels)
+        if max(multipliers) <= MAX_MULTIPLIER:
+            found.append(spec.model_copy(update={"base_channel": base, "channel_mult": multipliers}))
+    return tuple(each for each in found if network(each, family) == name)
