@@ -1,4 +1,4 @@
-"""Search spaces: what each number of a spec may be. A space is data; the built-in ones are files in `diffusion/spaces/`.
+"""Search spaces: what each number of a spec may be. A space is data; the built-in ones lie in `diffusion/spaces/`.
 
 A file gives the choices of each number, one list for every stage or one list for each::
 

@@ -91,6 +91,8 @@ class UNetSpec(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "spec"
+            if first["type"] == "value_error":
+                raise UserError(f"'{value}' is not a spec: {first['ctx']['error']}") from None
             given = "" if first["type"] == "missing" else f"={first['input']}"
             raise UserError(f"'{value}' is not a spec: {field}{given}: {first['msg'].lower()}") from None
 
