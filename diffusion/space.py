@@ -76,8 +76,14 @@ class SearchSpace(BaseModel):
         for name, values in self.choices.items():
             if list(values) != sorted(set(values)):
                 raise ValueError(f"the choices of {name} are {', '.join(map(str, values))}; write each once, ascending")
-        for least_or_most in (0, -1):  # a spec judges its own numbers
-            UNetSpec.from_row([values[least_or_most] for values in self.choices.values()])
+        for number in range(max(map(len, self.choices.values()))):  # a spec judges its own numbers
+            row = [values[min(number, len(values) - 1)] for values in self.choices.values()]
+            try:
+                UNetSpec.from_row(row)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(str(part) for part in first["loc"])
+                raise ValueError(f"{place}={first['input']}: {first['msg'].lower()}") from None
         if self.baseline is not None and (sentence := self.why_not(self.baseline)):
             raise ValueError(f"baseline {self.baseline}: {sentence}")
         return self
@@ -186,16 +192,17 @@ def stored_space(space: SearchSpace) -> str | dict[str, Any]:
 
 def _space(values: Mapping[str, Any], where: str) -> SearchSpace:
     """Raises `UserError` with the first thing that is wrong."""
+    unknown = next((name for name in values if name not in SearchSpace.model_fields), None)
+    if unknown is not None:
+        raise UserError(f"'{unknown}' in {where} is no key of a space; there are {', '.join(SearchSpace.model_fields)}")
     try:
         return SearchSpace.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        raise UserError(f"'{place}' in {where} is no key of a space; there are {', '.join(SearchSpace.model_fields)}")
     cause = (first.get("ctx") or {}).get("error")
     said = str(cause) if cause else first["msg"][0].lower() + first["msg"][1:]
-    raise UserError(f"'{place or where}' in {where}: {said}" if place else f"{where}: {said}")
+    raise UserError(f"'{place}' in {where}: {said}" if place else f"{where}: {said}")
 
 
 SPACE_NAMES = tuple(sorted(file.stem for file in BUILT_IN.glob("*.toml")))

@@ -1,6 +1,8 @@
 """What is one step away: specs against the definition and a corner written out, strategies in their order."""
 
+import itertools
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from near import near
 
 from diffusion.neighbourhood import distances, moved, neighbours, one_step, shuffled, strategy_neighbours
-from diffusion.settings import Strategy
+from diffusion.networks import network, spellings
+from diffusion.settings import Family, Strategy
 from diffusion.space import SearchSpace, built_in
 from diffusion.spec import UNetSpec
 
@@ -24,13 +27,21 @@ def places(row: Sequence[int]) -> tuple[int, ...]:
 
 
 class TestSpecs:
-    @given(MEMBERS)
-    def test_neighbours_are_all_the_members_one_step_away(self, row: list[int]) -> None:
-        here = np.array(places(row))
-        found = [places(neighbour) for neighbour in neighbours(built_in("images-32"), UNetSpec.from_row(row)).tolist()]
-        assert all(np.abs(place - here).sum() == 1 for place in found)
-        last = np.array([len(values) - 1 for values in built_in("images-32").choices.values()])
-        assert len(set(found)) == len(found) == (here > 0).sum() + (here < last).sum()
+    @given(MEMBERS, st.sampled_from(get_args(Family)))
+    def test_neighbours_are_the_networks_one_step_from_any_spelling(self, row: list[int], family: Family) -> None:
+        """Against the definition: every member whose places differ by one from those of a spelling, once a network."""
+        space, spec = built_in("images-32"), UNetSpec.from_row(row)
+        last = np.array([len(values) - 1 for values in space.choices.values()])
+        expected = set()
+        for each in (each for each in spellings(spec, family) if space.why_not(each) is None):
+            here = np.array(places(each.row))
+            for index, step in itertools.product(range(len(here)), (-1, 1)):
+                there = here + step * np.eye(len(here), dtype=int)[index]
+                if (there >= 0).all() and (there <= last).all():
+                    values = [choices[place] for choices, place in zip(space.choices.values(), there, strict=True)]
+                    expected.add(network(UNetSpec.from_row(values), family))
+        found = [network(UNetSpec.from_row(each), family) for each in neighbours(space, spec, family)]
+        assert set(found) == expected - {network(spec, family)} and len(set(found)) == len(found)
 
     def test_neighbours_at_a_corner_are_known(self) -> None:
         assert [str(spec) for spec in near(TINY, CORNER)] == [

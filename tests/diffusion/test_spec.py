@@ -128,8 +128,9 @@ class TestSpec:
         ("change", "said"),
         [
             ({"base_channel": "wide"}, "base_channel=wide: input should be a valid integer"),
-            ({"channel_mult": [1, 2, 2]}, "channel_mult=[1, 2, 2]: tuple should have at least 4 items"),
-            ({"attn": [False] * 5}, "at most 4 items"),
+            ({"channel_mult": [1, 2]}, "channel_mult=[1, 2]: tuple should have at least 3 items"),
+            ({"channel_mult": [1, 2, 2]}, "3 multipliers and 4 attention flags; every stage has one of each"),
+            ({"attn": [False] * 7}, "at most 6 items"),
             ({"attn": [0, 2, 0, 0]}, "attn.1=2: input should be a valid boolean"),
             ({"heads": 4}, "heads=4: extra inputs are not permitted"),
         ],

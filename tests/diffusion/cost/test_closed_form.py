@@ -25,6 +25,17 @@ FVCORE_LARGEST = 300_000_000  # MACs; a larger network takes seconds to trace
 SMALL = SearchSpace(name="small", base_channel=(4, 8, 12, 20, 32), num_blocks=(1, 2), channel_mult=(1, 2, 3, 4))
 
 
+STAGES = (3, 5, 6)  # the paper's four are drawn from its own space
+
+
+def of_stages(stages: int) -> SearchSpace:
+    """Small networks of so many stages, attention where there are few positions."""
+    attn = [[False]] * (stages - 3) + [[False, True]] * 3
+    return SearchSpace(
+        name="any", stages=stages, base_channel=(8, 12, 32), num_blocks=(1, 2), channel_mult=(1, 2, 3), attn=attn
+    )
+
+
 def drawn_small(count: int, seed: int) -> list[Case]:
     """Random networks that are quick to run, of both families at all resolutions in turn: twelve have each once."""
     rng = random.Random(seed)
@@ -116,6 +127,24 @@ def test_closed_form_equals_torchs_flop_counter(count: int, monkeypatch: pytest.
         counted = cost(spec, family)
         expected = {"params": counted.params, "macs_total": counted.macs.total}
         assert verify.meta_count(spec, family, 32, 3) == expected, (spec, family)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("count", [6, pytest.param(120, marks=pytest.mark.slow)])
+def test_three_five_and_six_stages_cost_what_both_counters_count(count: int) -> None:
+    """Both families, grey and colour; the side is the least that has a pixel at the last stage, or twice that."""
+    rng = random.Random(1)
+    for index in range(count):
+        stages, family, channels = STAGES[index % 3], FAMILIES[index // 3 % 2], (1, 3)[index // 6 % 2]
+        side = max(8, 2 ** (stages - 1) << index // 12 % 2)
+        spec = of_stages(stages).sample(rng)
+        counted = cost(spec, family, side, channels)
+        by_torch, by_fvcore = (verify.meta_count, verify.fvcore_count)
+        assert by_torch(spec, family, side, channels) == {"params": counted.params, "macs_total": counted.macs.total}
+        assert by_fvcore(spec, family, side, channels) == {"params": counted.params, "macs_paper": counted.macs.paper}
+        assert len(counted.stages) == stages and sum(stage.params for stage in counted.stages) == counted.params
+        many = costs(np.array([spec.row]), family, side, channels)
+        assert int(many.macs_total[0]) == counted.macs.total and int(many.params[0]) == counted.params
 
 
 def test_torchs_flop_counter_knows_the_baseline() -> None:
