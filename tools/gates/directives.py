@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffusion.spec import UNetSpec
+from diffusion.spec import Rows, UNetSpec
 from memory.directives import DirectiveRow, active_directives
 from memory.searches import find_search
 from tools.gates.directive_kinds import Backend, Cap, DirectiveKind, Limit, Mode, Rounds, Stop, StrategyBounds, Try
@@ -92,6 +92,15 @@ def allowed_rows(facts: Facts, active: Sequence[DirectiveRow]) -> Mask:
     for directive in active:
         if isinstance(content := directive_of(directive), Limit):
             fits = fits & content.mask(facts.rows, facts)
+    return fits
+
+
+def allowed_among(facts: Facts, active: Sequence[DirectiveRow], rows: Rows) -> Mask:
+    """The same of any rows."""
+    fits = facts.costs(rows).macs(facts.convention) <= facts.budget_macs
+    for directive in active:
+        if isinstance(content := directive_of(directive), Limit):
+            fits = fits & content.mask(rows, facts)
     return fits
 
 

@@ -6,7 +6,7 @@ counted, so it is not known here (`tools.gates.latency`).
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from diffusion.cost.closed_form import Convention, Costs, costs
 from diffusion.cost.peak_memory import peak_bytes_of_many
 from diffusion.errors import UserError
 from diffusion.networks import distinct
-from diffusion.settings import Protocol, TrainJob
+from diffusion.settings import Family, Protocol, TrainJob
 from diffusion.space import SearchSpace
 from diffusion.spec import Rows, UNetSpec, parameters, stages_of
 
@@ -44,12 +44,14 @@ class Facts:
     @cached_property
     def rows(self) -> Rows:
         """Every network of the space, in one spelling; of a huge space a sample."""
-        return distinct(self.space.rows(), self.protocol.settings.family)
+        return network_rows(self.space, self.protocol.settings.family)
 
     @cached_property
     def within_budget(self) -> Mask:
         """Which of the rows the budget allows."""
-        return self.costs(self.rows).macs(self.convention) <= self.budget_macs
+        settings = self.protocol.settings
+        every = network_costs(self.space, settings.family, settings.resolution, settings.channels)
+        return every.macs(self.convention) <= self.budget_macs
 
     def costs(self, rows: Rows) -> Costs:
         """The closed-form costs of specs."""
@@ -70,6 +72,20 @@ class Facts:
             processes=self.processes,
         )
         return peak_bytes_of_many(job, self.costs(rows), self.device)
+
+
+@lru_cache(maxsize=4)
+def network_rows(space: SearchSpace, family: Family) -> Rows:
+    """Every network of a space, in one spelling; of a huge space a sample. Worked out once in a process."""
+    rows = distinct(space.rows(), family)
+    rows.setflags(write=False)
+    return rows
+
+
+@lru_cache(maxsize=4)
+def network_costs(space: SearchSpace, family: Family, resolution: int, channels: int) -> Costs:
+    """What each of them costs."""
+    return costs(network_rows(space, family), family, resolution, channels)
 
 
 def region(pattern: str) -> Region:

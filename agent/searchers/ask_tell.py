@@ -1,0 +1,97 @@
+"""Lets a `Searcher` play a round: it is told the memory, asked, and what it proposes goes the way of every proposal."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.searchers.base import Searcher, Seen, SeenTrial
+from diffusion.networks import network
+from diffusion.settings import Family
+from diffusion.space import SearchSpace
+from diffusion.spec import Rows, UNetSpec
+from diffusion.streams import stream_seed
+from memory.directives import active_directives
+from memory.queries.so_far import TrialSoFar, trials_so_far
+from memory.trials import refused_in_round
+from tools.context import SearchContext
+from tools.errors import Refused
+from tools.gates.directives import allowed_among, allowed_rows, facts_of
+from tools.gates.facts import network_rows
+from tools.jobs.training import train_candidate
+
+ASKS_PER_ROUND = 20  # after as many refusals, by a person or a limit that is measured, the fallback proposes
+
+Told = Literal["none", "search", "all"]  # of what was tried: nothing, this search, every search of the protocol
+
+
+@dataclass
+class AskTell:
+    """Brings a round's trial about with a searcher, which is made anew for each question."""
+
+    make: Callable[[], Searcher]
+    name: str
+    rounds: int
+    told: Told = "search"
+
+    def propose(self, context: SearchContext) -> None:
+        """Ask until a proposal passes; without one the round is left to the fallback."""
+        for _ in range(ASKS_PER_ROUND):
+            searcher, seen = self.make(), seen_by(context, self.told)
+            for trial in seen.trials:
+                searcher.tell(trial)
+            proposal = searcher.ask(seen)
+            if proposal is None:
+                return
+            with suppress(Refused):  # a row in memory, of which the next question knows
+                train_candidate(context, proposal.spec, proposal.reason)
+                return
+
+
+def seen_by(context: SearchContext, told: Told = "search") -> Seen:
+    """What a searcher is asked with in a round: a function of the memory, the seed and the round."""
+    family, space = context.limits.protocol.settings.family, context.limits.space
+    so_far = trials_so_far(context.db, context.search)
+    refused = [
+        UNetSpec.parse(text) for text in sorted(refused_in_round(context.db, context.search, context.round_number))
+    ]
+    taken = {network(spec, family) for spec in (*(each.spec for each in so_far), *refused)}
+    facts, active = facts_of(context), active_directives(context.db, context.search)
+    free = allowed_rows(facts, active).copy()
+    where = places(space, family)
+    free[[where[name] for name in taken if name in where]] = False
+
+    def allowed(rows: Rows) -> NDArray[np.bool_]:
+        specs = [UNetSpec.from_row(row) for row in rows]
+        new = [space.why_not(spec) is None and network(spec, family) not in taken for spec in specs]
+        return np.array(new, dtype=np.bool_) & allowed_among(facts, active, rows)
+
+    return Seen(
+        limits=context.limits,
+        round_number=context.round_number,
+        seed=context.jobs.seed,
+        trials=_told(context, told, so_far, refused),
+        feasible=facts.rows[free],
+        allowed=allowed,
+        rng=np.random.default_rng(stream_seed(context.jobs.seed, "searcher", context.round_number)),
+    )
+
+
+def _told(
+    context: SearchContext, told: Told, so_far: list[TrialSoFar], refused: list[UNetSpec]
+) -> tuple[SeenTrial, ...]:
+    """The trials that a searcher is told of, and the refusals of this round."""
+    if told == "all":
+        so_far = trials_so_far(context.db, context.search, "memory")
+    trials = [] if told == "none" else [SeenTrial(*astuple(each)) for each in so_far]
+    return (*trials, *(SeenTrial(0, context.round_number, spec, "refused") for spec in refused))
+
+
+@lru_cache(maxsize=4)
+def places(space: SearchSpace, family: Family) -> dict[str, int]:
+    """Where each network stands among the rows of its space."""
+    return {network(UNetSpec.from_row(row), family): index for index, row in enumerate(network_rows(space, family))}
