@@ -22,12 +22,16 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from diffusion.errors import UserError
 from diffusion.spec import LEAST_STAGES, MOST_STAGES, PAPER_STAGES, Rows, SpecField, UNetSpec, parameters
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 BUILT_IN = Path(__file__).parent / "spaces"
 ENUMERABLE = 2_000_000  # members that are looked at one and all; of a larger space a sample is
@@ -123,6 +127,13 @@ class SearchSpace(BaseModel):
             if value not in allowed:
                 return f"{name}={value} is outside the space {self.name}: allowed are {', '.join(map(str, allowed))}"
         return None
+
+    def holds(self, rows: Rows) -> "NDArray[np.bool_]":
+        """Which rows are members.  (N, 2 + 2 stages) → (N,)"""
+        import numpy as np
+
+        columns = zip(rows.T, self.choices.values(), strict=True)
+        return np.logical_and.reduce([np.isin(column, allowed) for column, allowed in columns])
 
     def sample(self, rng: random.Random) -> UNetSpec:
         """One member, uniformly."""

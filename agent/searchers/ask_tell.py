@@ -1,8 +1,8 @@
 """Lets a `Searcher` play a round: it is told the memory, asked, and what it proposes goes the way of every proposal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.searchers.base import Searcher, Seen, SeenTrial
-from diffusion.networks import network
+from diffusion.networks import networks
 from diffusion.settings import Family
 from diffusion.space import SearchSpace
 from diffusion.spec import Rows, UNetSpec
@@ -56,19 +56,16 @@ def seen_by(context: SearchContext, told: Told = "search") -> Seen:
     """What a searcher is asked with in a round: a function of the memory, the seed and the round."""
     family, space = context.limits.protocol.settings.family, context.limits.space
     so_far = trials_so_far(context.db, context.search)
-    refused = [
-        UNetSpec.parse(text) for text in sorted(refused_in_round(context.db, context.search, context.round_number))
-    ]
-    taken = {network(spec, family) for spec in (*(each.spec for each in so_far), *refused)}
+    texts = refused_in_round(context.db, context.search, context.round_number)
+    refused = [UNetSpec.parse(text) for text in sorted(texts)]
+    taken = names_of([each.spec.row for each in so_far] + [spec.row for spec in refused], family)
     facts, active = facts_of(context), active_directives(context.db, context.search)
-    free = allowed_rows(facts, active).copy()
-    where = places(space, family)
+    free, where = allowed_rows(facts, active).copy(), places(space, family)
     free[[where[name] for name in taken if name in where]] = False
 
     def allowed(rows: Rows) -> NDArray[np.bool_]:
-        specs = [UNetSpec.from_row(row) for row in rows]
-        new = [space.why_not(spec) is None and network(spec, family) not in taken for spec in specs]
-        return np.array(new, dtype=np.bool_) & allowed_among(facts, active, rows)
+        new = np.array([name not in taken for name in names_of(rows, family)], dtype=np.bool_)
+        return new & space.holds(rows) & allowed_among(facts, active, rows)
 
     return Seen(
         limits=context.limits,
@@ -87,11 +84,17 @@ def _told(
     """The trials that a searcher is told of, and the refusals of this round."""
     if told == "all":
         so_far = trials_so_far(context.db, context.search, "memory")
-    trials = [] if told == "none" else [SeenTrial(*astuple(each)) for each in so_far]
+    known = [] if told == "none" else so_far
+    trials = [SeenTrial(each.trial, each.round, each.spec, each.state, each.score, each.proposer) for each in known]
     return (*trials, *(SeenTrial(0, context.round_number, spec, "refused") for spec in refused))
 
 
 @lru_cache(maxsize=4)
-def places(space: SearchSpace, family: Family) -> dict[str, int]:
+def places(space: SearchSpace, family: Family) -> dict[bytes, int]:
     """Where each network stands among the rows of its space."""
-    return {network(UNetSpec.from_row(row), family): index for index, row in enumerate(network_rows(space, family))}
+    return {name: index for index, name in enumerate(names_of(network_rows(space, family), family))}
+
+
+def names_of(rows: Rows | Sequence[Sequence[int]], family: Family) -> list[bytes]:
+    """What is equal for two spellings of one network alone, of each row: to be looked up quickly."""
+    return [row.tobytes() for row in networks(np.array(rows, dtype=np.int64), family)] if len(rows) else []
