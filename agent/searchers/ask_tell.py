@@ -95,6 +95,6 @@ def places(space: SearchSpace, family: Family) -> dict[bytes, int]:
     return {name: index for index, name in enumerate(names_of(network_rows(space, family), family))}
 
 
-def names_of(rows: Rows | Sequence[Sequence[int]], family: Family) -> list[bytes]:
+def names_of(rows: "Rows | Sequence[Sequence[int]]", family: Family) -> list[bytes]:
     """What is equal for two spellings of one network alone, of each row: to be looked up quickly."""
     return [row.tobytes() for row in networks(np.array(rows, dtype=np.int64), family)] if len(rows) else []
