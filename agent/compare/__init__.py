@@ -1,0 +1,1 @@
+"""Searchers against each other, on the same seeds."""

@@ -1,0 +1,58 @@
+"""What ``diffnas-agent compare`` does: play the searches that are left, and say what they found."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from agent.compare.plan import Comparison, planned
+from agent.compare.play import left, play
+from agent.compare.report import compared
+from agent.compare.tables import check_plot, draw, print_compared
+from agent.config.sources import Resolved
+from agent.report.tables import say, show
+from memory.connection import check_memory, opened
+from tools.executors.machine import this_machine
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for beside the settings."""
+
+    name: str
+    searchers: str
+    seeds: int
+    plot: Path | None = None
+    report: bool = False
+    as_json: bool = False
+
+
+def begin(settings: Resolved, wanted: Wanted) -> int:
+    """Play what is left, unless only a report is asked for, and report; the exit code.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    config = settings.config
+    comparison = planned(config, wanted.name, wanted.searchers, wanted.seeds)
+    if wanted.plot:
+        check_plot(wanted.plot)
+    check_memory(config.places.db)
+    if not wanted.report:
+        _play(comparison, Console(stderr=wanted.as_json, highlight=False))
+    with opened(config.places.db, read_only=wanted.report) as db:
+        found = compared(db, comparison)
+    show(found, wanted.as_json, print_compared)
+    if wanted.plot:
+        draw(found, wanted.plot)
+        say(Console(stderr=wanted.as_json, highlight=False), f"Drawn: {wanted.plot}", whole=True)
+    return 0
+
+
+def _play(comparison: Comparison, console: Console) -> None:
+    asked = comparison.config.search.parallel
+    waiting = len(left(comparison))
+    processes = max(1, min(waiting, this_machine().cores if asked == "auto" else asked))
+    say(console, f"{comparison.name}: {waiting} searches to play, {processes} at once.")
+    for number, entry in enumerate(play(comparison, processes), 1):
+        say(console, f"{number} of {waiting}: {entry.searcher}, seed {entry.seed}")

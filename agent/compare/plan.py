@@ -1,0 +1,72 @@
+"""What a comparison is made of: one search for each searcher and seed, all else equal."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent.config.settings import RunConfig
+from agent.searchers.registry import SEARCHERS
+from diffusion.errors import UserError
+from memory.searches import check_name
+
+FEWEST_SEEDS = 2  # one has no interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which searchers are compared, on which seeds, under which settings."""
+
+    name: str
+    searchers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    config: RunConfig  # of every search, but for searcher, seed and name
+
+    def __iter__(self) -> Iterator["Entry"]:
+        """Its searches, seed after seed, so that a comparison that is stopped has whole seeds."""
+        return (Entry(self, searcher, seed) for seed in self.seeds for searcher in self.searchers)
+
+    @property
+    def rounds(self) -> int:
+        """Evaluations of each search after the baseline's."""
+        return self.config.search.rounds
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One search of a comparison."""
+
+    comparison: Comparison
+    searcher: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of the search in memory."""
+        return f"{self.comparison.name}-{self.searcher}-{self.seed}"
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings of the search; its rounds come one after the other, and no race follows them."""
+        changes = {"searcher": self.searcher, "seed": self.seed, "name": self.name}
+        return self.comparison.config.changed(**changes, parallel=1, race_trainings=0, prune=False)
+
+
+def planned(config: RunConfig, name: str, searchers: str, seeds: int) -> Comparison:
+    """The comparison that is asked for.
+
+    Args:
+        config: of every search; its seed is the first.
+        name: of the comparison, which the names of its searches begin with.
+        searchers: their names with commas between.
+        seeds: how many searches of each.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    if seeds < FEWEST_SEEDS:
+        raise UserError(f"--seeds {seeds}: a single seed has no interval; take at least {FEWEST_SEEDS}, better 30")
+    names = tuple(dict.fromkeys(part.strip() for part in searchers.split(",") if part.strip()))
+    if unknown := [each for each in names or (searchers,) if each not in SEARCHERS]:
+        raise UserError(f"--searchers '{unknown[0]}' does not exist; there are {', '.join(SEARCHERS)}")
+    check_name(f"{name}-{max(names, key=len)}-{config.search.seed + seeds}")
+    first = config.search.seed
+    return Comparison(name, names, tuple(range(first, first + seeds)), config)

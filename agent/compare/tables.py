@@ -1,0 +1,127 @@
+"""A comparison for people: a table of searchers, the pairs that can be told apart, and one picture."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from agent.compare.report import Compared, Curve, Mean
+from agent.report.tables import say
+from diffusion.errors import UserError
+
+WIDTH_INCHES, HEIGHT_INCHES, DPI = 11.0, 4.4, 130
+
+
+def percent(value: Mean, digits: int = 1) -> str:
+    """A mean with its interval, in per cent."""
+    if value.low is None or value.high is None:
+        return f"{value.mean:.{digits}%}"
+    return f"{value.mean:.{digits}%} ({100 * value.low:.{digits}f} to {100 * value.high:.{digits}f})"
+
+
+def print_compared(console: Console, found: Compared) -> None:
+    """What was compared, what came of it, and what may be said."""
+    judged = "means over the table's seeds" if found.is_noise_free else "the scores that the searches were shown"
+    say(
+        console,
+        f"{found.comparison}: {len(found.seeds)} seeds, {found.rounds} evaluations after the baseline's"
+        f"{f', on {found.bench}' if found.bench else ''}; memory: {found.memory}. Regret by {judged}: how much worse the "
+        f"best network tried is than the best of {found.networks}.",
+    )
+    marks = list(found.searchers[0].regret)
+    table = Table()
+    table.add_column("searcher")
+    for mark in marks:
+        table.add_column(f"regret after {mark}", justify="right")
+    for heading in (
+        "tried one of the best 1 %",
+        "of the best 5 %",
+        "recommends",
+        "diversity",
+        "refused",
+        "s of its own",
+    ):
+        table.add_column(heading, justify="right")
+    for each in found.searchers:
+        reached = [
+            f"{one.reached} of {each.seeds}" + (f", after {one.evaluations:g}" if one.evaluations is not None else "")
+            for one in each.reached
+        ]
+        table.add_row(
+            each.searcher,
+            *(percent(each.regret[mark]) for mark in marks),
+            *reached,
+            percent(each.recommended),
+            f"{each.diversity.mean:.1f}",
+            f"{each.refusals:.1f}",
+            f"{each.own_seconds.mean:.1f}",
+        )
+    if found.chance:
+        table.add_row("chance (expected)", *(f"{found.chance[mark]:.1%}" for mark in marks), *[""] * 6)
+    console.print(table)
+    _say_pairs(console, found, marks[-1])
+    if found.waiting:
+        say(console, f"{found.waiting} searches are not over; go on by the same command.")
+
+
+def _say_pairs(console: Console, found: Compared, mark: int) -> None:
+    """Who may be called better than whom at the last mark."""
+    pairs = [pair for pair in found.pairs if pair.evaluations == mark]
+    for pair in pairs:
+        if pair.better:
+            worse = pair.b if pair.better == pair.a else pair.a
+            say(console, f"{pair.better} is better than {worse} after {mark} (p = {pair.p_corrected:.2g}, corrected).")
+    undecided = sum(pair.better is None for pair in pairs)
+    if undecided:
+        say(console, f"{undecided} of {len(pairs)} pairs cannot be told apart after {mark}.")
+
+
+def check_plot(path: Path) -> None:
+    """What can be wrong before any work.
+
+    Raises:
+        UserError: there is no matplotlib, or the place cannot be written.
+    """
+    if find_spec("matplotlib") is None:
+        raise UserError(f"--plot {path} needs matplotlib; pip install matplotlib")
+    if not path.parent.is_dir() or path.suffix not in (".png", ".svg", ".pdf"):
+        raise UserError(f"--plot {path} cannot be drawn; name a .png, .svg or .pdf in a folder that is there")
+
+
+def draw(found: Compared, path: Path) -> None:
+    """Regret over evaluations and over device-seconds, with intervals."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, 2, figsize=(WIDTH_INCHES, HEIGHT_INCHES), dpi=DPI, sharey=True)
+    for number, each in enumerate(found.searchers):
+        for panel, curve in zip(panels, (each.by_evaluations, each.by_device_seconds), strict=True):
+            _line(panel, curve, each.searcher, f"C{number % 10}", "-" if number < 10 else "--")
+    panels[0].set_xlabel("evaluations after the baseline")
+    panels[1].set_xlabel("device-seconds")
+    panels[0].set_ylabel("regret, %")
+    panels[0].set_yscale("symlog", linthresh=1)
+    for panel in panels:
+        panel.grid(alpha=0.3)
+    panels[1].legend(fontsize=8)
+    figure.suptitle(f"{found.comparison}: mean over {len(found.seeds)} seeds with 95 % intervals", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _line(panel: "object", curve: Curve, name: str, colour: str, style: str) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(panel, Axes)
+    panel.plot(curve.at, [100 * value for value in curve.mean], style, color=colour, label=name, linewidth=1.5)
+    ends = [
+        (100 * low, 100 * high)
+        for low, high in zip(curve.low, curve.high, strict=True)
+        if low is not None and high is not None
+    ]
+    if len(ends) == len(curve.at):
+        panel.fill_between(curve.at, *zip(*ends, strict=True), color=colour, alpha=0.15, linewidth=0)
