@@ -10,7 +10,7 @@ from agent.compare.measure import Played, Truth, chance, played, truth_of
 from agent.compare.plan import Comparison
 from agent.report.results import Result
 from diffusion.errors import UserError
-from diffusion.statistics.paired import Interval, mean_interval, paired_tests
+from diffusion.statistics.paired import Interval, mean_interval, mean_intervals, paired_tests
 
 MARKS = (10, 20, 40, 80, 160)  # evaluations at which searchers are held against each other
 BEST_SHARES = (0.01, 0.05)
@@ -189,7 +189,7 @@ def _over_seconds(found: Sequence[Played], truth: Truth) -> Curve:
 
 
 def _curve(at: Numbers, regrets: Numbers) -> Curve:
-    means = [mean_interval(column) for column in regrets.T]
+    means = mean_intervals(regrets)
     return Curve(
         at=[float(value) for value in at],
         mean=[each.mean for each in means],

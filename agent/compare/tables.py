@@ -10,6 +10,7 @@ from agent.compare.report import Compared, Curve, Mean
 from agent.report.tables import say
 from diffusion.errors import UserError
 
+HEADINGS = ("tried one of the best 1 %", "of the best 5 %", "recommends", "diversity", "refused", "s of its own")
 WIDTH_INCHES, HEIGHT_INCHES, DPI = 11.0, 4.4, 130
 
 
@@ -23,11 +24,12 @@ def percent(value: Mean, digits: int = 1) -> str:
 def print_compared(console: Console, found: Compared) -> None:
     """What was compared, what came of it, and what may be said."""
     judged = "means over the table's seeds" if found.is_noise_free else "the scores that the searches were shown"
+    where = f", on {found.bench}" if found.bench else ""
     say(
         console,
-        f"{found.comparison}: {len(found.seeds)} seeds, {found.rounds} evaluations after the baseline's"
-        f"{f', on {found.bench}' if found.bench else ''}; memory: {found.memory}. Regret by {judged}: how much worse the "
-        f"best network tried is than the best of {found.networks}.",
+        f"{found.comparison}: {len(found.seeds)} seeds, {found.rounds} evaluations after the baseline's{where}; memory: {found.memory}. "
+        f"Regret by {judged}: how much worse the best network tried is than the best of "
+        f"{found.networks}.",
     )
     marks = list(found.searchers[0].regret)
     table = Table()
@@ -118,10 +120,6 @@ def _line(panel: "object", curve: Curve, name: str, colour: str, style: str) -> 
 
     assert isinstance(panel, Axes)
     panel.plot(curve.at, [100 * value for value in curve.mean], style, color=colour, label=name, linewidth=1.5)
-    ends = [
-        (100 * low, 100 * high)
-        for low, high in zip(curve.low, curve.high, strict=True)
-        if low is not None and high is not None
-    ]
-    if len(ends) == len(curve.at):
-        panel.fill_between(curve.at, *zip(*ends, strict=True), color=colour, alpha=0.15, linewidth=0)
+    if None not in (*curve.low, *curve.high):
+        low, high = ([100 * value for value in side if value is not None] for side in (curve.low, curve.high))
+        panel.fill_between(curve.at, low, high, color=colour, alpha=0.15, linewidth=0)

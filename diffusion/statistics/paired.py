@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap, permutation_test
 
 Numbers = NDArray[np.float64]
-RESAMPLES = 9_999
+RESAMPLES, CURVE_RESAMPLES = 9_999, 1_999
 LEVEL = 0.05
 
 
@@ -43,6 +43,17 @@ def mean_interval(values: Numbers, seed: int = 0) -> Interval:
         if np.isfinite([found.low, found.high]).all():
             break
     return Interval(mean, float(found.low), float(found.high))
+
+
+def mean_intervals(values: Numbers, seed: int = 0) -> list[Interval]:
+    """The means of many columns with percentile intervals, all from the same resamples of seeds.  (S, C) → C"""
+    means = values.mean(axis=0)
+    if len(values) < 2:
+        return [Interval(float(mean), None, None) for mean in means]
+    chosen = np.random.default_rng(seed).integers(len(values), size=(CURVE_RESAMPLES, len(values)))
+    weights = np.apply_along_axis(np.bincount, 1, chosen, minlength=len(values)) / len(values)
+    low, high = np.quantile(weights @ values, [LEVEL / 2, 1 - LEVEL / 2], axis=0)
+    return [Interval(*map(float, each)) for each in zip(means, low, high, strict=True)]
 
 
 class PairedTest(NamedTuple):

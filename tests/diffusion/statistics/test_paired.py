@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffusion.statistics.paired import expected_best, holm, mean_interval, paired_tests
+from diffusion.statistics.paired import expected_best, holm, mean_interval, mean_intervals, paired_tests
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.integers(0, 9), st.data())
@@ -72,6 +72,16 @@ def test_the_interval_holds_its_mean(seed: int) -> None:
     assert found.low is not None and found.high is not None
     assert found.low < found.mean < found.high and found.mean == pytest.approx(values.mean())
     assert found == mean_interval(values)
+
+
+def test_the_intervals_of_a_curve_are_nearly_those_of_each_of_its_points() -> None:
+    values = np.random.default_rng(3).normal(size=(40, 5)) + np.arange(5)
+    for found, column in zip(mean_intervals(values), values.T, strict=True):
+        alone = mean_interval(column)
+        assert alone.low is not None and alone.high is not None and found.low is not None and found.high is not None
+        assert found.mean == pytest.approx(alone.mean)
+        assert abs(found.low - alone.low) < 0.08 and abs(found.high - alone.high) < 0.08
+    assert mean_intervals(values[:1])[2] == (values[0, 2], None, None)
 
 
 def test_intervals_cover_what_they_should() -> None:
