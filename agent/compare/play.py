@@ -15,8 +15,9 @@ from pathlib import Path
 
 from agent.compare.plan import Comparison, Entry
 from agent.config.settings import RunConfig
+from agent.search.begin import open_run
 from agent.search.drive import drive
-from agent.search.plan import open_search, plan, reopened
+from agent.search.plan import plan, reopened
 from diffusion.errors import UserError
 from memory.connection import opened
 from memory.searches import find_protocol, list_searches
@@ -78,7 +79,7 @@ def _play(config: RunConfig) -> int:
         known = next((row for row in list_searches(db) if row.name == name), None)
         if known is None:
             planned = plan(config)
-            search = open_search(db, planned)
+            search = open_run(db, planned)
         else:
             search = known.id
             planned = reopened(known.config_json, find_protocol(db, known.protocol), {"db": db_path})

@@ -27,10 +27,10 @@ def print_compared(console: Console, found: Compared) -> None:
     where = f", on {found.bench}" if found.bench else ""
     say(
         console,
-        f"{found.comparison}: {len(found.seeds)} seeds, {found.rounds} evaluations after the baseline's{where}; memory: {found.memory}. "
-        f"Regret by {judged}: how much worse the best network tried is than the best of "
-        f"{found.networks}.",
+        f"{found.comparison}: {len(found.seeds)} seeds, {found.rounds} evaluations after the baseline's{where}; "
+        f"memory: {found.memory}.",
     )
+    say(console, f"Regret by {judged}: how much worse the best network tried is than the best of {found.networks}.")
     marks = list(found.searchers[0].regret)
     table = Table()
     table.add_column("searcher")

@@ -73,6 +73,50 @@ class SearchSettings(Frozen):
             more="if it exceeds the budget, the widest of its shape that does not is taken, and the run says so",
         ),
     ] = UNetSpec.parse("b128-n2-m1.2.2.2-a0100")
+    max_params: Annotated[
+        Size | None,
+        Setting(
+            "limit on the parameters of a spec, e.g. `2M`",
+            "N",
+            more="holds from the first proposal on, beside the budget; a baseline above it is refused",
+            example="40M",
+        ),
+    ] = None
+    max_memory: Annotated[
+        Size | None,
+        Setting(
+            "limit on the memory of a training, e.g. `8G`",
+            "BYTES",
+            more="the estimated peak of one process; see [memory](design.md#memory-of-a-training)",
+            example="8G",
+        ),
+    ] = None
+    max_latency: Annotated[
+        float | None,
+        Field(gt=0, allow_inf_nan=False),
+        Setting(
+            "limit on the milliseconds of one image through the network",
+            "MS",
+            more="measured on this machine, once for each spec that is proposed",
+            example="50",
+        ),
+    ] = None
+    memory: Annotated[
+        Literal["none", "search", "all"],
+        Setting(
+            "what proposers are told of: nothing, this search, or every search of the protocol",
+            "none|search|all",
+            more="`none` is the zero-shot proposal of the paper's Eq. 8, `search` its Eq. 9",
+        ),
+    ] = "search"
+    centaur_share: Annotated[
+        float,
+        Field(ge=0, le=1),
+        Setting(
+            "share of the rounds of `centaur` in which the language model decides",
+            more="in the others the surrogate's first suggestion is trained",
+        ),
+    ] = 0.3
     rounds: Annotated[
         int,
         Field(ge=0, le=10_000),

@@ -4,12 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sqlite_utils import Database
+
 from agent.backends.allowance import keep_limits
 from agent.config.kinds import resumed
 from agent.config.sources import Resolved, load_provider_keys
+from agent.search import limits
 from agent.search.drive import drive
-from agent.search.plan import open_search, plan, reopened
-from memory.connection import check_existing_memory, check_memory, opened
+from agent.search.plan import Plan, open_search, plan, reopened
+from memory.connection import check_existing_memory, check_memory, opened, transaction
 from memory.searches import find_protocol, find_search
 
 
@@ -24,8 +27,21 @@ def begin(settings: Resolved, *, as_json: bool) -> int:
     planned = plan(config)
     planned = replace(planned, notes=(*planned.notes, *settings.notes))
     with opened(config.places.db) as memory:
-        search = open_search(memory, planned)
+        search = open_run(memory, planned)
     return drive(search, planned, as_json=as_json)
+
+
+def open_run(memory: Database, planned: Plan) -> int:
+    """Write a search with its limits into memory; its number.
+
+    Raises:
+        UserError: its name is taken, or a limit leaves nothing or not the baseline.
+    """
+    limits.check(planned)
+    with transaction(memory):
+        search = open_search(memory, planned)
+        limits.keep(memory, search, planned.config)
+    return search
 
 
 def go_on(db_path: Path, name: str | None, changes: dict[str, Any], *, as_json: bool) -> int:

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from diffusion.cost.throughput import device_name
+from diffusion.settings import Settings
 from diffusion.spec import UNetSpec
 from memory.connection import transaction
 from memory.ledger import charge
@@ -19,6 +20,7 @@ from memory.redaction import redact
 from memory.scores import add_latency, find_latency
 from tools.errors import JobFailed
 from tools.executors.local import child_environment
+from tools.executors.machine import Share
 
 if TYPE_CHECKING:
     from tools.context import SearchContext
@@ -36,7 +38,7 @@ def latency_ms(context: "SearchContext", spec: UNetSpec) -> float:
     if known is not None:
         return known
     started = time.monotonic()
-    median_ms, forwards = _measured(context, spec)
+    median_ms, forwards = measured_ms(spec, context.limits.protocol.settings, context.jobs.share)
     db = context.db
     with transaction(db):
         add_latency(
@@ -63,21 +65,26 @@ def _device(context: "SearchContext") -> str:
     return device_name("cuda:0" if context.jobs.share.device == "cuda" else "cpu")
 
 
-def _measured(context: "SearchContext", spec: UNetSpec) -> tuple[float, int]:
-    settings = context.limits.protocol.settings.model_dump_json()
+def measured_ms(spec: UNetSpec, settings: Settings, share: Share) -> tuple[float, int]:
+    """The median of so many forward passes of one image, measured now.
+
+    Raises:
+        JobFailed: it could not be measured.
+    """
+    threads = str(share.threads)
     command = [
         sys.executable,
         "-m",
         "diffusion.cost.latency",
         str(spec),
-        settings,
-        str(context.jobs.share.threads),
-        context.jobs.share.device,
+        settings.model_dump_json(),
+        threads,
+        share.device,
     ]
     try:
         done = subprocess.run(
             command,
-            env=child_environment(str(context.jobs.share.threads)),
+            env=child_environment(threads),
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,

@@ -1,0 +1,154 @@
+"""``--max-params``, ``--max-memory``, ``--max-latency``: limits beside the budget, held from the first proposal on.
+
+Each becomes a directive of the kind ``cap`` when the search is opened: so it stands in memory, in every prompt, and
+before every proposal, whoever makes it, and a person may take it back. The baseline has to obey it from the start.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlite_utils import Database
+
+from agent.config.settings import RunConfig
+from agent.search.plan import Plan, jobs_of
+from diffusion.cost.closed_form import cost
+from diffusion.errors import UserError
+from diffusion.neighbourhood import distances
+from diffusion.spec import Rows, UNetSpec
+from memory.directives import add_directive
+from tools.errors import JobFailed
+from tools.executors.machine import Share, this_machine
+from tools.gates.directive_kinds import Cap
+from tools.gates.facts import Facts, Mask
+from tools.gates.latency import measured_ms
+
+AUTHOR = "option"
+MEASURED = 8  # specs whose latency is measured at most to name one that fits
+
+
+class Asked(NamedTuple):
+    """One limit as it was typed."""
+
+    option: str
+    cap: Cap
+
+
+def asked(config: RunConfig) -> Iterator[Asked]:
+    """The limits of the settings."""
+    search = config.search
+    for option, what, value in (
+        ("--max-params", "params", search.max_params),
+        ("--max-memory", "memory_bytes", search.max_memory),
+        ("--max-latency", "latency_ms", search.max_latency),
+    ):
+        if value is not None:
+            yield Asked(
+                f"{option} {value:g}" if what == "latency_ms" else f"{option} {value}", Cap(what=what, at_most=value)
+            )
+
+
+def keep(db: Database, search: int, config: RunConfig) -> None:
+    """Write the limits into memory, once."""
+    for limit in asked(config):
+        arguments = limit.cap.model_dump(exclude={"kind"})
+        add_directive(db, search, "cap", arguments, limit.option, author=AUTHOR, key=f"{AUTHOR}-{limit.cap.what}")
+
+
+def check(planned: Plan) -> None:
+    """Refuse a search whose limits leave no spec, or not its baseline, before anything is trained.
+
+    Raises:
+        UserError: one sentence with the limit, the value, and what would fit.
+    """
+    limits = list(asked(planned.config))
+    if not limits:
+        return
+    facts = facts_of_plan(planned)
+    fits = facts.within_budget.copy()
+    for limit in limits:
+        left = fits & limit.cap.mask(facts.rows, facts)
+        if not left.any():
+            raise UserError(_empties(limit, facts, facts.rows[fits]))
+        fits = left
+    for limit in limits:
+        _check_baseline(limit, planned, facts, fits)
+
+
+def facts_of_plan(planned: Plan) -> Facts:
+    """What the limits are judged by, before there is a search."""
+    config, share = planned.config, _share(planned)
+    return Facts(
+        space=config.search.space,
+        budget_macs=config.search.budget,
+        convention=config.search.count,
+        protocol=planned.protocol,
+        data_folder=config.places.out / "data",
+        processes=share.processes,
+        device=share.device,
+    )
+
+
+def _share(planned: Plan) -> Share:
+    return jobs_of(planned.config, this_machine())
+
+
+def _empties(limit: Asked, facts: Facts, rows: Rows) -> str:
+    """That a limit leaves nothing, with the spec that has the least of what it caps."""
+    found = _values(limit.cap, facts, rows)
+    least = int(np.argmin(found))
+    smallest, has = UNetSpec.from_row(rows[least]), said(limit.cap, found[least])
+    return f"{limit.option} leaves no spec of the space {facts.space.name}: the smallest, {smallest}, has {has}"
+
+
+def _values(cap: Cap, facts: Facts, rows: Rows) -> NDArray[np.int64]:
+    """What a cap that is counted looks at.  (N,)"""
+    found: NDArray[np.int64] = (
+        facts.memory_bytes(rows) if cap.what == "memory_bytes" else getattr(facts.costs(rows), cap.what)
+    )
+    return found
+
+
+def said(cap: Cap, value: float) -> str:
+    """A value in the words of a cap."""
+    return cap.model_copy(update={"at_most": float(value)}).say().removeprefix("at most ")
+
+
+def _check_baseline(limit: Asked, planned: Plan, facts: Facts, fits: Mask) -> None:
+    """Raises `UserError` if the baseline exceeds a limit."""
+    spec, cap = planned.baseline, limit.cap
+    rows = np.array([spec.row], dtype=np.int64)
+    value = _latency(planned, spec) if cap.what == "latency_ms" else float(_values(cap, facts, rows)[0])
+    if value <= cap.at_most:
+        return
+    near = _nearest(planned, facts.rows[fits])
+    remedy = f"take --baseline {near}, the nearest that fits" if near else "raise it, or name a smaller --baseline"
+    raise UserError(f"{limit.option}: the baseline {spec} has {said(cap, value)}; {remedy}")
+
+
+def _nearest(planned: Plan, rows: Rows) -> UNetSpec | None:
+    """The spec nearest to the baseline that every limit leaves; a latency is measured for a few."""
+    order = np.argsort(distances(rows, planned.baseline), kind="stable")
+    specs = (UNetSpec.from_row(rows[index]) for index in order)
+    most = planned.config.search.max_latency
+    if most is None:
+        return next(specs, None)
+    base = _macs(planned, planned.baseline)
+    smaller = (spec for spec in specs if _macs(planned, spec) < base)
+    few = (spec for spec, _ in zip(smaller, range(MEASURED), strict=False))
+    return next((spec for spec in few if _latency(planned, spec) <= most), None)
+
+
+def _macs(planned: Plan, spec: UNetSpec) -> int:
+    settings = planned.protocol.settings
+    return cost(spec, settings.family, settings.resolution, settings.channels).macs.total
+
+
+def _latency(planned: Plan, spec: UNetSpec) -> float:
+    """Raises `UserError` if it cannot be measured here."""
+    share = _share(planned)
+    try:
+        return measured_ms(spec, planned.protocol.settings, share)[0]
+    except JobFailed as failure:
+        raise UserError(f"--max-latency {planned.config.search.max_latency:g}: {failure}") from None
