@@ -24,6 +24,7 @@ from diffusion.space import SearchSpace
 from diffusion.spec import UNetSpec
 from tools.gates.directive_kinds import DirectiveKind, Mode, Shape, parse_directive
 
+SUGGEST = "suggest_architectures"
 PARENTS = 2  # how many of the best specs are walked from
 FARTHER = 30  # specs that are counted when no neighbour may be tried: fewer than the calls of a round
 CHARACTERS_PER_TOKEN = 4  # a common rule of thumb; these tokens cost nothing
@@ -33,14 +34,15 @@ class OfflineModel(BaseChatModel):
     """Proposes local changes to the best specs; see the module's docstring."""
 
     seed: int = 0
+    is_suggested_to: bool = False  # whether the surrogate's suggestions are among its tools: then it takes the first
 
     @property
     def _llm_type(self) -> str:
         return "diffnas-offline"
 
     def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Runnable[Any, AIMessage]:
-        """The tools are known; nothing to bind."""
-        return self
+        """The tools are known; which of them are there is noted."""
+        return self.model_copy(update={"is_suggested_to": any(tool.name == SUGGEST for tool in tools)})
 
     def _generate(
         self,
@@ -57,6 +59,8 @@ class OfflineModel(BaseChatModel):
 
     def _answer(self, messages: list[BaseMessage]) -> AIMessage:
         seen = Thread(messages)
+        if self.is_suggested_to:
+            return _first_suggestion(messages, seen)
         if not seen.answers("query_memory"):
             return call(messages, "query_memory", question="remaining")
         if len(seen.answers("query_memory")) == 1:
@@ -116,6 +120,28 @@ class OfflineModel(BaseChatModel):
         return seen.reason(chosen) + obeys
 
 
+def _first_suggestion(messages: list[BaseMessage], seen: "Thread") -> AIMessage:
+    """Ask for suggestions, train the first one, score it."""
+    if not seen.answers(SUGGEST) or seen.was_refused_since(SUGGEST):
+        return call(messages, SUGGEST, count=1)
+    if trained := seen.trained():
+        return call(messages, "evaluate_fid", trial=trained)
+    suggestions = seen.answers(SUGGEST)[-1]["suggestions"]
+    if not suggestions:
+        return AIMessage("Nothing is suggested: every network that the limits leave was tried or refused.")
+    spec, predicted = UNetSpec.parse(suggestions[0]["spec"]), suggestions[0].get("predicted")
+    return call(messages, "train_ract", spec=fields(spec), reason=_said_of(predicted))
+
+
+def _said_of(predicted: dict[str, Any] | None) -> str:
+    if predicted is None:
+        return "The first suggestion, drawn at random: there are too few scores for a surrogate."
+    return (
+        f"The surrogate's first suggestion: expected improvement {predicted['expected_improvement']}, predicted "
+        f"{predicted['score']:.4g} (90 %: {predicted['low90']:.4g} to {predicted['high90']:.4g})."
+    )
+
+
 class Thread:
     """What the messages of one round say."""
 
@@ -126,6 +152,11 @@ class Thread:
     def answers(self, tool: str) -> list[Any]:
         """The JSON answers of a tool, oldest first; refusals are left out."""
         return [json.loads(m.text) for m in self._results(tool) if m.status == "success"]
+
+    def was_refused_since(self, tool: str) -> bool:
+        """Whether a proposal was refused after the last answer of a tool."""
+        last = max((place for place, m in enumerate(self.messages) if m in self._results(tool)), default=-1)
+        return any(m.status == "error" for m in self._results("train_ract") if self.messages.index(m) > last)
 
     def _results(self, tool: str) -> list[ToolMessage]:
         return [

@@ -11,6 +11,7 @@ import typer
 
 from agent.cli.audit import audit
 from agent.cli.chat import chat
+from agent.cli.compare import compare
 from agent.cli.confirm import confirm
 from agent.cli.doctor import doctor
 from agent.cli.evaluate import evaluate

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.config.settings import RunConfig
-from agent.searchers.registry import SEARCHERS
+from agent.config.settings import SEARCHERS, RunConfig
 from diffusion.errors import UserError
 from memory.searches import check_name
 

@@ -122,7 +122,14 @@ class SearchSettings(Frozen):
         Field(ge=0, le=10_000),
         Setting("rounds after the baseline", "N", more="each ends with one scored or failed trial"),
     ] = 10
-    searcher: Annotated[str, Setting("who proposes: `llm`", "NAME", more="this version has `llm` alone")] = "llm"
+    searcher: Annotated[
+        str,
+        Setting(
+            "who proposes: `llm`, `centaur`, `random`, `local`, `evolution`, `gp`, `tpe` or `cma`",
+            "NAME",
+            more="without one `llm`, or `centaur` where no language model is chosen; see [searchers](searchers.md)",
+        ),
+    ] = "llm"
     seed: Annotated[int, Field(ge=0), Setting("seed of trainings, images and proposals", "N")] = 0
     name: Annotated[
         str | None,

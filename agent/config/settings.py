@@ -19,7 +19,8 @@ from diffusion.space import SearchSpace
 from diffusion.training.settings import JobSettings
 
 PREFIX = "DIFFNAS_"
-SEARCHERS = ("llm",)
+SEARCHERS = ("llm", "centaur", "random", "local", "evolution", "gp", "tpe", "cma")
+"""Who may propose: a language model, a surrogate with one, and classical searchers (`agent.searchers`)."""
 
 
 class RunConfig(Frozen):

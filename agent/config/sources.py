@@ -13,6 +13,7 @@ from typing import Any
 from dotenv import dotenv_values
 from pydantic import ValidationError
 
+from agent.config.backend import OFFLINE
 from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig, setting_of
 from diffusion.errors import UserError
 
@@ -55,6 +56,8 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Reso
         values |= settings
         sources |= dict.fromkeys(settings, f"preset {preset}" if layer == "preset" else layer)
     config = _validated(values, sources)
+    if sources["searcher"] == "built-in" and config.backend.llm == OFFLINE:
+        config = config.changed(searcher="centaur")  # nobody is there who could choose better than the surrogate
     space = config.search.space
     if sources["baseline"] in ("built-in", f"preset {preset}") and space.why_not(config.search.baseline):
         config = config.changed(baseline=space.baseline or space.middle)

@@ -113,7 +113,8 @@ class Replay:
         if prompt.template == "chat":
             return chat_values(past.db, context)
         if prompt.template == "system":
-            return system_values(context, find_search(past.db, str(context.search)).rounds)
+            rounds = find_search(past.db, str(context.search)).rounds
+            return system_values(context, rounds, suggests=self.recorded.search.searcher == "centaur")
         return round_values(past.db, context)
 
     def gate(self, past: Past, proposal: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -40,6 +40,7 @@ class AskTell:
 
     def propose(self, context: SearchContext) -> None:
         """Ask until a proposal passes; without one the round is left to the fallback."""
+        context = replace(context, proposer=self.name)
         for _ in range(ASKS_PER_ROUND):
             searcher, seen = self.make(), seen_by(context, self.told)
             for trial in seen.trials:

@@ -20,8 +20,8 @@ SAID_CHARACTERS = 120  # of what a directive means; all of it stands in the memo
 FEWEST_FOR_EFFECT = 2  # a value seen in a single trial says nothing about the parameter
 
 
-def system_values(context: SearchContext, rounds: int) -> dict[str, Any]:
-    """The variables of the system prompt."""
+def system_values(context: SearchContext, rounds: int, *, suggests: bool = False) -> dict[str, Any]:
+    """The variables of the system prompt; `suggests` where there is `suggest_architectures`."""
     settings, strategy = context.limits.protocol.settings, context.limits.protocol.strategy
     return {
         "dataset": settings.dataset,
@@ -32,6 +32,7 @@ def system_values(context: SearchContext, rounds: int) -> dict[str, Any]:
         "convention": context.limits.convention,
         "metric": context.limits.protocol.score.metric,
         "rounds": rounds,
+        "suggests": suggests,
         "space": context.limits.space.choices,
         "strategy": ", ".join(f"{name}={value}" for name, value in strategy.model_dump().items()),
     }

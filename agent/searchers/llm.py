@@ -7,9 +7,10 @@ reached is said as `BackendError`, never swallowed.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -44,6 +45,9 @@ class LLMProposer:
 
     tools: ClassVar[list[BaseTool]] = TOOLS
     round_end: ClassVar[type[RoundEnd]] = RoundEnd
+    more_middleware: ClassVar[tuple[type[AgentMiddleware[Any, Any]], ...]] = ()
+
+    suggests: ClassVar[bool] = False  # whether it sees the surrogate
 
     def __init__(self, backends: Sequence[Backend], rounds: int, retries: int, retry_seconds: float) -> None:
         self.chain, self.rounds = Chain(backends, retries, retry_seconds), rounds
@@ -87,14 +91,14 @@ class LLMProposer:
             self.chain.backends[0].model,
             self.tools,
             system_prompt=self._system_prompt(context),
-            middleware=[self.round_end(), KeepGoing(self.tools), Asks(asking)],
+            middleware=[self.round_end(), KeepGoing(self.tools), *(each() for each in self.more_middleware), Asks(asking)],
             context_schema=SearchContext,
             checkpointer=saver,
         )
 
     def _system_prompt(self, context: SearchContext) -> SystemMessage | None:
         with snapshot(context.db) as moment:
-            text = render("system", **system_values(context, self.rounds))
+            text = render("system", **system_values(context, self.rounds, suggests=self.suggests))
         return SystemMessage(text, additional_kwargs=origin("system", moment=moment))
 
     def _round_prompt(self, context: SearchContext) -> HumanMessage:
@@ -104,14 +108,15 @@ class LLMProposer:
         return HumanMessage(text, additional_kwargs=origin("round", moment=moment))
 
 
-def make_proposer(config: RunConfig, first: Address | None = None) -> LLMProposer:
-    """The proposer of a search with the backends of its settings; `first` stands in for the first of them.
+    @classmethod
+    def of(cls, config: RunConfig, first: Address | None = None) -> Self:
+        """The proposer of a search with the backends of its settings; `first` stands in for the first of them.
 
-    Raises:
-        UserError: one of the backends cannot be used from here.
-    """
-    backends = make_chain(config, "propose", first)
-    return LLMProposer(backends, config.search.rounds, config.backend.llm_retries, config.backend.llm_retry_seconds)
+        Raises:
+            UserError: one of the backends cannot be used from here.
+        """
+        backends = make_chain(config, "propose", first)
+        return cls(backends, config.search.rounds, config.backend.llm_retries, config.backend.llm_retry_seconds)
 
 
 def checkpoint_path(db_path: Path) -> Path:

@@ -87,11 +87,11 @@ class KeepGoing(AgentMiddleware[State, SearchContext]):
         call = request.tool_call
         tool = self.by_name[call["name"]]
         if sentence := wrong_arguments(tool, call["args"]):
-            refuse(_context(request), Refused("arguments", sentence), raw_text=json.dumps(call["args"]))
+            refuse(context_of(request), Refused("arguments", sentence), raw_text=json.dumps(call["args"]))
             return ToolMessage(sentence, tool_call_id=call["id"], name=call["name"], status="error")
         answer = handler(request)
         if isinstance(answer, ToolMessage) and answer.status == "error" and call["name"] not in WRITE_THEIR_OWN:
-            refuse(_context(request), Refused("tool_refused", answer.text), raw_text=json.dumps(call))
+            refuse(context_of(request), Refused("tool_refused", answer.text), raw_text=json.dumps(call))
         return answer
 
 
@@ -118,7 +118,8 @@ class RoundEnd(AgentMiddleware[State, SearchContext]):
         return None
 
 
-def _context(request: ToolCallRequest) -> SearchContext:
+def context_of(request: ToolCallRequest) -> SearchContext:
+    """The round in which a tool is called."""
     context: SearchContext = cast(Any, request.runtime).context  # the agent is always run with our context
     return context
 
@@ -131,5 +132,5 @@ def by_its_name(context: SearchContext, message: AnyMessage) -> SearchContext:
 def _by_its_proposer(request: ToolCallRequest) -> ToolCallRequest:
     """A tool call in the context of the backend that made it."""
     message = next(m for m in reversed(request.state["messages"]) if isinstance(m, AIMessage))
-    context = by_its_name(_context(request), message)
+    context = by_its_name(context_of(request), message)
     return replace(request, runtime=replace(request.runtime, context=cast(Any, context)))

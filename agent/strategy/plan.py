@@ -126,7 +126,7 @@ def planned_strategy_search(config: RunConfig, cost: str, study: Study | None = 
         UserError: one sentence with the remedy.
     """
     check_memory(config.places.db)  # said before any work
-    planned = plan(config)
+    planned = plan(config.changed(searcher="llm"))
     if study:
         check_same(study, planned)
     with opened(config.places.db) as db:
