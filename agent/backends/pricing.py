@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from agent.config.backend import OFFLINE
 from diffusion.errors import UserError
 
-OFFLINE = "offline"  # costs nothing
 TOKENS_PER_PRICE = 1e6
 
 Price = tuple[float, float]  # US dollars per million input and output tokens

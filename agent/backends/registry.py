@@ -16,7 +16,8 @@ from typing import Any, Literal
 from langchain_core.language_models import BaseChatModel
 
 from agent.backends.offline import OfflineModel
-from agent.backends.pricing import OFFLINE, price_table
+from agent.backends.pricing import price_table
+from agent.config.backend import OFFLINE
 from agent.config.settings import RunConfig
 from diffusion.errors import UserError
 from memory.backends import Way, known_backend

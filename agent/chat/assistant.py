@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.backends.asking import Asking
 from agent.backends.chain import Chain
-from agent.backends.pricing import OFFLINE
 from agent.backends.recorder import Recorder
 from agent.backends.registry import Backend
 from agent.backends.repair import problems_of, repair, with_calls, wrong_arguments
 from agent.chat.prompt import chat_values
+from agent.config.backend import OFFLINE
 from diffusion.errors import UserError
 from memory.journal import snapshot
 from prompts.origin import origin

@@ -215,8 +215,8 @@ def _unusable(directive: Directive) -> list[str]:
     """
     if not isinstance(directive, Backend):
         return []
-    from agent.backends.pricing import OFFLINE
     from agent.backends.registry import check_backend, split_backend
+    from agent.config.backend import OFFLINE
 
     if directive.llm != OFFLINE:
         split_backend(directive.llm)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.backends.pricing import OFFLINE
 from agent.chat.commands import carry_out
 from agent.chat.conversation import Chat
 from agent.chat.voice import Voice
+from agent.config.backend import OFFLINE
 from agent.config.settings import RunConfig
 from agent.config.stored import reading_context, stored_config
 from diffusion.errors import UserError

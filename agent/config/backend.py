@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field
 from diffusion.frozen import Frozen, Setting
 from diffusion.units import parse_list
 
+OFFLINE = "offline"  # the backend for machines without a language model; it costs nothing
+
 
 class BackendSettings(Frozen):
     """The language model, and what the search itself may use. See [the allowance](replay.md#the-allowance)."""
@@ -19,7 +21,7 @@ class BackendSettings(Frozen):
             "ID",
             more="`offline` is no language model",
         ),
-    ] = "offline"
+    ] = OFFLINE
     base_url: Annotated[
         str | None,
         Setting(

@@ -14,9 +14,9 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from agent.backends.asking import Asking
 from agent.backends.chain import Chain, with_retries
 from agent.backends.errors import BackendError
-from agent.backends.pricing import OFFLINE
 from agent.backends.registry import Backend, cost_usd
 from agent.backends.structured import NEXT_WAY, rejects
+from agent.config.backend import OFFLINE
 from agent.doctor.cases import CASES, NEW, PASSED, SKILLS, Case
 from agent.doctor.scene import READING, Called, Scene, scene
 from diffusion.errors import UserError

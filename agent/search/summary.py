@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from agent.backends.pricing import OFFLINE
+from agent.config.backend import OFFLINE
 from agent.config.settings import RunConfig
 from agent.report.status import print_top
 from agent.report.tables import how_scored, ledger_line, print_card, say, score
@@ -20,6 +20,10 @@ from memory.queries.records import best, show_trial
 from memory.searches import find_search
 from tools.executors.machine import Share
 
+PROPOSES = {
+    "llm": "the offline backend proposes local changes",
+    "centaur": "a surrogate of the scores proposes",
+}
 UNMEASURED = "One training each: differences may be noise (verdicts: unmeasured)"
 ENDED_EARLY = {
     "finished_by_model": "the model ended it",
@@ -30,16 +34,21 @@ ENDED_EARLY = {
 
 def who_proposes(config: RunConfig, otherwise: str) -> str:
     """The model that proposes and where it is asked; without one, what else proposes."""
-    llm, url = config.backend.llm, config.backend.base_url
+    llm, url, searcher = config.backend.llm, config.backend.base_url, config.search.searcher
+    if searcher not in ("llm", "centaur"):
+        return f"The searcher {searcher} proposes; no language model is asked."
     if llm == OFFLINE:
         return f"{NO_MODEL}: {otherwise} (choose one with --llm)."
-    return f"{llm} proposes{f' at {url}' if url else ''}."
+    beside = (
+        f", beside a surrogate, in {config.search.centaur_share:.0%} of the rounds" if searcher == "centaur" else ""
+    )
+    return f"{llm} proposes{f' at {url}' if url else ''}{beside}."
 
 
 def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:
     """Who is in charge, then what is searched under which limit."""
     config = planned.config
-    say(console, who_proposes(config, "the offline backend proposes local changes"))
+    say(console, who_proposes(config, PROPOSES.get(config.search.searcher, PROPOSES["llm"])))
     settings = planned.protocol.settings
     print_card(console, planned.card)
     say(

@@ -91,7 +91,12 @@ class LLMProposer:
             self.chain.backends[0].model,
             self.tools,
             system_prompt=self._system_prompt(context),
-            middleware=[self.round_end(), KeepGoing(self.tools), *(each() for each in self.more_middleware), Asks(asking)],
+            middleware=[
+                self.round_end(),
+                KeepGoing(self.tools),
+                *(each() for each in self.more_middleware),
+                Asks(asking),
+            ],
             context_schema=SearchContext,
             checkpointer=saver,
         )
@@ -106,7 +111,6 @@ class LLMProposer:
         with snapshot(db) as moment:
             text = render("round", **round_values(db, context))
         return HumanMessage(text, additional_kwargs=origin("round", moment=moment))
-
 
     @classmethod
     def of(cls, config: RunConfig, first: Address | None = None) -> Self:

@@ -12,8 +12,8 @@ from langchain_core.tools import BaseTool
 from langgraph.runtime import Runtime
 from sqlite_utils import Database
 
-from agent.backends.pricing import OFFLINE
 from agent.backends.registry import make_chain
+from agent.config.backend import OFFLINE
 from agent.config.settings import RunConfig
 from agent.searchers.llm import LLMProposer
 from agent.searchers.middleware import RoundEnd, State, Update
