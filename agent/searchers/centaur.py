@@ -106,4 +106,7 @@ class SuggestedProposer(LLMProposer):
 
     tools: ClassVar[list[BaseTool]] = [*TOOLS, suggest_architectures]
     suggests: ClassVar[bool] = True
-    more_middleware: ClassVar[tuple[type[AgentMiddleware[Any, Any]], ...]] = (SaysWhy,)
+
+    def more_middleware(self) -> list[AgentMiddleware[Any, SearchContext]]:
+        """A departure is explained."""
+        return [SaysWhy()]

@@ -45,7 +45,6 @@ class LLMProposer:
 
     tools: ClassVar[list[BaseTool]] = TOOLS
     round_end: ClassVar[type[RoundEnd]] = RoundEnd
-    more_middleware: ClassVar[tuple[type[AgentMiddleware[Any, Any]], ...]] = ()
 
     suggests: ClassVar[bool] = False  # whether it sees the surrogate
 
@@ -100,6 +99,10 @@ class LLMProposer:
             context_schema=SearchContext,
             checkpointer=saver,
         )
+
+    def more_middleware(self) -> list[AgentMiddleware[Any, SearchContext]]:
+        """What else stands between the model and its tools."""
+        return []
 
     def _system_prompt(self, context: SearchContext) -> SystemMessage | None:
         with snapshot(context.db) as moment:
