@@ -42,8 +42,8 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    run, resume, status, compare, flops, train, evaluate, sample, export, audit, chat, confirm, doctor, strategy, replay,
-    fork,
+    run, resume, status, compare, flops, train, evaluate, sample, export, audit, chat, confirm, doctor, strategy,
+    replay, fork,
 )  # fmt: skip
 app.add_typer(memory, name="memory")
 for command in COMMANDS:

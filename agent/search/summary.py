@@ -39,10 +39,8 @@ def who_proposes(config: RunConfig, otherwise: str) -> str:
         return f"The searcher {searcher} proposes; no language model is asked."
     if llm == OFFLINE:
         return f"{NO_MODEL}: {otherwise} (choose one with --llm)."
-    beside = (
-        f", beside a surrogate, in {config.search.centaur_share:.0%} of the rounds" if searcher == "centaur" else ""
-    )
-    return f"{llm} proposes{f' at {url}' if url else ''}{beside}."
+    said, share = f"{llm} proposes{f' at {url}' if url else ''}", f"{config.search.centaur_share:.0%}"
+    return f"{said}, beside a surrogate, in {share} of the rounds." if searcher == "centaur" else f"{said}."
 
 
 def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:

@@ -93,7 +93,7 @@ class LLMProposer:
             middleware=[
                 self.round_end(),
                 KeepGoing(self.tools),
-                *(each() for each in self.more_middleware),
+                *self.more_middleware(),
                 Asks(asking),
             ],
             context_schema=SearchContext,
