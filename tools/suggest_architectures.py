@@ -1,4 +1,4 @@
-"""The tool that tells what the surrogate of the search would try next, how sure it is, and how far it can be trusted."""
+"""The tool that tells what the surrogate of the search would try next, and how far that is to be trusted."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -10,7 +10,7 @@ from diffusion.neighbourhood import neighbours
 from diffusion.networks import networks
 from diffusion.spec import UNetSpec, stages_of
 from diffusion.statistics.surrogate import FEWEST, LEVEL, Surrogate, features
-from memory.queries.tried import Tried, tried
+from memory.queries.so_far import TrialSoFar
 from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.gates.feasible import feasible
@@ -79,9 +79,9 @@ class SuggestArguments(Arguments):
 
 def suggested(context: SearchContext, count: int = 5) -> Suggested:
     """The candidates of this round, the one that the searcher `gp` would propose first, and what is known so far."""
-    trials, family = tried(context.db, context.search), context.limits.protocol.settings.family
-    rng = round_generator(context.jobs.seed, context.round_number)
-    found, surrogate = suggest(trials, feasible(context), family, rng, count)
+    open_now, rng = feasible(context), round_generator(context.jobs.seed, context.round_number)
+    trials = open_now.trials
+    found, surrogate = suggest(trials, open_now.rows, context.limits.protocol.settings.family, rng, count)
     return Suggested(
         note=_note(found, surrogate, trials),
         suggestions=[_candidate(context, each, trials) for each in found],
@@ -89,7 +89,7 @@ def suggested(context: SearchContext, count: int = 5) -> Suggested:
     )
 
 
-def _note(found: Sequence[Suggestion], surrogate: Surrogate | None, trials: Sequence[Tried]) -> str:
+def _note(found: Sequence[Suggestion], surrogate: Surrogate | None, trials: Sequence[TrialSoFar]) -> str:
     if not found:
         return "Nothing is left: every network that budget, limits and directives allow was tried or refused."
     if surrogate is None:
@@ -98,7 +98,7 @@ def _note(found: Sequence[Suggestion], surrogate: Surrogate | None, trials: Sequ
     return "Ordered by expected improvement over everything feasible; intervals include the noise of a training."
 
 
-def _candidate(context: SearchContext, suggestion: Suggestion, trials: Sequence[Tried]) -> Candidate:
+def _candidate(context: SearchContext, suggestion: Suggestion, trials: Sequence[TrialSoFar]) -> Candidate:
     spec, forecast = suggestion
     cost, limits = context.limits.cost(spec), context.limits
     macs = cost.macs.by(limits.convention)
@@ -121,7 +121,7 @@ def _candidate(context: SearchContext, suggestion: Suggestion, trials: Sequence[
     )
 
 
-def _nearest(context: SearchContext, spec: UNetSpec, trials: Sequence[Tried]) -> tuple[float | None, int | None]:
+def _nearest(context: SearchContext, spec: UNetSpec, trials: Sequence[TrialSoFar]) -> tuple[float | None, int | None]:
     """How many doublings of widths or blocks and changed attentions the nearest trial is away, and which it is."""
     if not trials:
         return None, None
@@ -129,10 +129,10 @@ def _nearest(context: SearchContext, spec: UNetSpec, trials: Sequence[Tried]) ->
     here = features(networks(np.array([spec.row], dtype=np.int64), family))
     apart = np.abs(features(networks_of(trials, family)) - here).sum(axis=1)
     place = int(np.argmin(apart))
-    return round(float(apart[place]), 2), trials[place].number
+    return round(float(apart[place]), 2), trials[place].trial
 
 
-def _knowledge(context: SearchContext, surrogate: Surrogate, trials: Sequence[Tried]) -> Knowledge:
+def _knowledge(context: SearchContext, surrogate: Surrogate, trials: Sequence[TrialSoFar]) -> Knowledge:
     family = context.limits.protocol.settings.family
     scored = [trial for trial in trials if trial.state == "scored"]
     means = surrogate.predict(networks_of(scored, family)).mean
@@ -145,7 +145,7 @@ def _knowledge(context: SearchContext, surrogate: Surrogate, trials: Sequence[Tr
         reach=f"two networks that differ by one doubling or attention go together with correlation "
         f"{surrogate.correlation(1):.2f}, by four with {surrogate.correlation(4):.2f}; the length is the same for "
         "every number",
-        best=f"trial {best.number}, {best.spec} (widths {_widths(best.spec)}): {score}, believed "
+        best=f"trial {best.trial}, {best.spec} (widths {_widths(best.spec)}): {score}, believed "
         f"{np.exp(means.min()):.4g}",
         effects=_effects(context, surrogate, best.spec),
     )
@@ -192,7 +192,7 @@ def _step(here: list[int], there: list[int], stages: int) -> str:
     ]
     changed = [f"{name}: {old} → {new}" for name, old, new in zip(names, here, there, strict=True) if old != new]
     widths = [".".join(map(str, each[1 : 1 + stages])) for each in (here, there)]
-    return changed[0] if len(changed) == 1 else f"widths: {widths[0]} → {widths[1]}"
+    return changed[0] if len(changed) == 1 else f"widths: {widths[0]} → {widths[1]}"  # with another base
 
 
 def _widths(spec: UNetSpec) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from diffusion.networks import Networks, networks
 from diffusion.settings import Family
-from diffusion.spec import Rows, UNetSpec
+from diffusion.spec import Rows, UNetSpec, stages_of
 from diffusion.statistics.surrogate import Surrogate, log_score
 from diffusion.streams import stream_seed
 
@@ -60,9 +60,12 @@ def round_generator(seed: int, round_number: int) -> np.random.Generator:
     return np.random.default_rng(stream_seed(seed, "searcher", round_number))
 
 
-def surrogate_of(trials: Iterable[Trial], family: Family) -> Surrogate | None:
-    """The surrogate of a search: failed and pruned trials are as bad as the worst, those under way are believed."""
-    seen = [trial for trial in trials if trial.state != "refused"]
+def surrogate_of(trials: Iterable[Trial], family: Family, stages: int) -> Surrogate | None:
+    """The surrogate of a search: failed and pruned trials are as bad as the worst, those under way are believed.
+
+    With trials of other searches those of another number of stages are left out: their numbers do not compare.
+    """
+    seen = [trial for trial in trials if trial.state != "refused" and trial.spec.stages == stages]
     over = [trial for trial in seen if trial.state in ("scored", *WITHOUT_SCORE)]
     scores = [None if trial.state in WITHOUT_SCORE else log_score(trial.score) for trial in over]
     surrogate = Surrogate.fit(networks_of(over, family), scores) if over else None
@@ -74,7 +77,7 @@ def suggest(
     trials: Iterable[Trial], feasible: Rows, family: Family, rng: np.random.Generator, count: int = 1
 ) -> Suggestions:
     """At most so many of the feasible networks, the best to try first; of equal ones the first in their order."""
-    surrogate = surrogate_of(trials, family)
+    surrogate = surrogate_of(trials, family, stages_of(feasible))
     if not len(feasible):
         return Suggestions([], surrogate)
     if surrogate is None:
