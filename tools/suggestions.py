@@ -83,17 +83,10 @@ def suggest(
     if surrogate is None:
         places = rng.permutation(len(feasible))[:count]
         return Suggestions([Suggestion(UNetSpec.from_row(feasible[place]), None) for place in places], None)
-    prediction = surrogate.predict(networks(feasible, family))
-    gains = surrogate.improvement(prediction)
-    low, high = prediction.interval()
-    found = [
-        Suggestion(
-            UNetSpec.from_row(feasible[place]),
-            Forecast(*(math.exp(logs[place]) for logs in (prediction.mean, low, high)), float(gains[place])),
-        )
-        for place in np.argsort(-gains, kind="stable")[:count]
-    ]
-    return Suggestions(found, surrogate)
+    places, prediction, gains = surrogate.most_promising(networks(feasible, family), count)
+    forecasts = map(Forecast, *np.exp([prediction.mean, *prediction.interval()]).tolist(), gains.tolist())
+    specs = [UNetSpec.from_row(feasible[place]) for place in places]
+    return Suggestions(list(map(Suggestion, specs, forecasts)), surrogate)
 
 
 def as_percent(improvement: float) -> str:

@@ -12,7 +12,6 @@ imported.
 """
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
+from scipy.optimize import minimize
 from scipy.special import ndtr, ndtri
 
 from diffusion.networks import Networks
@@ -30,7 +30,9 @@ Floats = NDArray[np.float64]
 
 FEWEST = 5  # scores; below them three numbers of a kernel and a mean are guesses
 LEVEL = 0.9  # of the intervals that people and models are shown
+BOUNDS = ((0.05, 50.0), (0.3, 100.0), (1e-3, 1.0))  # of signal, length and noise
 CHUNK = 512  # rows of a prediction that stay in the processor's cache with 100 columns
+DIGITS = 12  # of an improvement: what differs less is rounding, and the first of equals is taken
 SMALLEST_SCORE = 1e-6  # what is at or below zero by rounding is taken for this
 
 
@@ -126,8 +128,12 @@ class Surrogate:
 
     def predict(self, networks: Networks) -> Prediction:
         """Log scores of networks as they would be measured.  (R & W 2.25, 2.26)"""
-        mean, variance = self._posterior(features(networks))
-        return Prediction(self.centre + self.spread * mean, self.spread * np.sqrt(variance + self.kernel.noise))
+        return self._prediction(*self._posterior(features(networks)))
+
+    def _prediction(self, mean: Floats, variance: Floats) -> Prediction:
+        """Of the function in units of the spread, with the noise of a measurement."""
+        std = np.sqrt(np.maximum(variance, 0) + self.kernel.noise)
+        return Prediction(self.centre + self.spread * mean, self.spread * std)
 
     def improvement(self, prediction: Prediction) -> Floats:
         """How far below the best of the known networks a log score is expected to come, 0 where it does not.  (N,)
@@ -139,6 +145,30 @@ class Surrogate:
         gap = self.centre + self.spread * self._means.min() - prediction.mean
         density = np.exp(-0.5 * (gap / std) ** 2) / math.sqrt(2 * math.pi)
         return np.asarray(gap * ndtr(gap / std) + std * density)
+
+    def most_promising(self, networks: Networks, count: int) -> tuple[list[int], Prediction, Floats]:
+        """The places of the largest expected improvements, and their predictions and improvements.  Each (count,)
+
+        Exactly those of all: what one known network leaves of a variance is never less than what all of them leave,
+        so that most networks are ruled out by their mean and the known one nearest to them.
+        """
+        points = features(networks)
+        mean, nearest = np.empty(len(points)), np.empty(len(points))
+        for chunk in _chunks(len(points)):
+            covariance = self._covariance(points[chunk], self.points)
+            mean[chunk], nearest[chunk] = covariance @ self._weights, covariance.max(axis=1)
+        at_most = self.kernel.signal - nearest**2 / (self.kernel.signal + self.kernel.noise)
+        bounds = self.improvement(self._prediction(mean, at_most))
+        order = np.argsort(-bounds, kind="stable")
+        gains = np.full(len(points), -np.inf)
+        for chunk in _chunks(len(points)):
+            looked_at = order[chunk]
+            if chunk.start >= count and np.partition(gains, -count)[-count] > bounds[looked_at[0]]:
+                break
+            exact = self.improvement(self._prediction(*self._posterior(points[looked_at])))
+            gains[looked_at] = np.round(exact, DIGITS)
+        places = np.argsort(-gains, kind="stable")[:count]
+        return places.tolist(), self._prediction(*self._posterior(points[places])), gains[places]
 
     def left_one_out(self) -> LeftOut:
         """Each score predicted by all others, in closed form.  (R & W 5.12)"""
@@ -168,7 +198,7 @@ class Surrogate:
 
     def correlation(self, distance: float) -> float:
         """Of the scores of two networks so far apart, noise and all else aside."""
-        return float(matern(np.array([distance / self.kernel.length]))[0])
+        return float(_matern(np.array([(distance / self.kernel.length) ** 2]))[0])
 
     def _posterior(self, points: Floats) -> tuple[Floats, Floats]:
         """Means and variances of the function, in units of the spread; chunk by chunk, for the cache's sake."""
@@ -179,11 +209,13 @@ class Surrogate:
             mean[chunk] = covariance @ self._weights
             whitened = covariance @ inverse.T
             variance[chunk] = self.kernel.signal - np.einsum("ij,ij->i", whitened, whitened)
-        return mean, np.maximum(variance, 0)
+        return mean, variance
 
     def _covariance(self, one: Floats, other: Floats) -> Floats:
-        squared = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T
-        return self.kernel.signal * matern(np.sqrt(np.maximum(squared, 0)) / self.kernel.length)
+        """Of the function, in units of the spread.  (N, k), (M, k) → (N, M)"""
+        squared = _squared_distances(one, other)
+        squared /= self.kernel.length**2
+        return _matern(squared) * self.kernel.signal
 
     @cached_property
     def _lower(self) -> Floats:
@@ -199,10 +231,23 @@ class Surrogate:
         return self._covariance(self.points, self.points) @ self._weights
 
 
-def matern(distance: Floats) -> Floats:
-    """The correlation of Matérn 5/2 at distances in units of the length scale.  (R & W 4.17)"""
-    scaled = math.sqrt(5) * distance
-    return np.asarray((1 + scaled + scaled**2 / 3) * np.exp(-scaled))
+def _matern(squared: Floats) -> Floats:
+    """The correlation of Matérn 5/2 at squared distances in units of the length, which it overwrites.  (R & W 4.17)"""
+    squared *= 5
+    distance = np.sqrt(squared)
+    squared /= 3
+    squared += distance
+    squared += 1
+    squared *= np.exp(np.negative(distance, out=distance), out=distance)
+    return squared
+
+
+def _squared_distances(one: Floats, other: Floats) -> Floats:
+    """(N, k), (M, k) → (N, M)"""
+    found = one @ (-2 * other.T)
+    found += (one**2).sum(axis=1)[:, None]
+    found += (other**2).sum(axis=1)
+    return np.maximum(found, 0, out=found)
 
 
 def _chunks(count: int) -> Iterator[slice]:
@@ -210,15 +255,22 @@ def _chunks(count: int) -> Iterator[slice]:
 
 
 def _likeliest(points: Floats, values: Floats) -> Kernel:
-    """The kernel of the largest marginal likelihood, from one start.  (R & W 5.8)"""
-    from sklearn.exceptions import ConvergenceWarning  # a second that nothing but a fit needs
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+    """The kernel of the largest marginal likelihood, climbed from one start by its gradient.  (R & W 5.8, 5.9)"""
+    apart, identity = np.sqrt(_squared_distances(points, points)), np.eye(len(points))
 
-    length = math.sqrt(points.shape[1])  # random networks are about so far apart
-    signal = ConstantKernel(1.0, (0.05, 50.0)) * Matern(length, (0.3, 100.0), nu=2.5)
-    process = GaussianProcessRegressor(signal + WhiteKernel(0.05, (1e-3, 1.0)), random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a number at its bound is an answer
-        found = np.exp(process.fit(points, values).kernel_.theta)
-    return Kernel(*map(float, found))
+    def loss(logs: Floats) -> tuple[float, Floats]:
+        signal, length, noise = np.exp(logs)
+        scaled = math.sqrt(5) * apart / length
+        decay = signal * np.exp(-scaled)
+        covariance = (1 + scaled + scaled**2 / 3) * decay
+        lower = np.linalg.cholesky(covariance + noise * identity)
+        inverse = cho_solve((lower, True), identity)
+        weights = inverse @ values
+        uphill = inverse - np.outer(weights, weights)
+        slopes = (covariance, scaled**2 * (1 + scaled) / 3 * decay, noise * identity)  # by the logarithm of each
+        value = 0.5 * values @ weights + np.log(np.diag(lower)).sum()
+        return float(value), np.array([0.5 * (uphill * slope).sum() for slope in slopes])
+
+    start = Kernel(1.0, math.sqrt(points.shape[1]), 0.05)  # random networks are about so far apart
+    found = minimize(loss, np.log(start), jac=True, method="L-BFGS-B", bounds=np.log(BOUNDS))
+    return Kernel(*np.exp(found.x).tolist())
