@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from diffusion.settings import Family
 from diffusion.spec import MAX_BASE, MAX_MULTIPLIER, Rows, UNetSpec, stages_of
 
+Networks = NDArray[np.int64]  # (N, 2 + 2 stages): blocks, widths, attention and head width, as `networks` gives them
 HEAD_WIDTH = 32  # of iddpm's attention, or the largest power of two below it that divides the base channels
 
 
@@ -28,7 +29,7 @@ def network(spec: UNetSpec, family: Family) -> str:
     return f"w{widths}-n{spec.num_blocks}-a{bits}{head}"
 
 
-def networks(rows: Rows, family: Family) -> NDArray[np.int64]:
+def networks(rows: Rows, family: Family) -> Networks:
     """Blocks, widths, attention and head width of each row; equal rows are one network.  (N, 2 + 2 S) → (N, 2 + 2 S)"""
     stages = stages_of(rows)
     heads = np.gcd(rows[:, :1], HEAD_WIDTH) if family == "iddpm" else np.zeros_like(rows[:, :1])

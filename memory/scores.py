@@ -96,6 +96,15 @@ def find_latency(db: Database, spec: UNetSpec, settings: Settings, device: str, 
     return None if row is None else float(row["median_ms"])
 
 
+def slower_than(db: Database, settings: Settings, device: str, threads: int, at_most_ms: float) -> list[UNetSpec]:
+    """The specs of which a longer median was measured."""
+    rows = db.conn.execute(
+        f"SELECT spec FROM latencies WHERE ({FIELDS}, true) = (spec, ?, ?, ?, ?, ?, median_ms > ?)",
+        [settings.family, settings.resolution, settings.channels, device, threads, at_most_ms],
+    )
+    return [UNetSpec.parse(row["spec"]) for row in rows]
+
+
 def add_latency(
     db: Database, spec: UNetSpec, settings: Settings, device: str, threads: int, *, median_ms: float, forwards: int
 ) -> None:

@@ -49,14 +49,13 @@ class Facts:
     @cached_property
     def within_budget(self) -> Mask:
         """Which of the rows the budget allows."""
-        settings = self.protocol.settings
-        every = network_costs(self.space, settings.family, settings.resolution, settings.channels)
-        return every.macs(self.convention) <= self.budget_macs
+        return self.costs(self.rows).macs(self.convention) <= self.budget_macs
 
     def costs(self, rows: Rows) -> Costs:
-        """The closed-form costs of specs."""
+        """The closed-form costs of specs; those of all rows are counted once."""
         settings = self.protocol.settings
-        return costs(rows, settings.family, settings.resolution, settings.channels)
+        under = (settings.family, settings.resolution, settings.channels)
+        return network_costs(self.space, *under) if rows is self.rows else costs(rows, *under)
 
     def memory_bytes(self, rows: Rows) -> NDArray[np.int64]:
         """The most memory that one process of each training holds, estimated before it is spent.  (N,)"""

@@ -17,7 +17,7 @@ from diffusion.spec import UNetSpec
 from memory.connection import transaction
 from memory.ledger import charge
 from memory.redaction import redact
-from memory.scores import add_latency, find_latency
+from memory.scores import add_latency, find_latency, slower_than
 from tools.errors import JobFailed
 from tools.executors.local import child_environment
 from tools.executors.machine import Share
@@ -59,6 +59,12 @@ def known_latency_ms(context: "SearchContext", spec: UNetSpec) -> float | None:
     return find_latency(
         context.db, spec, context.limits.protocol.settings, _device(context), context.jobs.share.threads
     )
+
+
+def known_slower_than(context: "SearchContext", at_most_ms: float) -> list[UNetSpec]:
+    """The specs that were measured before and took longer."""
+    jobs = context.jobs
+    return slower_than(context.db, context.limits.protocol.settings, _device(context), jobs.share.threads, at_most_ms)
 
 
 def _device(context: "SearchContext") -> str:

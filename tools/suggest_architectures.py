@@ -1,0 +1,220 @@
+"""The tool that tells what the surrogate of the search would try next, and how far that is to be trusted."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from diffusion.neighbourhood import neighbours
+from diffusion.networks import networks
+from diffusion.spec import UNetSpec, stages_of
+from diffusion.statistics.surrogate import FEWEST, LEVEL, Surrogate, features
+from memory.queries.so_far import TrialSoFar
+from tools.arguments import Arguments, Runtime, model_tool
+from tools.context import SearchContext
+from tools.gates.feasible import feasible
+from tools.suggestions import Suggestion, as_percent, networks_of, round_generator, suggest
+
+MOST = 20
+CALIBRATED = (0.8, 0.97)  # coverage of 90 % intervals by a dozen scores or more: what chance leaves of a true 90 %
+
+
+class Predicted(BaseModel):
+    """What the surrogate expects of a network."""
+
+    score: float
+    low90: float
+    high90: float
+    expected_improvement: str
+
+
+class Candidate(BaseModel):
+    """A network to try, what is expected of it, what it costs, and how far it is from what was tried."""
+
+    spec: str
+    widths: str
+    predicted: Predicted | None
+    macs: int
+    share_of_budget: float
+    params: int
+    novelty: float | None
+    nearest_trial: int | None
+
+
+class Effect(BaseModel):
+    """What one step from the best network would do to its score, by the surrogate: a factor below 1 is better."""
+
+    step: str
+    score_times: float
+    low90: float
+    high90: float
+    says: str
+
+
+class Knowledge(BaseModel):
+    """The surrogate in words: how far its intervals can be trusted, and what it has learned of each number."""
+
+    scores: int
+    calibration: str
+    noise: str
+    reach: str
+    best: str
+    effects: list[Effect]
+
+
+class Suggested(BaseModel):
+    """What `suggest_architectures` gives."""
+
+    note: str
+    suggestions: list[Candidate]
+    surrogate: Knowledge | None = None
+
+
+class SuggestArguments(Arguments):
+    """What `suggest_architectures` takes."""
+
+    count: Annotated[int, Field(ge=1, le=MOST, description="how many candidates to give")] = 5
+
+
+def suggested(context: SearchContext, count: int = 5) -> Suggested:
+    """The candidates of this round, the one that the searcher `gp` would propose first, and what is known so far."""
+    open_now, rng = feasible(context), round_generator(context.jobs.seed, context.round_number)
+    trials = open_now.trials
+    found, surrogate = suggest(trials, open_now.rows, context.limits.protocol.settings.family, rng, count)
+    return Suggested(
+        note=_note(found, surrogate, trials),
+        suggestions=[_candidate(context, each, trials) for each in found],
+        surrogate=surrogate and _knowledge(context, surrogate, trials),
+    )
+
+
+def _note(found: Sequence[Suggestion], surrogate: Surrogate | None, trials: Sequence[TrialSoFar]) -> str:
+    if not found:
+        return "Nothing is left: every network that budget, limits and directives allow was tried or refused."
+    if surrogate is None:
+        scores = sum(trial.state == "scored" for trial in trials)
+        return f"There are {scores} scores and a surrogate needs {FEWEST}: these are random feasible networks."
+    return "Ordered by expected improvement over everything feasible; intervals include the noise of a training."
+
+
+def _candidate(context: SearchContext, suggestion: Suggestion, trials: Sequence[TrialSoFar]) -> Candidate:
+    spec, forecast = suggestion
+    cost, limits = context.limits.cost(spec), context.limits
+    macs = cost.macs.by(limits.convention)
+    distance, nearest = _nearest(context, spec, trials)
+    return Candidate(
+        spec=str(spec),
+        widths=_widths(spec),
+        predicted=forecast
+        and Predicted(
+            score=_short(forecast.score),
+            low90=_short(forecast.low),
+            high90=_short(forecast.high),
+            expected_improvement=as_percent(forecast.improvement),
+        ),
+        macs=macs,
+        share_of_budget=round(macs / limits.budget_macs, 4),
+        params=cost.params,
+        novelty=distance,
+        nearest_trial=nearest,
+    )
+
+
+def _nearest(context: SearchContext, spec: UNetSpec, trials: Sequence[TrialSoFar]) -> tuple[float | None, int | None]:
+    """How many doublings of widths or blocks and changed attentions the nearest trial is away, and which it is."""
+    if not trials:
+        return None, None
+    family = context.limits.protocol.settings.family
+    here = features(networks(np.array([spec.row], dtype=np.int64), family))
+    apart = np.abs(features(networks_of(trials, family)) - here).sum(axis=1)
+    place = int(np.argmin(apart))
+    return round(float(apart[place]), 2), trials[place].trial
+
+
+def _knowledge(context: SearchContext, surrogate: Surrogate, trials: Sequence[TrialSoFar]) -> Knowledge:
+    family = context.limits.protocol.settings.family
+    scored = [trial for trial in trials if trial.state == "scored"]
+    means = surrogate.predict(networks_of(scored, family)).mean
+    best = scored[int(np.argmin(means))]
+    score = "no score" if best.score is None else f"scored {best.score:.4g}"
+    return Knowledge(
+        scores=int(surrogate.measured.sum()),
+        calibration=_calibration(surrogate),
+        noise=f"training again moves a score by about {np.expm1(surrogate.noise_std):.0%}, as the surrogate has it",
+        reach=f"two networks that differ by one doubling or attention go together with correlation "
+        f"{surrogate.correlation(1):.2f}, by four with {surrogate.correlation(4):.2f}; the length is the same for "
+        "every number",
+        best=f"trial {best.trial}, {best.spec} (widths {_widths(best.spec)}): {score}, believed "
+        f"{np.exp(means.min()):.4g}",
+        effects=_effects(context, surrogate, best.spec),
+    )
+
+
+def _calibration(surrogate: Surrogate) -> str:
+    left_out = surrogate.left_one_out()
+    share, count = left_out.coverage(LEVEL), len(left_out.log_scores)
+    low, high = CALIBRATED
+    judged = "too sure of itself" if share < low else "more careful than it need be" if share > high else "calibrated"
+    said = f"{round(share * count)} of {count} scores lie in the {LEVEL:.0%} interval that the others predict for them"
+    return f"{said}: {judged}".replace("%", " %")
+
+
+def _effects(context: SearchContext, surrogate: Surrogate, best: UNetSpec) -> list[Effect]:
+    """What each step from the best would do, the most promising first."""
+    family = context.limits.protocol.settings.family
+    near = neighbours(context.limits.space, best, family)
+    if not len(near):
+        return []
+    here = networks(np.array([best.row], dtype=np.int64), family)
+    there = networks(near, family)
+    change = surrogate.difference(there, here)
+    low, high = change.interval(LEVEL)
+    return [
+        Effect(
+            step=_step(here[0].tolist(), there[place].tolist(), stages_of(near)),
+            score_times=_short(np.exp(change.mean[place])),
+            low90=_short(np.exp(low[place])),
+            high90=_short(np.exp(high[place])),
+            says="better" if high[place] < 0 else "worse" if low[place] > 0 else "not clear yet",
+        )
+        for place in np.argsort(change.mean, kind="stable")
+    ]
+
+
+def _step(here: list[int], there: list[int], stages: int) -> str:
+    """Which numbers of a network change: ``width of stage 1: 32 → 48``."""
+    names = [
+        "blocks",
+        *(f"width of stage {stage}" for stage in range(stages)),
+        *(f"attention at stage {stage}" for stage in range(stages)),
+        "width of a head",
+    ]
+    changed = [f"{name}: {old} → {new}" for name, old, new in zip(names, here, there, strict=True) if old != new]
+    widths = [".".join(map(str, each[1 : 1 + stages])) for each in (here, there)]
+    return changed[0] if len(changed) == 1 else f"widths: {widths[0]} → {widths[1]}"  # with another base
+
+
+def _widths(spec: UNetSpec) -> str:
+    return ".".join(map(str, spec.channels))
+
+
+def _short(value: float) -> float:
+    """Four digits: more would only look exact."""
+    return float(f"{value:.4g}")
+
+
+@model_tool("suggest_architectures", SuggestArguments)
+def suggest_architectures(runtime: Runtime, count: int = 5) -> tuple[str, dict[str, object]]:
+    """Ask the surrogate of this search which networks to try next, and how sure it is; it costs nothing.
+
+    A Gaussian process over the widths, blocks and attention of what was tried predicts the score of every network that
+    is within the budget, the limits and the user's directives and was not tried. Gives the candidates of the largest
+    expected improvement first, each with its spec, the width of each stage, the predicted score with a 90 % interval
+    (lower is better), its cost and share of the budget, and its novelty: doublings and changed attentions to the
+    nearest trial. Also says how well its intervals covered the scores so far, and what one step from the best network
+    would do. With fewer than five scores the candidates are random. Propose one with train_ract, or depart from them
+    where you know something that the surrogate cannot, and say why.
+    """
+    result = suggested(runtime.context, count)
+    return result.model_dump_json(exclude_none=True), result.model_dump(mode="json")
