@@ -20,9 +20,9 @@ TRIALS = (
 STEPS = 2
 
 
-def ended_search(folder: Path, **settings: object) -> Path:
-    """The memory, in `diffnas.db` of a folder, with the search ``first``."""
-    protocol = Protocol(
+def digits_protocol() -> Protocol:
+    """What the scores of a tiny search on the digits are comparable under."""
+    return Protocol(
         data_fingerprint="d" * 12,
         settings=Settings(dataset="digits", resolution=8, channels=1),
         strategy=Strategy(train_steps=STEPS),
@@ -36,6 +36,11 @@ def ended_search(folder: Path, **settings: object) -> Path:
             num_images=16,
         ),
     )
+
+
+def ended_search(folder: Path, **settings: object) -> Path:
+    """The memory, in `diffnas.db` of a folder, with the search ``first``."""
+    protocol = digits_protocol()
     values = {"preset": "digits", "space": "digits-8", "budget": "2M", "rounds": 2, "train_steps": STEPS, **settings}
     config = RunConfig.from_flat({**values, "baseline": TRIALS[0][0], "db": folder / "diffnas.db"})
     with opened(folder / "diffnas.db") as db:
