@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from agent.searchers.base import Proposal, Seen, SeenTrial
 from agent.searchers.grid import Grid, Place
 from agent.searchers.random_search import anywhere
-from diffusion.spec import UNetSpec
 from diffusion.streams import stream_seed
 
-MOST_ASKS = 200  # of a round; a draw takes some 50 microseconds
+MOST_ASKS = 100  # of a round; a draw takes a tenth of a millisecond
 FIRST_DEVIATION = 0.3  # of the range of each number, as Hansen's tutorial has it (arXiv 1604.00772, Section B)
 FEWEST_DIMENSIONS = 2  # that the optimiser takes
 SEEDS = 2**32  # what its generator takes
@@ -47,7 +46,7 @@ class CMA:
             walk.tell(trial)
         walk.begin_round(seen.round_number)
         for _ in range(MOST_ASKS):
-            spec, _ = walk.draw()
+            spec = walk.grid.spec(walk.draw()[0])
             if seen.allowed(np.array([spec.row], dtype=np.int64))[0]:
                 return Proposal(spec, f"CMA-ES draws it in its generation {walk.optimiser.generation}.")
         return anywhere(seen, f"CMA-ES drew nothing feasible and untried in {MOST_ASKS} draws")
@@ -73,12 +72,12 @@ class Walk:
         """Draw from here on as in this round, whenever it is."""
         self.optimiser.reseed_rng(stream_seed(self.seed, "cma", number) % SEEDS)
 
-    def draw(self) -> tuple[UNetSpec, NDArray[np.float64]]:
-        """A spec, and the point before rounding, which is what the optimiser learns from."""
+    def draw(self) -> tuple[Place, NDArray[np.float64]]:
+        """A place, and the point before rounding, which is what the optimiser learns from."""
         rounded, point = self.optimiser.ask()
         place = np.zeros(len(self.sizes), dtype=np.int64)
         place[self.free] = np.rint(rounded * (self.sizes[self.free] - 1))
-        return self.grid.spec(tuple(place.tolist())), point
+        return tuple(place.tolist()), point
 
     def tell(self, trial: SeenTrial) -> None:
         """Learn of a trial; a whole population of them moves the distribution."""
@@ -94,7 +93,7 @@ class Walk:
         """Where a trial was drawn: its round's draws are made again; of what others proposed, the place itself."""
         self.begin_round(trial.round_number)
         for _ in range(MOST_ASKS):
-            spec, point = self.draw()
-            if spec == trial.spec:
+            drawn, point = self.draw()
+            if drawn == place:
                 return point
         return np.array(place, dtype=np.float64)[self.free] / (self.sizes[self.free] - 1)

@@ -15,7 +15,7 @@ from agent.searchers.base import Proposal, Seen, SeenTrial
 from agent.searchers.grid import Grid
 from agent.searchers.random_search import anywhere
 
-MOST_ASKS = 100  # of a round; with 5 % of a space feasible a new spec took 2.5 on average
+MOST_ASKS = 50  # of a round; with 5 % of a space feasible a new spec took 2.5 on average
 SEEDS = 2**32  # what Optuna's generators take
 
 STATES = {"scored": TrialState.COMPLETE, "running": TrialState.RUNNING}

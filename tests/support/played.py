@@ -64,7 +64,8 @@ class Played:
         protocol = protocol.model_copy(update={"settings": settings})
         self.limits = SearchLimits(self.space, self.budget_macs, "paper", protocol)
         rows = self.space.rows()
-        self.rows = distinct(rows[self.is_within(rows)], self.family)
+        within = rows[self.is_within(rows)]
+        self.rows, self.within = distinct(within, self.family), set(map(tuple, within.tolist()))
         self.names = [name_of(UNetSpec.from_row(row), self.family) for row in self.rows]
 
     def macs_of_space(self) -> NDArray[np.int64]:
@@ -83,11 +84,11 @@ class Played:
 
     def allowed(self, rows: Rows) -> NDArray[np.bool_]:
         """Which rows may be proposed."""
-        if not len(rows):
-            return np.zeros(0, dtype=bool)
-        specs, tried = [UNetSpec.from_row(row) for row in rows], self.tried()
-        is_new = [self.space.why_not(each) is None and name_of(each, self.family) not in tried for each in specs]
-        return self.is_within(rows) & np.array(is_new)
+        tried = self.tried()
+        is_new = (name_of(UNetSpec.from_row(row), self.family) not in tried for row in rows)
+        return np.array(
+            [tuple(row) in self.within and new for row, new in zip(rows.tolist(), is_new, strict=True)], bool
+        )
 
     def seen(self, round_number: int) -> Seen:
         """What a searcher is asked with in a round."""

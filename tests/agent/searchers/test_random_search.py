@@ -8,7 +8,7 @@ from played import SMALL, Played
 from agent.searchers.random_search import Random
 from diffusion.spec import UNetSpec
 
-SEARCHES, DRAWN = 200, 20
+SEARCHES, DRAWN = 100, 20
 
 
 def test_the_best_rank_is_as_the_hypergeometric_distribution_has_it() -> None:
@@ -24,8 +24,6 @@ def test_the_best_rank_is_as_the_hypergeometric_distribution_has_it() -> None:
 
 def test_each_feasible_network_is_as_likely_as_any_other() -> None:
     """A χ² statistic of 191 degrees of freedom is below 253 in 99.8 % of cases."""
-    asked = (Random().ask(Played(seed=seed).seen(1)) for seed in range(4))
-    assert all(asked)
     search, counts = Played(), Counter[str]()
     for seed in range(192 * 10):
         search.seed = seed

@@ -45,8 +45,8 @@ def searches(draw: st.DrawFn) -> Played:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(search=searches(), rounds=st.integers(1, 25))
-@settings(max_examples=15, deadline=None, derandomize=True)
+@given(search=searches(), rounds=st.integers(1, 15))
+@settings(max_examples=10, deadline=None, derandomize=True)
 def test_proposals_are_feasible_and_no_network_comes_twice(name: str, search: Played, rounds: int) -> None:
     feasible, found = set(search.names), search.play(lambda: make_searcher(name), rounds)
     assert len(found) == min(rounds, len(feasible))
@@ -58,12 +58,12 @@ def test_proposals_are_feasible_and_no_network_comes_twice(name: str, search: Pl
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(search=searches(), killed=st.integers(0, 12))
-@settings(max_examples=8, deadline=None, derandomize=True)
+@given(search=searches(), killed=st.integers(0, 9))
+@settings(max_examples=6, deadline=None, derandomize=True)
 def test_a_searcher_that_is_killed_after_any_round_goes_on_as_one_that_is_not(
     name: str, search: Played, killed: int
 ) -> None:
-    whole = search.play(lambda: make_searcher(name), 14)
+    whole = search.play(lambda: make_searcher(name), 11)
     search.trials = search.trials[:killed]  # what the memory holds
     asked_before = make_searcher(name)  # and another one, which lives on and is told one trial after the other
     for trial in search.trials:
