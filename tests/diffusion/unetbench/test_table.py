@@ -109,7 +109,7 @@ def test_a_training_that_failed_is_shown_as_one(tmp_path: Path, monkeypatch: pyt
     table = bench.planted_in(
         tmp_path, monkeypatch, networks=(rows[0].model_copy(update={"trainings": failed}), *rows[1:])
     )
-    with pytest.raises(NoResult, match="^diverged$"):
+    with pytest.raises(NoResult, match=r"^diverged$"):
         table.shown(rows[0].spec, 8, search_seed=0)
     assert table.mean(rows[0].spec, 8) is None
 
