@@ -1,16 +1,19 @@
 """A search on a table: everything is as always, but nothing is trained."""
 
+import io
 import json
+import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import bench
 import pytest
 from bench import search_on
-from typer.testing import CliRunner
 
-from agent.cli.main import app
+from agent.cli.main import main
 from agent.config.bench import FIXED, bench_settings
 from agent.config.kinds import KINDS
 from agent.config.sources import resolve
@@ -176,7 +179,7 @@ def test_a_part_of_the_space_may_be_searched(table: Table, tmp_path: Path) -> No
     ("options", "said"),
     [
         ({"train_steps": 3}, "--train-steps 3: the table planted has scores at 2, 4, 8 steps"),
-        ({"learning_rate": 1e-3}, "--learning-rate 0.001: the table planted was made with 0.0002; leave it out"),
+        ({"learning_rate": 1e-3}, "--set learning_rate 0.001: the table planted was made with 0.0002; leave it out"),
         ({"dataset": "cifar10"}, "--dataset cifar10: the table planted was made with digits; leave it out"),
         ({"num_images": 8}, "--num-images 8: the table planted was made with 16; leave it out"),
         ({"resolution": 16}, "--resolution 16: the images of the table planted have 8; leave it out"),
@@ -211,8 +214,22 @@ def test_only_a_search_of_specs_is_run_on_a_table(table: Table) -> None:
             plan(config, kind=kind)
 
 
-def invoke(folder: Path, *arguments: str) -> Any:
-    return CliRunner().invoke(app, [*arguments, "--db", str(folder / "diffnas.db")])
+@dataclass
+class Typed:
+    """What a command said, and its exit code."""
+
+    exit_code: int
+    output: str
+
+
+def invoke(folder: Path, *arguments: str) -> Typed:
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(out):
+        patch.setattr(sys, "argv", ["diffnas-agent", *arguments, "--db", str(folder / "diffnas.db")])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert isinstance(stopped.value.code, int)
+    return Typed(stopped.value.code, " ".join(out.getvalue().split()))
 
 
 def test_the_command_runs_resumes_forks_and_replays_on_a_table(
@@ -222,12 +239,12 @@ def test_the_command_runs_resumes_forks_and_replays_on_a_table(
     options = ["--bench", "planted", "--rounds", "2", "--budget", "1G", "--name", "first"]
     dry = invoke(tmp_path, "run", *options, "--dry-run")
     assert dry.exit_code == 0, dry.output
-    assert "nothing is trained" in " ".join(dry.output.split())
+    assert "nothing is trained" in dry.output
     began = time.monotonic()
     done = invoke(tmp_path, "run", *options)
     assert done.exit_code == 0, done.output
     assert time.monotonic() - began < 30  # it computes nothing: of a process that has its imports a second or two
-    said = " ".join(done.output.split())
+    said = done.output
     assert "Note: results are looked up in the table planted, nothing is trained" in said and "No race: " in said
     assert "Images of the best" not in said
     resumed = invoke(tmp_path, "resume", "first", "--rounds", "3")
@@ -252,7 +269,7 @@ def test_what_needs_weights_says_that_a_table_has_none(
     more = {"export": ["1", "there"], "confirm": []}.get(command, ["1"])
     refused = invoke(tmp_path, command, *more)
     assert refused.exit_code == 2, refused.output
-    said = " ".join(refused.output.split())
+    said = refused.output
     assert ("no weights; `diffnas-agent train" in said) or (command == "confirm" and "finished trainings" in said)
 
 
@@ -265,9 +282,7 @@ def test_a_search_does_not_go_on_with_another_version_of_its_table(
     newer = bench.planted_in(tmp_path / "newer", monkeypatch, made="today")
     refused = invoke(tmp_path, "resume", "--rounds", "2")
     assert refused.exit_code == 2
-    assert f"'planted' is {newer.identity} here, and the search began with {table.identity}" in " ".join(
-        refused.output.split()
-    )
+    assert f"'planted' is {newer.identity} here, and the search began with {table.identity}" in refused.output
     stored = json.loads(search.rows("SELECT config_json FROM searches")[0]["config_json"])
     assert (stored["bench"], stored["table"]) == ("planted", table.identity)
 
