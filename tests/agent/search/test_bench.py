@@ -81,7 +81,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("at", ["trial.started", "trial.trained", "trial.scored", "replica.started", "round.finished"])
 @pytest.mark.parametrize("times", [1, 3])
 def test_a_search_killed_anywhere_goes_on_to_the_same_end(table: Table, tmp_path: Path, at: str, times: int) -> None:
-    alone, killed = (search_on(tmp_path / name, table, rounds=4, replicas=3) for name in ("alone", "killed"))
+    alone, killed = (search_on(tmp_path / name, table, rounds=3, replicas=3) for name in ("alone", "killed"))
     alone.run()
     met, make = 0, killed.make_context
 
@@ -236,7 +236,7 @@ def test_the_command_runs_resumes_forks_and_replays_on_a_table(
     table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ["--bench", "planted", "--rounds", "2", "--budget", "1G", "--name", "first"]
+    options = ["--bench", "planted", "--rounds", "2", "--budget", "1G", "--name", "first", "--set", "race_trainings=20"]
     dry = invoke(tmp_path, "run", *options, "--dry-run")
     assert dry.exit_code == 0, dry.output
     assert "nothing is trained" in dry.output
