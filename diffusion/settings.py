@@ -165,6 +165,7 @@ class TrainJob(Frozen):
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None  # images of a process at once; None: all of its share
     until_step: Annotated[int, Field(ge=1)] | None = None  # leave the steps after it to a later job
     measures_peak: bool = False  # nothing else computes: the machine's peak may be measured, once
+    table: str | None = None  # where its result is looked up, and the search's seed that decides which one is shown
 
     @model_validator(mode="before")
     @classmethod
@@ -187,7 +188,7 @@ class TrainJob(Frozen):
     @property
     def key(self) -> str:
         """Identity of the result: where and how it is computed and how often it reports do not count."""
-        return training_key(self.spec, self.settings, self.strategy, self.seed, self.data_fingerprint)
+        return training_key(self.spec, self.settings, self.strategy, self.seed, self.data_fingerprint, self.table)
 
     @property
     def last_step(self) -> int:
@@ -218,8 +219,15 @@ class ScoreJob(Frozen):
     threads: Annotated[int, Field(ge=1)] = 1
 
 
-def training_key(spec: SpecField, settings: Settings, strategy: Strategy, seed: int, data_fingerprint: str) -> str:
-    """The identity of a training; equal keys give equal weights."""
+def training_key(
+    spec: SpecField,
+    settings: Settings,
+    strategy: Strategy,
+    seed: int,
+    data_fingerprint: str,
+    table: str | None = None,
+) -> str:
+    """The identity of a training; equal keys give equal weights. What a `table` shows is nobody's own training."""
     return digest(
         {
             "spec": str(spec),
@@ -229,6 +237,7 @@ def training_key(spec: SpecField, settings: Settings, strategy: Strategy, seed: 
             "data": data_fingerprint,
             "code": CODE_VERSION,
         }
+        | ({} if table is None else {"table": table})
     )
 
 

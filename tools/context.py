@@ -17,6 +17,7 @@ from diffusion.spec import UNetSpec
 from diffusion.statistics.pruning import Rule
 from diffusion.training.compilation import is_compiled
 from diffusion.training.settings import JobSettings
+from diffusion.unetbench.table import Table
 from memory.connection import Memory
 from tools.allowance import Allowance
 from tools.executors.base import Executor
@@ -59,6 +60,7 @@ class Jobs:
     feature_weights: Path | None = None
     prune: Rule | None = None  # when a candidate that is behind is stopped early
     is_alone: bool = False  # no other job computes beside one of these
+    table: Table | None = None  # where results are looked up instead
 
     @property
     def precision(self) -> Precision:
@@ -78,7 +80,8 @@ class Jobs:
         settings, strategy = protocol.settings, protocol.strategy
         seed = self.seed if seed is None else seed
         macs = limits.cost(spec).macs.total * strategy.batch_size  # of a forward pass
-        key = training_key(spec, settings, strategy, seed, protocol.data_fingerprint)
+        table = f"{self.table.identity}/{self.seed}" if self.table else None
+        key = training_key(spec, settings, strategy, seed, protocol.data_fingerprint, table)
         return TrainJob(
             spec=spec,
             settings=settings,
@@ -94,6 +97,7 @@ class Jobs:
             channels_last=share.device == "cuda" and self.precision == "bf16",
             compiled=is_compiled(self.settings.compile, share.device, macs, strategy.train_steps, self.precision),
             measures_peak=self.is_alone and PASSES * macs * strategy.train_steps >= WORTH_MEASURING_MACS,
+            table=table,
         )
 
 

@@ -170,12 +170,14 @@ class Thread:
     def space(self) -> SearchSpace:
         """The search space as the memory describes it."""
         choices = self.answers("query_memory")[0][0]["space"]
+        stages = sum(name.startswith("mult_") for name in choices)
         return SearchSpace(
             name="search",
+            stages=stages,
             base_channel=choices["base_channel"],
             num_blocks=choices["num_blocks"],
-            channel_mult=choices["mult_0"],
-            attn=choices["attn_0"],
+            channel_mult=[choices[f"mult_{stage}"] for stage in range(stages)],
+            attn=[choices[f"attn_{stage}"] for stage in range(stages)],
         )
 
     def directives(self) -> dict[str, DirectiveKind]:

@@ -65,6 +65,16 @@ class SearchSettings(Frozen):
             more="what each number of a spec may be, also as a table `[space]`; see [Search spaces](#search-spaces)",
         ),
     ] = built_in("images-32")
+    bench: Annotated[
+        str | None,
+        Setting(
+            "look results up in a table of trained networks, such as `unetbench`, instead of training",
+            "NAME",
+            more="space, baseline, data and protocol are the table's, and nothing is prepared; see "
+            "[UNetBench](unetbench.md)",
+            example="unetbench",
+        ),
+    ] = None
     baseline: Annotated[
         SpecField,
         Setting(

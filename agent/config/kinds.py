@@ -21,9 +21,10 @@ class SearchKind:
     proposer: str = ""  # of its trials, its searcher and its backend, where the settings name none
     takes_directives: bool = False
     forks: bool = False  # whether a copy may go on with another language model
+    looks_up: bool = False  # whether a table may stand in for its trainings
 
 
-RUN = SearchKind("run", "agent.search.drive:drive", takes_directives=True, forks=True)
+RUN = SearchKind("run", "agent.search.drive:drive", takes_directives=True, forks=True, looks_up=True)
 TRAIN = SearchKind("train", "agent.trials.train:drive_training", "hand")
 STUDY = SearchKind("study", "agent.study.run:resume_arm", "rank-study")  # an arm of one
 MEASUREMENT = SearchKind("measurement", None, "rank-study")  # of one strategy, beside the arms of a study

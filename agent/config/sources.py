@@ -1,5 +1,6 @@
-"""Where settings come from. Later wins: built-in defaults, ``--preset``, ``diffnas.toml`` (or ``--config``), ``.env``
-and the environment (``DIFFNAS_*``), options. No secret is a setting: the providers' keys stay in the environment.
+"""Where settings come from. Later wins: built-in defaults, ``--preset``, ``--bench``, ``diffnas.toml`` (or
+``--config``), ``.env`` and the environment (``DIFFNAS_*``), options. No secret is a setting: the providers' keys stay in
+the environment.
 """
 
 import difflib
@@ -14,8 +15,10 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from agent.config.backend import OFFLINE
+from agent.config.bench import bench_settings, objection
 from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig, setting_of
 from diffusion.errors import UserError
+from diffusion.unetbench.table import find_table
 
 ENV_FILE = ".env"
 CONFIG_FILE = "diffnas.toml"
@@ -50,16 +53,23 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Reso
     }
     preset, source = chosen_preset(layers)
     layers = {"preset": preset_settings(preset), **layers}
+    bench, _ = last_said("bench", layers) or (None, "")
+    table = None if bench is None else find_table(bench)
+    if table:  # goes before what a preset says, and after what anybody typed
+        layers = {"preset": layers.pop("preset"), "bench": bench_settings(table), **layers}
     values: dict[str, Any] = {"preset": preset}
+    named = {"preset": f"preset {preset}", "bench": f"bench {bench}"}
     sources = dict.fromkeys(FIELDS, "built-in") | {"preset": source}
     for layer, settings in layers.items():
         values |= settings
-        sources |= dict.fromkeys(settings, f"preset {preset}" if layer == "preset" else layer)
+        sources |= dict.fromkeys(settings, named.get(layer, layer))
     config = _validated(values, sources)
     if sources["searcher"] == "built-in" and config.backend.llm == OFFLINE:
         config = config.changed(searcher="centaur")  # nobody is there who could choose better than the surrogate
+    if table and (found := objection(config, table)):
+        raise UserError(f"{typed_name(found[0], sources)} {found[1]}")
     space = config.search.space
-    if sources["baseline"] in ("built-in", f"preset {preset}") and space.why_not(config.search.baseline):
+    if sources["baseline"] in ("built-in", *named.values()) and space.why_not(config.search.baseline):
         config = config.changed(baseline=space.baseline or space.middle)
         sources["baseline"] = f"space {space.name}"
     return Resolved(config, sources)
@@ -67,13 +77,16 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Reso
 
 def chosen_preset(layers: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
     """The named preset, or the one that suits the data set, and who chose it."""
-    merged: dict[str, tuple[Any, str]] = {}
-    for layer, settings in layers.items():
-        merged |= {name: (value, layer) for name, value in settings.items()}
-    if "preset" in merged:
-        return merged["preset"]
-    dataset = merged.get("dataset", ("digits", ""))[0]
+    if named := last_said("preset", layers):
+        return named
+    dataset, _ = last_said("dataset", layers) or ("digits", "")
     return ("digits" if dataset == "digits" else "ddpm-cifar10"), "built-in"
+
+
+def last_said(name: str, layers: Mapping[str, Mapping[str, Any]]) -> tuple[Any, str] | None:
+    """The value of a setting, and the layer that decided it; None where no layer says anything."""
+    said = [(settings[name], layer) for layer, settings in layers.items() if name in settings]
+    return said[-1] if said else None
 
 
 def preset_settings(name: str) -> dict[str, Any]:

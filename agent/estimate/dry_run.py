@@ -10,6 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
+from agent.config.bench import machine_of
+from agent.config.kinds import RUN, TRAIN
 from agent.config.sources import Resolved
 from agent.estimate.calibration import Calibration, calibrate
 from agent.estimate.forecast import forecast
@@ -23,7 +25,7 @@ from diffusion.units import format_size
 from memory.connection import check_memory
 from tools.allowance import LIMITS
 from tools.context import Jobs, SearchLimits
-from tools.executors.machine import Share, this_machine
+from tools.executors.machine import Share
 
 MIB = 2**20
 
@@ -37,10 +39,10 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
     config = resolved.config.changed(**alone) if spec else resolved.config
     check_memory(config.places.db)
     with tempfile.TemporaryDirectory() as folder:
-        planned = plan(config.changed(out=Path(folder)), spec)
-        jobs = jobs_of(config, this_machine()) if config.jobs.executor == "local" else None
+        planned = plan(config.changed(out=Path(folder)), spec, TRAIN if spec else RUN)
+        jobs = jobs_of(config, machine_of(config)) if config.jobs.executor == "local" else None
         memory_bytes = memory_bytes_of(planned, jobs)
-        measures = measured and jobs is not None and config.strategy.train_steps > 1
+        measures = measured and jobs is not None and config.strategy.train_steps > 1 and not config.search.bench
         calibration: Calibration | None = calibrate(job_of(planned, jobs)) if measures else None
     return {
         "settings": replace(resolved, config=config).shown(),

@@ -109,6 +109,10 @@ class Lines:
         """Who is trained again, before one is called best."""
         self.line(f"[bold]Race[/bold] of {', '.join(values['finalists'])}: up to {values['seeds']} further seeds each")
 
+    def on_race_skipped(self, values: dict[str, Any]) -> None:
+        """Why nobody is trained again."""
+        self.line(f"[bold]No race[/bold]: {escape(values['why'])}")
+
     def on_race_finished(self, values: dict[str, Any]) -> None:
         """What may be said after it."""
         self.line(f"  recommended: [bold]{values['recommended']}[/bold]. {escape(values['why'])}")

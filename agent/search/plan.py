@@ -3,6 +3,7 @@
 Nothing is trained in this module, and no model is called.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from sqlite_utils import Database
 
 from agent.backends.allowance import check_prices
 from agent.backends.registry import check_backends
+from agent.config.bench import objection, table_of
 from agent.config.kinds import RUN, SearchKind
 from agent.config.settings import RunConfig
+from agent.config.sources import typed_name
 from agent.config.stored import stored_config
 from diffusion.cost.closed_form import cost, costs
 from diffusion.data.card import DataCard
@@ -24,9 +27,12 @@ from diffusion.errors import UserError
 from diffusion.scores.networks import score_network
 from diffusion.settings import Protocol, Sampling, ScoreProtocol, Settings, choose_sampling
 from diffusion.spec import UNetSpec
+from diffusion.unetbench.table import Table
 from diffusion.units import format_size
 from memory.searches import check_name, create_search
 from tools.executors.machine import Machine, Share, check_processes, share, this_machine
+
+TABLE = "table"  # the key of a search's stored settings that says which version of a table it looks results up in
 
 
 @dataclass(frozen=True)
@@ -95,8 +101,8 @@ def jobs_of(config: RunConfig, machine: Machine) -> Share:
     return share(machine, config.search.parallel, config.jobs.nproc, config.search.rounds)
 
 
-def plan(config: RunConfig, spec: UNetSpec | None = None) -> Plan:
-    """Check everything, prepare the data and fix the protocol.
+def plan(config: RunConfig, spec: UNetSpec | None = None, kind: SearchKind = RUN) -> Plan:
+    """Check everything, prepare the data and fix the protocol; on a table all of that is there.
 
     A `spec` that is given is trained as it is, whatever the space and the budget say: it was asked for by hand.
 
@@ -104,11 +110,24 @@ def plan(config: RunConfig, spec: UNetSpec | None = None) -> Plan:
         UserError: one sentence with the remedy.
     """
     check(config)
+    if table := table_of(config):
+        return _on_table(config, table, kind)
     _check_out(config.places.out)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when the hub's client is imported
     data, folder = config.data, config.places.out / "data"
     card = prepare_images(data.dataset, folder, data_dir=data.data_dir, resolution=data.resolution)
     return _planned(config, card, spec)
+
+
+def _on_table(config: RunConfig, table: Table, kind: SearchKind) -> Plan:
+    if not kind.looks_up:
+        raise UserError(f"'{table.name}' is a table of finished trainings, for `diffnas-agent run`; leave --bench out")
+    if found := objection(config, table):
+        raise UserError(f"{typed_name(found[0], {})} {found[1]}")
+    protocol = table.protocol_at(config.strategy.train_steps)
+    baseline, notes = affordable_baseline(config, protocol.settings)
+    told = f"results are looked up in the table {table.name}, nothing is trained; device-seconds are those of the table"
+    return Plan(config, protocol, baseline, table.contents.card, (*notes, told))
 
 
 def _planned(config: RunConfig, card: DataCard, spec: UNetSpec | None) -> Plan:
@@ -247,7 +266,9 @@ def stored(planned: Plan) -> dict[str, Any]:
     """All that a resume needs, as JSON-ready values; paths are absolute, so that it works from any folder."""
     flat = planned.config.flat()
     paths = {name: str(value.absolute()) for name, value in flat.items() if isinstance(value, Path)}
-    return planned.config.as_json() | paths | {"baseline": str(planned.baseline)}
+    table = table_of(planned.config)
+    looked_up = {TABLE: table.identity} if table else {}
+    return planned.config.as_json() | paths | {"baseline": str(planned.baseline)} | looked_up
 
 
 def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) -> Plan:
@@ -262,4 +283,6 @@ def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) ->
     check_backends(config)
     check_prices(config)
     check_jobs(config)
+    if (table := table_of(config)) and (before := json.loads(config_json)[TABLE]) != table.identity:
+        raise UserError(f"'{table.name}' is {table.identity} here, and the search began with {before}; begin a new one")
     return Plan(config, protocol, config.search.baseline, None, ())

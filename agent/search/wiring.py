@@ -6,6 +6,7 @@ from dataclasses import replace
 from threading import Event
 
 from agent.backends.allowance import allowance_of
+from agent.config.bench import machine_of, table_of
 from agent.config.settings import RunConfig
 from agent.report.events import Report
 from agent.search.plan import Plan, jobs_of
@@ -14,7 +15,8 @@ from memory.connection import Memory
 from tools.context import Approve, Jobs, SearchContext, SearchLimits, Services
 from tools.executors.base import Executor
 from tools.executors.local import LocalExecutor
-from tools.executors.machine import Machine, Share, this_machine
+from tools.executors.machine import Machine, Share
+from tools.executors.tabular import TabularExecutor
 from tools.jobs.limited import WithinAllowance
 
 
@@ -23,10 +25,13 @@ def executor_of(config: RunConfig, stop: Event) -> Iterator[tuple[Executor, Mach
     """Who runs the jobs, and where.
 
     Raises:
-        UserError: a job finds no room, or no cluster answers.
+        UserError: a job finds no room, no cluster answers, or a table is damaged.
     """
+    if table := table_of(config):
+        yield TabularExecutor(table, config.search.seed, stop), machine_of(config)
+        return
     if config.jobs.executor == "local":
-        yield LocalExecutor(stop), this_machine()
+        yield LocalExecutor(stop), machine_of(config)
         return
     from tools.executors.ray_cluster import RayExecutor, ray_cluster
 
@@ -48,7 +53,7 @@ def context_maker(
 
     Without a `memory` that is open one is opened, for as long as there are contexts.
     """
-    config, share = planned.config, jobs or jobs_of(planned.config, this_machine())
+    config, share = planned.config, jobs or jobs_of(planned.config, machine_of(planned.config))
     memory = memory or Memory(config.places.db.absolute())
     allowance = allowance_of(search, config, memory)
     services = Services(
@@ -67,6 +72,7 @@ def context_maker(
         share=share,
         feature_weights=config.score.feature_weights,
         prune=DEFAULT if config.search.prune else None,
+        table=table_of(config),
     )
 
     def make_context(round_number: int, proposer: str) -> SearchContext:

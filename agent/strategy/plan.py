@@ -126,7 +126,7 @@ def planned_strategy_search(config: RunConfig, cost: str, study: Study | None = 
         UserError: one sentence with the remedy.
     """
     check_memory(config.places.db)  # said before any work
-    planned = plan(config.changed(searcher="llm"))
+    planned = plan(config.changed(searcher="llm"), kind=STRATEGY)
     if study:
         check_same(study, planned)
     with opened(config.places.db) as db:
@@ -139,7 +139,7 @@ def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> dict[
     config = resolved.config
     check_memory(config.places.db)
     with tempfile.TemporaryDirectory() as folder:
-        planned = plan(config.changed(out=Path(folder)))
+        planned = plan(config.changed(out=Path(folder)), kind=STRATEGY)
     if study:
         check_same(study, planned)
     if config.places.db.exists():

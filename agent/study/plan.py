@@ -34,7 +34,7 @@ def plan_study(config: RunConfig, asked: Asked) -> Study:
         UserError: one sentence with the remedy.
     """
     _check(asked)
-    first = plan(_arm_config(config, asked, STANDARD, asked.standard, config.search.seed, ()))
+    first = plan(_arm_config(config, asked, STANDARD, asked.standard, config.search.seed, ()), kind=STUDY)
     settings = first.protocol.settings
     specs = stratified_specs(config, settings, first.baseline, asked.specs, config.search.seed)
     truth = asked.standard.model_copy(update={"train_steps": truth_steps(asked)})

@@ -149,7 +149,7 @@ def planned_confirm(
         "race_trainings": 0,
         "prune": False,
     }
-    return plan(config.changed(**update))
+    return plan(config.changed(**update), kind=CONFIRM)
 
 
 def open_confirm(db: Database, planned: Plan, specs: Sequence[UNetSpec]) -> int:

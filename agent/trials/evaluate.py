@@ -125,6 +125,11 @@ def known_trial(db_path: Path, trial: int) -> Known:
         why = ended.get(found.state, "is not trained yet")
         raise UserError(f"'{trial}' {why}; `diffnas-agent status {search.name}` says how its search stands")
     config = stored_config(search.config_json, {"db": db_path})
+    if table := config.search.bench:
+        raise UserError(
+            f"'{trial}' was looked up in the table {table}, which has no weights; "
+            f"`diffnas-agent train {found.spec}` makes some"
+        )
     return Known(found, protocol, config)
 
 

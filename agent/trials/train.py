@@ -27,7 +27,7 @@ def train_by_hand(config: RunConfig, text: str, *, as_json: bool) -> int:
     """
     spec = UNetSpec.parse(text)
     check_memory(config.places.db)  # said before any work
-    planned = plan(config.changed(searcher=TRAIN.proposer, llm="offline", rounds=0, parallel=1), spec)
+    planned = plan(config.changed(searcher=TRAIN.proposer, llm="offline", rounds=0, parallel=1), spec, TRAIN)
     settings = planned.protocol.settings
     planned = _limited_to(planned, settings, spec)
     with opened(config.places.db) as db:

@@ -5,11 +5,13 @@ from typing import Any, Protocol
 
 from diffusion.settings import ScoreJob, TrainJob
 
+OnProgress = Callable[[dict[str, Any]], None]
+
 
 class Executor(Protocol):
-    """Who runs the jobs: this machine, or a cluster. Several threads may ask for jobs at once."""
+    """Who runs the jobs: this machine, a cluster, or a table of results. Several threads may ask for jobs at once."""
 
-    def train(self, job: TrainJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    def train(self, job: TrainJob, on_progress: OnProgress) -> dict[str, Any]:
         """Train to the end; the ``done`` line of `diffusion.training.job`.
 
         Raises:
@@ -17,7 +19,7 @@ class Executor(Protocol):
             Interrupted: the user stopped it.
         """
 
-    def evaluate(self, job: ScoreJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    def evaluate(self, job: ScoreJob, on_progress: OnProgress) -> dict[str, Any]:
         """Score a finished training; the ``done`` line of `diffusion.scores.job`. Raises as `train` does."""
 
     def kill(self) -> None:

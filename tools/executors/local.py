@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from diffusion.settings import ScoreJob, TrainJob
 from diffusion.training.child import STOPPED
 from memory.redaction import is_secret_name, redact
 from tools.errors import Interrupted, JobFailed
+from tools.executors.base import OnProgress
 from tools.executors.launch import Device, launch_command, launch_environment
 from tools.executors.machine import visible_gpus
 from tools.executors.warm import ServerLost, WarmJob, begin
@@ -33,7 +34,6 @@ LAUNCHER_SIGNAL = "Signal "  # how torch's launcher begins to say that a signal 
 
 KEYS: dict[str | None, tuple[str, ...]] = {"wandb": ("WANDB_API_KEY",)}  # for the tracker that was asked for alone
 
-OnProgress = Callable[[dict[str, Any]], None]
 Child = subprocess.Popen[str] | WarmJob
 
 

@@ -22,7 +22,8 @@ from diffusion.errors import UserError
 from diffusion.settings import ScoreJob, TrainJob
 from memory.redaction import is_secret_name
 from tools.errors import Interrupted, JobFailed
-from tools.executors.local import LocalExecutor, OnProgress
+from tools.executors.base import OnProgress
+from tools.executors.local import LocalExecutor
 from tools.executors.machine import Machine, Node, Share, cores, visible_gpus
 
 RETRIES = 3  # nodes that may be lost under one job

@@ -79,6 +79,9 @@ def run_race(
         field = field_of(db, context.search, replicas, allowance)
         if field is None:
             return None
+        if why := lacking(context, field.race):
+            context.report("race.skipped", why=why)
+            return None
         wave = [(find_trial(db, field.trials[each.spec]), each.seed) for each in field.standing.next]
         if not wave:
             break
@@ -90,6 +93,19 @@ def run_race(
     found = field.conclusion
     context.report("race.finished", **event_of(found))
     return found
+
+
+def lacking(context: SearchContext, race: Race) -> str | None:
+    """Why a table, where results are looked up, does not have the seeds that a race may ask for."""
+    if (table := context.jobs.table) is None or not race.looks:
+        return None
+    needed = dict.fromkeys(race.finalists, 1 + race.fresh_seeds) | {
+        race.baseline: race.baseline_count(race.fresh_seeds)
+    }
+    for spec, count in needed.items():
+        if (seeds := table.seeds(UNetSpec.parse(spec))) < count:
+            return f"a race takes up to {count} training seeds of {spec}, and the table {table.name} has {seeds}"
+    return None
 
 
 def event_of(found: Conclusion) -> dict[str, object]:

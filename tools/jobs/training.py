@@ -144,7 +144,7 @@ def _forget_lost_weights(context: SearchContext, job: TrainJob, *, though_scored
     """A training whose run folder was deleted, or whose weights are cut, is trained anew where they are needed."""
     db = context.db
     known = find_training(db, job.key)
-    if known is None or known["state"] != "done":
+    if known is None or known["state"] != "done" or job.table is not None:  # a table has no weights to lose
         return
     if not though_scored and score_of(db, known["id"], context.limits.protocol.fingerprint):
         return

@@ -1,0 +1,1 @@
+"""UNetBench: a table of trained networks that searches can be run on without training."""
