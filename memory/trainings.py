@@ -1,7 +1,8 @@
 """Trainings as rows: one for each key, whoever asked for it, with how far it is and what it cost.
 
 Specs that spell one network share a training: the one that was there first, under its own spelling. Older memories may
-hold one of each. A training that is done stays done. Nothing here trains, and which trial uses a training is `memory.trials`.
+hold one of each. A training that is done stays done. Nothing here trains, and which trial uses a training is
+`memory.trials`'.
 """
 
 import os

@@ -23,7 +23,14 @@ from memory.schema.standings import (
     triggers,
 )
 from memory.schema.strategies import STRATEGY_TABLES
-from memory.schema.tables import APPEND_ONLY, FURTHER_STAGES, REPLICAS, TABLES, TRAININGS_WITH_NETWORK, TRIALS_WITH_PRUNED
+from memory.schema.tables import (
+    APPEND_ONLY,
+    FURTHER_STAGES,
+    REPLICAS,
+    TABLES,
+    TRAININGS_WITH_NETWORK,
+    TRIALS_WITH_PRUNED,
+)
 
 MIGRATIONS = Migrations("diffnas")
 
