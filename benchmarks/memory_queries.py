@@ -26,9 +26,10 @@ from typing import Any, cast
 from sqlite_utils import Database
 
 from agent.searchers.digest import round_values
+from diffusion.networks import network
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
 from diffusion.space import built_in
-from diffusion.spec import PAPER_PARAMETERS, UNetSpec
+from diffusion.spec import UNetSpec
 from memory.connection import Memory, opened
 from memory.ledger import charge
 from memory.queries.effect import effect
@@ -168,10 +169,16 @@ def add_training(
         "macs_paper": width**2 * spec.num_blocks * 1000, "macs_total": width**2 * spec.num_blocks * 1010,
         "params": width**2 * 9,
     }  # fmt: skip
-    numbers = dict(zip(PAPER_PARAMETERS, spec.row, strict=True))
     key = f"{training:012x}"
-    names = {"id": training, "key": key, "spec": str(spec), "seed": seed, "run_folder": f"runs/{key}"}
-    tables["trainings"].append({**names, **numbers, **values})
+    names = {
+        "id": training,
+        "key": key,
+        "spec": str(spec),
+        "network": network(spec, "ddpm"),
+        "seed": seed,
+        "run_folder": f"runs/{key}",
+    }
+    tables["trainings"].append({**names, **spec.numbers, **values})
     if is_scored:
         tables["scores"].append(
             {
@@ -195,6 +202,7 @@ def questions(db: Database, search: int) -> dict[str, Callable[[], object]]:
         "failures": lambda: failures(db, search),
         "remaining": lambda: remaining(db, search),
         "effect of base_channel": lambda: effect(db, search, "base_channel"),
+        "effect of width_0": lambda: effect(db, search, "width_0"),
         "effect of attn_0": lambda: effect(db, search, "attn_0"),
         "the whole digest": lambda: round_values(db, cast(SearchContext, context)),
     }

@@ -225,7 +225,6 @@ def _prepare(db: Database, path: Path, read_only: bool) -> None:
     """Checks come first: a file that is not ours is left byte for byte as it was."""
     _check_ours(db, path, read_only)
     _check_version(db, path)
-    db.conn.execute("PRAGMA foreign_keys = ON")
     if read_only:
         db.conn.execute("PRAGMA query_only = ON")
         if MIGRATIONS.pending(db):
@@ -234,9 +233,13 @@ def _prepare(db: Database, path: Path, read_only: bool) -> None:
     _use_wal(db)
     db.conn.execute("PRAGMA synchronous = FULL")
     if MIGRATIONS.pending(db):
+        db.conn.execute("PRAGMA foreign_keys = OFF")  # for tables that are written anew while others refer to them
         with transaction(db) as conn:
             MIGRATIONS.apply(db)
+            if broken := conn.execute("PRAGMA foreign_key_check").fetchone():
+                raise sqlite3.IntegrityError(f"a row of {broken['table']} refers to no row of {broken['parent']}")
             conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.conn.execute("PRAGMA foreign_keys = ON")
 
 
 def _check_ours(db: Database, path: Path, read_only: bool) -> None:

@@ -96,26 +96,24 @@ def replica_failed(db: Database, replica: int, error: str) -> None:
 def seed_scores(db: Database, search: int, *, replicated: bool = False) -> dict[str, list[float | None]]:
     """The scores of each spec of a search by training seed, under its protocol: the trial's first, then its replicas'.
 
-    A failed one is None; one that is not over yet is not there. With `replicated` only specs that have replicas.
+    A failed one is None; one that is not over yet is not there. With `replicated` only specs that have replicas. The
+    spec is the trial's: a replica may use a training of another spelling.
     """
-    which = """
-        AND training IN (SELECT id FROM trainings WHERE spec IN (
-            SELECT spec FROM replicas JOIN trainings ON trainings.id = training WHERE search = :search
-        )) AND +search = :search
-        """  # the plus keeps SQLite from going through all trials of the search
+    which = "AND trials.id IN (SELECT trial FROM replicas WHERE search = :search)" if replicated else ""
     rows = db.conn.execute(
         f"""
-        SELECT trainings.spec AS spec, members.state AS state, (
+        SELECT named.spec AS spec, members.state AS state, (
             SELECT avg(value) FROM scores WHERE scores.training = members.training AND scores.protocol =
             searches.protocol) AS value
         FROM (
-            SELECT search, training, state, 0 AS place FROM trials
-            WHERE state IN ('scored', 'failed') {which if replicated else "AND search = :search"}
-            UNION ALL SELECT search, training, state, 1 FROM replicas
+            SELECT id AS trial, search, training, state, 0 AS place FROM trials
+            WHERE state IN ('scored', 'failed') AND search = :search {which}
+            UNION ALL SELECT trial, search, training, state, 1 FROM replicas
             WHERE state IN ('scored', 'failed') AND search = :search
         ) AS members
+        JOIN trials AS first ON first.id = members.trial JOIN trainings AS named ON named.id = first.training
         JOIN trainings ON trainings.id = members.training JOIN searches ON searches.id = members.search
-        ORDER BY trainings.spec, place, trainings.seed
+        ORDER BY named.spec, place, trainings.seed
         """,
         {"search": search},
     )

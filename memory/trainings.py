@@ -1,6 +1,8 @@
 """Trainings as rows: one for each key, whoever asked for it, with how far it is and what it cost.
 
-A training that is done stays done. Nothing here trains, and which trial uses a training is `memory.trials`.
+Specs that spell one network share a training: the one that was there first, under its own spelling. Older memories may
+hold one of each. A training that is done stays done. Nothing here trains, and which trial uses a training is
+`memory.trials`'.
 """
 
 import os
@@ -11,8 +13,8 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
+from diffusion.networks import network, spellings
 from diffusion.settings import TrainJob
-from diffusion.spec import PAPER_PARAMETERS
 from memory.connection import finite, insert, transaction, utc_now
 from memory.redaction import redact
 
@@ -20,35 +22,59 @@ TrainingState = Literal["queued", "running", "done", "failed"]
 
 
 def training_of(conn: sqlite3.Connection, job: TrainJob, costs: dict[str, int]) -> sqlite3.Row:
-    """The stored training of the job's key, a failed one queued again, or a new one."""
-    folder = os.path.abspath(job.run_folder)
-    conn.execute(
-        "UPDATE trainings SET state = 'queued', error = NULL, finished = NULL, run_folder = ?"
-        " WHERE key = ? AND state = 'failed'",
-        [folder, job.key],
-    )
-    if not conn.execute("SELECT 1 FROM trainings WHERE key = ?", [job.key]).fetchone():
-        insert(
-            conn,
-            "trainings",
-            key=job.key,
-            spec=str(job.spec),
-            **dict(zip(PAPER_PARAMETERS, job.spec.row, strict=True)),
-            family=job.settings.family,
-            dataset=job.settings.dataset,
-            data_fingerprint=job.data_fingerprint,
-            strategy_json=job.strategy.model_dump_json(),
-            settings_json=job.settings.model_dump_json(),
-            seed=job.seed,
-            state="queued",
-            run_folder=folder,
-            macs_paper=int(costs["macs_paper"]),
-            macs_total=int(costs["macs_total"]),
-            params=int(costs["params"]),
-            created=utc_now(),
+    """The stored training of the job in any spelling, a failed one queued again, or a new one."""
+    folder, found = os.path.abspath(job.run_folder), _stored(conn, job)
+    if found is None:
+        number = _add_training(conn, job, folder, costs)
+    else:
+        number = found["id"]
+        conn.execute(
+            "UPDATE trainings SET state = 'queued', error = NULL, finished = NULL, run_folder = ?"
+            " WHERE id = ? AND state = 'failed'",
+            [folder, number],
         )
-    row: sqlite3.Row = conn.execute("SELECT * FROM trainings WHERE key = ?", [job.key]).fetchone()
+    row: sqlite3.Row = conn.execute("SELECT * FROM trainings WHERE id = ?", [number]).fetchone()
     return row
+
+
+def keys_of(job: TrainJob) -> tuple[str, ...]:
+    """The key of a job in each spelling of its network: trainings of equal keys but for it give equal weights."""
+    spelled = spellings(job.spec, job.settings.family)
+    return tuple(job.model_copy(update={"spec": spec}).key for spec in spelled)
+
+
+def _stored(conn: sqlite3.Connection, job: TrainJob) -> sqlite3.Row | None:
+    """The training of a job in any spelling: one that is done before others, then that of its own."""
+    keys = keys_of(job)
+    row: sqlite3.Row | None = conn.execute(
+        f"SELECT * FROM trainings WHERE key IN ({', '.join('?' * len(keys))})"
+        " ORDER BY state <> 'done', key <> ?, id LIMIT 1",
+        [*keys, job.key],
+    ).fetchone()
+    return row
+
+
+def _add_training(conn: sqlite3.Connection, job: TrainJob, folder: str, costs: dict[str, int]) -> int:
+    return insert(
+        conn,
+        "trainings",
+        key=job.key,
+        spec=str(job.spec),
+        network=network(job.spec, job.settings.family),
+        **job.spec.numbers,
+        family=job.settings.family,
+        dataset=job.settings.dataset,
+        data_fingerprint=job.data_fingerprint,
+        strategy_json=job.strategy.model_dump_json(),
+        settings_json=job.settings.model_dump_json(),
+        seed=job.seed,
+        state="queued",
+        run_folder=folder,
+        macs_paper=int(costs["macs_paper"]),
+        macs_total=int(costs["macs_total"]),
+        params=int(costs["params"]),
+        created=utc_now(),
+    )
 
 
 def training_started(db: Database, training: int) -> None:
@@ -88,9 +114,9 @@ def training_paused(db: Database, training: int, *, steps_done: int, loss: float
     )
 
 
-def find_training(db: Database, key: str) -> dict[str, Any] | None:
-    """The stored training of a key, whatever its state."""
-    row = db.conn.execute("SELECT * FROM trainings WHERE key = ?", [key]).fetchone()
+def find_training(db: Database, job: TrainJob) -> dict[str, Any] | None:
+    """The stored training of a job in any spelling of its network, whatever its state."""
+    row = _stored(db.conn, job)
     return None if row is None else dict(row)
 
 

@@ -18,7 +18,7 @@ from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from memory.connection import insert, transaction, utc_now
 from memory.redaction import redact, redact_optional
-from memory.trainings import TrainingState, training_of
+from memory.trainings import TrainingState, keys_of, training_of
 
 TrialState = Literal["running", "trained", "scored", "failed", "pruned"]
 OVER: tuple[TrialState, ...] = ("scored", "failed", "pruned")
@@ -26,11 +26,17 @@ LARGEST_ID = 2**63 - 1  # SQLite's integers
 
 
 class AlreadyTried(sqlite3.IntegrityError):
-    """Another round of the search has this training: it runs, or ran. Nothing was written."""
+    """Another round of the search has this training, of any spelling: it runs, or ran. Nothing was written."""
 
-    def __init__(self, trial: "Trial") -> None:
-        super().__init__(f"{trial.spec} is trial {trial.id} of round {trial.round}, which is {trial.state}")
+    def __init__(self, trial: "Trial", spec: UNetSpec) -> None:
+        found = named(trial.id, trial.spec, spec)
+        super().__init__(f"{spec} is {found} of round {trial.round}, which is {trial.state}")
         self.trial = trial
+
+
+def named(trial: int, spec: UNetSpec, asked: UNetSpec) -> str:
+    """How a trial is named to who asks for a spec that it has, or for another one of its network."""
+    return f"trial {trial}" if spec == asked else f"the network of trial {trial} ({spec})"
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def accept_proposal(
     job: TrainJob,
     costs: dict[str, int],
 ) -> AcceptedTrial:
-    """Turn a proposal into a trial of the round, with a new training or the stored one of the same key.
+    """Turn a proposal into a trial of the round, with a new training or the stored one of the same network.
 
     Asking again for the same job in the same round gives the trial that is there already; a round has one trial, so
     another job raises `sqlite3.IntegrityError`.
@@ -109,11 +115,12 @@ def accept_proposal(
         AlreadyTried: another round of the search has the same training, even one that runs at this moment.
     """
     with transaction(db) as conn:
-        existing = trial_in_round(db, search, round_number)
-        if existing is not None and existing.key == job.key:
+        keys, existing = keys_of(job), trial_in_round(db, search, round_number)
+        if existing is not None and existing.key in keys:
             return AcceptedTrial(existing.id, existing.training, existing.cached, existing.run_folder)
-        if elsewhere := _trial_where(db, "trials.search = ? AND trainings.key = ?", [search, job.key]):
-            raise AlreadyTried(elsewhere)
+        of_the_network = f"trials.search = ? AND trainings.key IN ({', '.join('?' * len(keys))})"
+        if elsewhere := _trial_where(db, of_the_network, [search, *keys]):
+            raise AlreadyTried(elsewhere, job.spec)
         proposal = _add_proposal(conn, search, round_number, proposer, raw_text, job.spec, reason, None, None)
         training = training_of(conn, job, costs)
         cached = training["state"] == "done"

@@ -23,7 +23,7 @@ MAY_IMPORT = {  # a package's name allows all of it, a module's name that module
     "tools": {"tools", "memory", "diffusion"},
     "memory": {
         "memory", "diffusion.spec", "diffusion.settings", "diffusion.units", "diffusion.errors",
-        "diffusion.cost.closed_form",
+        "diffusion.cost.closed_form", "diffusion.networks",
     },
     "prompts": {"prompts", "diffusion.errors"},
     "diffusion": {"diffusion"},

@@ -94,7 +94,7 @@ def _row(
     usable_scores = [score for score in scores if score is not None]
     mean = math.exp(math.fsum(map(math.log, usable_scores)) / len(usable_scores)) if usable_scores else None
     seconds = found["device_seconds"] + sum(
-        each.device_seconds for each in replicas_of(db, search) if str(each.spec) == found["spec"]
+        each.device_seconds for each in replicas_of(db, search) if each.trial == found["trial"]
     )
     return ConfirmedSpec(
         trial=found["trial"],

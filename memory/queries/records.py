@@ -9,10 +9,12 @@ stand in `memory.queries.sql`.
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlite_utils import Database
 
+from diffusion.networks import network
+from diffusion.settings import Family
 from diffusion.spec import UNetSpec
 from memory.queries.ranking import BEST_FIRST, IS_SCORE, Record
 from memory.searches import find_protocol, find_search
@@ -118,11 +120,13 @@ def recent(db: Database, search: int, limit: int) -> list[Record]:
 
 
 def spec_in_search(db: Database, search: int, spec: UNetSpec) -> Record | None:
-    """The record (view `results`) of a spec that this search has tried, its best one if it has several."""
+    """The record (view `results`) of a spec that this search has tried, in any spelling; the best if it has several."""
+    names = [network(spec, family) for family in get_args(Family)]  # a search has trainings of one family alone
     row = db.conn.execute(
         "SELECT seen.* FROM trainings CROSS JOIN results AS seen ON seen.training = trainings.id"
-        f" WHERE trainings.spec = ? AND seen.search = ? ORDER BY NOT coalesce({IS_SCORE}, false), {BEST_FIRST} LIMIT 1",
-        [str(spec), search],
+        f" WHERE trainings.network IN ({', '.join('?' * len(names))}) AND seen.search = ?"
+        f" ORDER BY NOT coalesce({IS_SCORE}, false), {BEST_FIRST} LIMIT 1",
+        [*names, search],
     ).fetchone()
     return None if row is None else dict(row)
 

@@ -5,17 +5,17 @@ import sqlite3
 
 from sqlite_utils import Database
 
-from diffusion.spec import PAPER_PARAMETERS, UNetSpec
+from diffusion.spec import PARAMETERS, UNetSpec
 from memory.queries.ranking import Record
 from memory.queries.records import Scope, Seen, seen_by, shown
 
-DISTANCE = "sum over the ten numbers: |log2 of the ratio| for channels, blocks and multipliers, 1 for each other attn"
-SIZES, FLAGS = PAPER_PARAMETERS[:6], PAPER_PARAMETERS[6:]
+LACKING = 40  # more than any two specs of equally many stages are apart
+DISTANCE = (
+    "sum over the numbers: |log2 of the ratio| for channels, blocks and multipliers, 1 for each other attn, "
+    f"{LACKING} for each stage that one of them lacks"
+)
 REACHES = (1.2, math.inf)
 """Distances to look within until enough is found: first for one number halved, doubled or switched."""
-
-_SIZES_APART = " + ".join(f"abs(log2(1.0 * seen.{name} / :{name}))" for name in SIZES)
-_FLAGS_APART = " + ".join(f"(seen.{name} <> :{name})" for name in FLAGS)
 
 
 def similar(
@@ -39,9 +39,12 @@ def similar(
 
 def spec_distance(one: UNetSpec, other: UNetSpec) -> float:
     """How far two specs are apart (`DISTANCE`): twice a width is as far as one attention more."""
-    sizes = zip(one.row[:6], other.row[:6], strict=True)
-    flags = zip(one.attn, other.attn, strict=True)
-    return sum(math.log2(max(pair) / min(pair)) for pair in sizes) + sum(a != b for a, b in flags)
+    both = [(size, other.numbers[name]) for name, size in one.numbers.items() if name in other.numbers]
+    sizes_end = 2 + min(one.stages, other.stages)
+    apart = sum(math.log2(max(pair) / min(pair)) for pair in both[:sizes_end]) + sum(
+        a != b for a, b in both[sizes_end:]
+    )
+    return apart + LACKING * abs(one.stages - other.stages)
 
 
 def _nearest(db: Database, seen: Seen, spec: UNetSpec, reach: float, limit: int) -> list[Record]:
@@ -49,24 +52,23 @@ def _nearest(db: Database, seen: Seen, spec: UNetSpec, reach: float, limit: int)
 
     Plain bounds leave out most of the others: they take less than logarithms.
     """
-    bounds = [f"seen.{name} BETWEEN :{name} * :under AND :{name} * :over" for name in SIZES]
+    sizes, flags = list(spec.numbers)[: 2 + spec.stages], list(spec.numbers)[2 + spec.stages :]
+    sizes_apart = " + ".join(f"coalesce(abs(log2(1.0 * seen.{name} / :{name})), {LACKING})" for name in sizes)
+    flags_apart = " + ".join(f"coalesce(seen.{name} <> :{name}, 0)" for name in flags)
+    more = [f"(seen.{name} IS NOT NULL)" for name in PARAMETERS if name.startswith("mult_") and name not in sizes]
+    more_apart = f" + {LACKING} * ({' + '.join(more)})" if more else ""
+    bounds = [f"seen.{name} BETWEEN :{name} * :under AND :{name} * :over" for name in sizes]
+    near = [*bounds, f"{flags_apart} <= :reach"] if math.isfinite(reach) else []
     rows = db.conn.execute(
         f"""
         SELECT found.*, near.distance AS distance FROM (
-            SELECT seen.trial AS trial, round({_SIZES_APART} + {_FLAGS_APART}, 4) AS distance FROM standings AS seen
-            WHERE {" AND ".join([*bounds, f"{_FLAGS_APART} <= :reach", seen.where])}
+            SELECT seen.trial AS trial, round({sizes_apart} + {flags_apart}{more_apart}, 4) AS distance
+            FROM standings AS seen WHERE {" AND ".join([*near, seen.where])}
             ORDER BY distance, seen.trial LIMIT :limit
         ) AS near CROSS JOIN all_results AS found ON found.trial = near.trial AND found.protocol = :protocol
         ORDER BY near.distance, near.trial
         """,
-        {
-            **seen.values,
-            **dict(zip(PAPER_PARAMETERS, spec.row, strict=True)),
-            "reach": reach,
-            "under": 2.0**-reach,
-            "over": 2.0**reach,
-            "limit": limit,
-        },
+        {**seen.values, **spec.numbers, "reach": reach, "under": 2.0**-reach, "over": 2.0**reach, "limit": limit},
     )
     return [dict(row) for row in rows]
 
@@ -74,9 +76,9 @@ def _nearest(db: Database, seen: Seen, spec: UNetSpec, reach: float, limit: int)
 def _compared(spec: UNetSpec, record: Record) -> Record:
     other = UNetSpec.parse(record["spec"])
     differs = {
-        name: {"asked": asked, "here": here}
-        for name, asked, here in zip(PAPER_PARAMETERS, spec.row, other.row, strict=True)
-        if asked != here
+        name: {"asked": spec.numbers.get(name), "here": other.numbers.get(name)}
+        for name in PARAMETERS
+        if spec.numbers.get(name) != other.numbers.get(name)
     }
     distance = round(spec_distance(spec, other), 4)
     return {**shown(record), "distance": distance, "distance_is": DISTANCE, "differs_in": differs}

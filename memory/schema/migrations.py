@@ -6,13 +6,31 @@ column named after a table holds that table's id. Nothing here reads or writes r
 
 from sqlite_utils import Database, Migrations
 
+from diffusion.networks import network
+from diffusion.spec import PAPER_PARAMETERS, UNetSpec
 from memory.schema.backends import BACKEND_TABLES
 from memory.schema.directives import STEERING_TABLES
 from memory.schema.journal import JOURNAL_TABLES, journal_triggers, triggers_of
 from memory.schema.results import ALL_RESULTS, RESULTS
-from memory.schema.standings import INDEXES, LEDGER_TOTALS, STANDINGS, TRIGGERS, standings_of, totals_of
+from memory.schema.standings import (
+    INDEXES,
+    LEDGER_TOTALS,
+    STANDINGS_INDEXES,
+    TRAININGS_NAMED,
+    standings_of,
+    standings_table,
+    totals_of,
+    triggers,
+)
 from memory.schema.strategies import STRATEGY_TABLES
-from memory.schema.tables import APPEND_ONLY, REPLICAS, TABLES, TRIALS_WITH_PRUNED
+from memory.schema.tables import (
+    APPEND_ONLY,
+    FURTHER_STAGES,
+    REPLICAS,
+    TABLES,
+    TRAININGS_WITH_NETWORK,
+    TRIALS_WITH_PRUNED,
+)
 
 MIGRATIONS = Migrations("diffnas")
 
@@ -131,12 +149,47 @@ def m0010_kinds(db: Database) -> None:
 @MIGRATIONS()
 def m0011_standings(db: Database) -> None:
     """Questions are answered from tables in the order in which they are asked, whatever the memory's size."""
-    for statement in (STANDINGS, LEDGER_TOTALS, standings_of("true"), totals_of("true"), *INDEXES, *TRIGGERS):
+    names = PAPER_PARAMETERS
+    tables = (standings_table(names), LEDGER_TOTALS, standings_of("true", names), totals_of("true"))
+    for statement in (*tables, *INDEXES, *triggers(names)):
         db.conn.execute(statement)
     for view in ("results", "all_results"):
         db.conn.execute(f"DROP VIEW {view}")
     db.conn.execute(ALL_RESULTS)
     db.conn.execute(RESULTS)
+
+
+@MIGRATIONS()
+def m0012_networks(db: Database) -> None:
+    """A spec has three to six stages, and a training says which network it is of; SQLite takes no NOT NULL away."""
+    for view in ("results", "all_results"):
+        db.conn.execute(f"DROP VIEW {view}")
+    for row in db.conn.execute("SELECT name FROM sqlite_master WHERE name LIKE 'derived_%'").fetchall():
+        db.conn.execute(f"DROP TRIGGER {row['name']}")
+    db.conn.execute("DROP TABLE standings")
+    _trainings_with_network(db)
+    tables = (standings_table(optional=FURTHER_STAGES), standings_of("true"))
+    for statement in (*tables, *STANDINGS_INDEXES, *triggers(), ALL_RESULTS, RESULTS):
+        db.conn.execute(statement)
+
+
+def _trainings_with_network(db: Database) -> None:
+    """Write the table anew; its indexes and its part of the journal go with the old one."""
+    names = ", ".join(row["name"] for row in db.conn.execute("PRAGMA table_info(trainings)"))
+    db.conn.create_function(
+        "network_of", 2, lambda spec, family: network(UNetSpec.parse(spec), family), deterministic=True
+    )
+    for statement in (
+        TRAININGS_WITH_NETWORK,
+        f"INSERT INTO trainings_new (network, {names}) SELECT network_of(spec, family), {names} FROM trainings",
+        "DROP TABLE trainings",
+        "ALTER TABLE trainings_new RENAME TO trainings",
+        "CREATE INDEX trainings_network ON trainings (network)",
+        TRAININGS_NAMED,
+    ):
+        db.conn.execute(statement)
+    for statement in triggers_of(db.conn, "trainings"):
+        db.conn.execute(statement)
 
 
 def _journal_anew(db: Database, table: str) -> None:

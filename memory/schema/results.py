@@ -1,12 +1,16 @@
 """The views that people read: one row for each trial, and one for each trial and protocol."""
 
-from diffusion.spec import PAPER_PARAMETERS
+from diffusion.spec import PARAMETERS
+from memory.schema.standings import WIDTHS, width
+
+_NUMBERS = ", ".join(f"standings.{name} AS {name}" for name in PARAMETERS)
+_WIDTHS = ", ".join(f"{width(stage, 'standings')} AS {name}" for stage, name in enumerate(WIDTHS))
 
 ALL_RESULTS = f"""
     CREATE VIEW all_results AS
     SELECT
         standings.trial AS trial, standings.search AS search, searches.name AS search_name, trials.round AS round,
-        trainings.spec AS spec, {", ".join(f"standings.{name} AS {name}" for name in PAPER_PARAMETERS)},
+        trainings.spec AS spec, trainings.network AS network, {_NUMBERS}, {_WIDTHS},
         standings.macs_paper AS macs_paper, standings.macs_total AS macs_total, trainings.params AS params,
         standings.rfid AS rfid, protocols.metric AS metric, standings.protocol AS protocol,
         standings.state AS state, proposals.proposer AS proposer, proposals.reason AS reason, trials.cached AS cached,

@@ -4,17 +4,40 @@ Both say again what other tables hold, in the order in which it is asked for: tr
 the change itself, on deletion as well (`memory.journal` takes a copy of the memory back). Nothing else writes them.
 """
 
-from diffusion.spec import PAPER_PARAMETERS
+from collections.abc import Collection, Sequence
 
-NUMBERS = (*PAPER_PARAMETERS, "seed", "macs_paper", "macs_total")
+from diffusion.spec import MOST_STAGES, PARAMETERS
+from memory.schema.tables import number_columns
 
-STANDINGS = f"""
+WIDTHS = tuple(f"width_{stage}" for stage in range(MOST_STAGES))
+"""What the channels of the stages are called, wherever they can be asked for; no table has them as columns."""
+
+
+def numbers_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The columns that a row has from its training, given those of a spec's numbers."""
+    return (*names, "seed", "macs_paper", "macs_total")
+
+
+def width(stage: int, table: str) -> str:
+    """The channels of a stage in SQL; NULL where a row has no such stage."""
+    return f"{table}.base_channel * {table}.mult_{stage}"
+
+
+def standings_table(names: Sequence[str] = PARAMETERS, optional: Collection[str] = ()) -> str:
+    """The statement that makes the table: one row for each trial and protocol.
+
+    There is one for each protocol under which its training has scores, and under its search's own in any case. The
+    score is the mean over sampling seeds at the last step. A failed trial has none, even if another search has trained
+    and measured the same job since; a pruned one has those of the steps it reached, each under the protocol of so many
+    steps, and none under its search's own.
+    """
+    return f"""
     CREATE TABLE standings (
         protocol TEXT NOT NULL REFERENCES protocols (fingerprint),
         search INTEGER NOT NULL REFERENCES searches (id),
         trial INTEGER NOT NULL REFERENCES trials (id),
         rfid REAL,
-        {", ".join(f"{name} INTEGER NOT NULL" for name in NUMBERS)},
+        {number_columns(numbers_of(names), optional)},
         training INTEGER NOT NULL REFERENCES trainings (id),
         state TEXT NOT NULL,
         sampling_seeds INTEGER,
@@ -22,20 +45,14 @@ STANDINGS = f"""
         PRIMARY KEY (protocol, search, trial)
     ) STRICT, WITHOUT ROWID
     """
-"""One row for each trial and protocol under which its training has scores, and under its search's own in any case.
-
-The score is the mean over sampling seeds at the last step. A failed trial has none, even if another search has trained
-and measured the same job since; a pruned one has those of the steps it reached, each under the protocol of so many
-steps, and none under its search's own.
-"""
 
 
-def standings_of(trials: str) -> str:
+def standings_of(trials: str, names: Sequence[str] = PARAMETERS) -> str:
     """The statement that writes the rows of the trials for which an SQL condition holds; none of them may be there."""
     return f"""
     INSERT INTO standings
     SELECT shown.protocol, trials.search, trials.id, avg(scores.value),
-        {", ".join(f"trainings.{name}" for name in NUMBERS)}, trials.training, trials.state,
+        {", ".join(f"trainings.{name}" for name in numbers_of(names))}, trials.training, trials.state,
         CASE WHEN count(scores.id) THEN count(scores.value) END, sum(scores.device_seconds)
     FROM (
         SELECT trials.id AS trial, searches.protocol AS protocol
@@ -93,43 +110,51 @@ def _trigger(name: str, event: str, *statements: str) -> str:
     return f"CREATE TRIGGER derived_{name} AFTER {event} BEGIN {' '.join(f'{each};' for each in statements)} END"
 
 
-TRIGGERS = (
-    _trigger("trial_insert", "INSERT ON trials", standings_of("trials.id = NEW.id")),
-    _trigger(
-        "trial_update",
-        "UPDATE OF state ON trials",
-        "DELETE FROM standings WHERE trial = NEW.id",
-        standings_of("trials.id = NEW.id"),
-    ),
-    _trigger("trial_delete", "DELETE ON trials", "DELETE FROM standings WHERE trial = OLD.id"),
-    *(
+def triggers(names: Sequence[str] = PARAMETERS) -> tuple[str, ...]:
+    """The statements that keep both tables in step with what they say again."""
+    return (
+        _trigger("trial_insert", "INSERT ON trials", standings_of("trials.id = NEW.id", names)),
         _trigger(
-            f"score_{event.lower()}",
-            f"{event} ON scores",
-            f"DELETE FROM standings WHERE training = {row}.training",
-            standings_of(f"trials.training = {row}.training"),
-        )
-        for event, row in (("INSERT", "NEW"), ("DELETE", "OLD"))
-    ),
-    _trigger("ledger_insert", "INSERT ON ledger", totals_of("id = NEW.id")),
-    _trigger(
-        "ledger_delete",
-        "DELETE ON ledger",
-        "DELETE FROM ledger_totals WHERE search = OLD.search",
-        totals_of("search = OLD.search"),
-    ),
-)
+            "trial_update",
+            "UPDATE OF state ON trials",
+            "DELETE FROM standings WHERE trial = NEW.id",
+            standings_of("trials.id = NEW.id", names),
+        ),
+        _trigger("trial_delete", "DELETE ON trials", "DELETE FROM standings WHERE trial = OLD.id"),
+        *(
+            _trigger(
+                f"score_{event.lower()}",
+                f"{event} ON scores",
+                f"DELETE FROM standings WHERE training = {row}.training",
+                standings_of(f"trials.training = {row}.training", names),
+            )
+            for event, row in (("INSERT", "NEW"), ("DELETE", "OLD"))
+        ),
+        _trigger("ledger_insert", "INSERT ON ledger", totals_of("id = NEW.id")),
+        _trigger(
+            "ledger_delete",
+            "DELETE ON ledger",
+            "DELETE FROM ledger_totals WHERE search = OLD.search",
+            totals_of("search = OLD.search"),
+        ),
+    )
 
-INDEXES = (
+
+STANDINGS_INDEXES = (
     "CREATE INDEX standings_trial ON standings (trial)",
     "CREATE INDEX standings_training ON standings (training, protocol, state)",
     "CREATE INDEX standings_best ON standings (protocol, search, rfid, trial, macs_paper, macs_total)"
     " WHERE rfid IS NOT NULL",
     "CREATE INDEX standings_top ON standings (protocol, rfid, trial) WHERE rfid IS NOT NULL",
+)
+TRAININGS_NAMED = "CREATE INDEX trainings_named ON trainings (id, spec)"
+INDEXES = (
+    *STANDINGS_INDEXES,
     "CREATE INDEX trainings_spec ON trainings (spec)",
-    "CREATE INDEX trainings_named ON trainings (id, spec)",
+    TRAININGS_NAMED,
     "CREATE INDEX trials_state ON trials (search, state, training)",
     "CREATE INDEX trials_without_score ON trials (search, coalesce(finished, created), proposal)"
     " WHERE state IN ('failed', 'pruned')",
     "CREATE INDEX proposals_refused ON proposals (search, created) WHERE accepted = 0",
 )
+"""Those of the first standings; what is found by its spec since is found by its network."""

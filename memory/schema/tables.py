@@ -3,7 +3,47 @@
 Nothing here reads or writes rows.
 """
 
-from diffusion.spec import PAPER_PARAMETERS
+from collections.abc import Collection, Sequence
+
+from diffusion.spec import LEAST_STAGES, PAPER_PARAMETERS, PARAMETERS, parameters
+
+FURTHER_STAGES = tuple(name for name in PARAMETERS if name not in parameters(LEAST_STAGES))
+"""The numbers that not every spec has."""
+
+
+def number_columns(names: Sequence[str], optional: Collection[str] = ()) -> str:
+    """The columns of a spec's numbers; the optional ones may be NULL."""
+    return ", ".join(f"{name} INTEGER" + ("" if name in optional else " NOT NULL") for name in names)
+
+
+def trainings_table(table: str, columns: str) -> str:
+    """The statement that makes a table of trainings, with these columns between the spec and the family."""
+    return f"""
+    CREATE TABLE {table} (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        key TEXT NOT NULL UNIQUE,
+        spec TEXT NOT NULL,
+        {columns},
+        family TEXT NOT NULL,
+        dataset TEXT NOT NULL,
+        data_fingerprint TEXT NOT NULL,
+        strategy_json TEXT NOT NULL CHECK (json_valid(strategy_json)),
+        settings_json TEXT NOT NULL CHECK (json_valid(settings_json)),
+        seed INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed')),
+        steps_done INTEGER NOT NULL DEFAULT 0 CHECK (steps_done >= 0),
+        loss REAL,
+        device_seconds REAL NOT NULL DEFAULT 0 CHECK (device_seconds >= 0),
+        error TEXT,
+        run_folder TEXT NOT NULL,
+        macs_paper INTEGER NOT NULL CHECK (macs_paper > 0),
+        macs_total INTEGER NOT NULL CHECK (macs_total >= macs_paper),
+        params INTEGER NOT NULL CHECK (params > 0),
+        created TEXT NOT NULL,
+        finished TEXT
+    ) STRICT
+    """
+
 
 TABLES = (
     """
@@ -58,31 +98,7 @@ TABLES = (
         CHECK (accepted = (refusal IS NULL) AND accepted = (refusal_kind IS NULL))
     ) STRICT
     """,
-    f"""
-    CREATE TABLE trainings (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        key TEXT NOT NULL UNIQUE,
-        spec TEXT NOT NULL,
-        {" ".join(f"{name} INTEGER NOT NULL," for name in PAPER_PARAMETERS)}
-        family TEXT NOT NULL,
-        dataset TEXT NOT NULL,
-        data_fingerprint TEXT NOT NULL,
-        strategy_json TEXT NOT NULL CHECK (json_valid(strategy_json)),
-        settings_json TEXT NOT NULL CHECK (json_valid(settings_json)),
-        seed INTEGER NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed')),
-        steps_done INTEGER NOT NULL DEFAULT 0 CHECK (steps_done >= 0),
-        loss REAL,
-        device_seconds REAL NOT NULL DEFAULT 0 CHECK (device_seconds >= 0),
-        error TEXT,
-        run_folder TEXT NOT NULL,
-        macs_paper INTEGER NOT NULL CHECK (macs_paper > 0),
-        macs_total INTEGER NOT NULL CHECK (macs_total >= macs_paper),
-        params INTEGER NOT NULL CHECK (params > 0),
-        created TEXT NOT NULL,
-        finished TEXT
-    ) STRICT
-    """,
+    trainings_table("trainings", number_columns(PAPER_PARAMETERS)),
     """
     CREATE TABLE trials (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -163,6 +179,11 @@ TABLES = (
     """,
     "CREATE INDEX ledger_search ON ledger (search)",
 )
+
+TRAININGS_WITH_NETWORK = trainings_table(
+    "trainings_new", f"network TEXT NOT NULL, {number_columns(PARAMETERS, FURTHER_STAGES)}"
+)
+"""`network` is the one name of what a spec builds, whatever its spelling (`diffusion.networks`)."""
 
 TRIALS_WITH_PRUNED = """
     CREATE TABLE trials_new (

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlite_utils import Database
@@ -29,10 +29,12 @@ class Filler:
         self.db = db
         self.protocol = self.make_protocol()
 
-    def make_protocol(self, dataset: str = "digits", train_steps: int = 600) -> Protocol:
+    def make_protocol(
+        self, dataset: str = "digits", train_steps: int = 600, family: Literal["ddpm", "iddpm"] = "ddpm"
+    ) -> Protocol:
         return Protocol(
             data_fingerprint="d" * 12,
-            settings=Settings(dataset=dataset, resolution=8, channels=1),
+            settings=Settings(dataset=dataset, resolution=8, channels=1, family=family),
             strategy=Strategy(train_steps=train_steps),
             score=ScoreProtocol(
                 feature_network="digits-cnn",

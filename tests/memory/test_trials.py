@@ -6,7 +6,8 @@ import pytest
 
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
-from memory import scores, trainings, trials
+from memory import replicas, scores, trainings, trials
+from memory.connection import insert
 from memory.queries import records
 
 
@@ -204,3 +205,65 @@ with opened(Path(sys.argv[1])) as db:
         assert process.stdout.readline() == "ready\n"
     answers = sorted(process.communicate("go\n")[0].strip() for process in processes)
     assert answers == ["accepted", "refused", "refused"]
+
+
+SPELLED, ANEW = "b16-n1-m2.1.1.1-a0010", "b8-n1-m4.2.2.2-a0010"
+
+
+def test_another_spelling_of_a_network_finds_its_training(fill: Any, search: int) -> None:
+    fill.scored(search, 0, SPELLED, 5.4)
+    other = fill.search()
+    found = fill.accept(other, 3, ANEW)
+    assert (found.training, found.cached) == (1, True)
+    assert fill.accept(other, 3, ANEW) == fill.accept(other, 3, SPELLED) == found
+    assert fill.rows("SELECT count(*) FROM trainings") == [(1,)]
+    assert fill.rows(f"SELECT spec FROM proposals WHERE search = {other}") == [(ANEW,)]
+    assert str(trials.find_trial(fill.db, found.trial).spec) == SPELLED
+    assert trainings.find_training(fill.db, fill.job(UNetSpec.parse(ANEW)))["id"] == 1
+    assert trainings.find_training(fill.db, fill.job(UNetSpec.parse(ANEW), seed=1)) is None
+
+
+def test_two_spellings_of_a_network_are_one_trial_of_a_search(fill: Any, search: int) -> None:
+    fill.accept(search, 1, ANEW)
+    with pytest.raises(trials.AlreadyTried) as raised:
+        fill.accept(search, 2, SPELLED)
+    assert str(raised.value) == f"{SPELLED} is the network of trial 1 ({ANEW}) of round 1, which is running"
+    for spec in (SPELLED, ANEW):
+        assert records.spec_in_search(fill.db, search, UNetSpec.parse(spec))["trial"] == 1
+
+
+def test_heads_of_another_width_are_another_network_of_iddpm_alone(fill: Any, search: int) -> None:
+    fill.protocol = fill.make_protocol(family="iddpm")
+    fill.accept(search, 1, ANEW)
+    assert fill.accept(search, 2, SPELLED).training == 2
+    assert fill.rows("SELECT network FROM trainings ORDER BY id") == [
+        ("w32.16.16.16-n1-a0010-h8",), ("w32.16.16.16-n1-a0010-h16",),
+    ]  # fmt: skip
+
+
+def test_of_two_spellings_in_an_older_memory_the_one_that_is_done_counts(fill: Any, search: int) -> None:
+    first = fill.scored(search, 0, SPELLED, 5.4)
+    both = dict(fill.db.conn.execute("SELECT * FROM trainings").fetchone())
+    key = fill.job(UNetSpec.parse(ANEW)).key
+    insert(fill.db.conn, "trainings", **{**both, "id": 2, "key": key, "spec": ANEW, "state": "failed", "error": "lost"})
+    assert fill.accept(fill.search(), 0, ANEW).training == first
+    fill.db.conn.execute("UPDATE trainings SET state = 'done' WHERE id = 2")
+    assert fill.accept(fill.search(), 0, ANEW).training == 2
+    assert fill.accept(fill.search(), 0, SPELLED).training == 1
+
+
+def test_a_failed_training_of_another_spelling_is_tried_again(fill: Any, search: int) -> None:
+    fill.failed(search, 0, SPELLED)
+    again = fill.accept(fill.search(), 0, ANEW)
+    assert (again.training, again.cached) == (1, False)
+    assert fill.rows("SELECT state, spec, error FROM trainings") == [("queued", SPELLED, None)]
+
+
+def test_replicas_of_another_spelling_count_for_the_spec_of_the_trial(fill: Any, search: int) -> None:
+    fill.finish(fill.accept(fill.search(), 0, ANEW, seed=7), 6.0)
+    trial = fill.scored(search, 0, SPELLED, 5.0)
+    costs = {"macs_paper": 1, "macs_total": 1, "params": 1}
+    replica = replicas.add_replica(fill.db, search, trial, fill.job(UNetSpec.parse(SPELLED), seed=7), costs)
+    replicas.replica_scored(fill.db, replica.id)
+    for replicated in (False, True):
+        assert replicas.seed_scores(fill.db, search, replicated=replicated) == {SPELLED: [5.0, 6.0]}

@@ -12,7 +12,8 @@ from typing import TypeGuard
 
 from sqlite_utils import Database
 
-from diffusion.spec import PAPER_PARAMETERS, UNetSpec
+from diffusion.networks import head_width
+from diffusion.spec import PARAMETERS, UNetSpec
 from memory.queries.ranking import Record
 from memory.queries.records import Scope, shown
 from memory.queries.similar import DISTANCE, spec_distance
@@ -32,7 +33,9 @@ ALL_RESULTS = f"""
     )
     SELECT
         trials.id AS trial, trials.search AS search, searches.name AS search_name, trials.round AS round,
-        trainings.spec AS spec, {", ".join(f"trainings.{name} AS {name}" for name in PAPER_PARAMETERS)},
+        trainings.spec AS spec, trainings.network AS network,
+        {", ".join(f"trainings.{name} AS {name}" for name in PARAMETERS)},
+        {", ".join(f"trainings.base_channel * trainings.mult_{stage} AS width_{stage}" for stage in range(6))},
         trainings.macs_paper AS macs_paper, trainings.macs_total AS macs_total, trainings.params AS params,
         measured.value AS rfid, protocols.metric AS metric, protocols.fingerprint AS protocol,
         trials.state AS state, proposals.proposer AS proposer, proposals.reason AS reason, trials.cached AS cached,
@@ -131,8 +134,8 @@ def similar(
         other = UNetSpec.parse(record["spec"])
         differs = {
             name: {"asked": asked, "here": here}
-            for name, asked, here in zip(PAPER_PARAMETERS, spec.row, other.row, strict=True)
-            if asked != here
+            for name in PARAMETERS
+            if (asked := spec.numbers.get(name)) != (here := other.numbers.get(name))
         }
         distance = round(spec_distance(spec, other), 4)
         found.append({**shown(record), "distance": distance, "distance_is": DISTANCE, "differs_in": differs})
@@ -142,13 +145,37 @@ def similar(
 def effect(
     db: Database, search: int, parameter: str, *, scope: Scope = "search", protocol: str | None = None
 ) -> list[Record]:
-    """What one of the ten numbers seems to do.
+    """What one of the numbers, or the width of a stage, seems to do.
 
-    Rows of kind ``value`` give the scored trials that have each value; rows of kind ``pair`` compare the trials that
-    differ in this number alone: the mean of (score at ``to``) − (score at ``from``), below zero where ``to`` is better.
+    Rows of kind ``pair`` compare the trials that differ in it alone: the mean of (score at ``to``) − (score at
+    ``from``), below zero where ``to`` is better. Rows of kind ``value`` give the scored trials that have each value.
     """
-    scored = [record for record in records_of(db, search, scope, protocol) if is_score(record["rfid"])]
-    return _by_value(scored, parameter) + _paired(scored, parameter)
+    found = [record for record in records_of(db, search, scope, protocol) if is_score(record["rfid"])]
+    scored = [record for record in found if value_of(record, parameter) is not None]
+    return _paired(scored, parameter) + _by_value(scored, parameter)
+
+
+def value_of(record: Record, parameter: str) -> int | None:
+    """A number of a record's spec, or the width of a stage."""
+    spec = UNetSpec.parse(record["spec"])
+    return (spec.numbers | {f"width_{stage}": width for stage, width in enumerate(spec.channels)}).get(parameter)
+
+
+def without(record: Record, parameter: str) -> object:
+    """What is left of a record's training without a parameter: what another one shares with it that makes a pair."""
+    spec = UNetSpec.parse(record["spec"])
+    kind, _, stage = parameter.partition("_")
+    if parameter == "base_channel" or kind == "mult":
+        return record["seed"], tuple(each for each in spec.numbers.items() if each[0] != parameter)
+    widths, flags, blocks = list(spec.channels), list(spec.attn), spec.num_blocks
+    if kind == "width":
+        del widths[int(stage)]
+    elif kind == "attn":
+        del flags[int(stage)]
+    else:
+        blocks = 0
+    heads = head_width(spec) if record["family"] == "iddpm" else 0
+    return record["seed"], spec.stages, tuple(widths), tuple(flags), blocks, heads
 
 
 def failures(db: Database, search: int, limit: int = 20) -> list[Record]:
@@ -200,9 +227,9 @@ def _once(records: Iterable[Record], search: int) -> list[Record]:
 
 
 def _by_value(scored: list[Record], parameter: str) -> list[Record]:
-    groups: dict[int, list[Record]] = defaultdict(list)
+    groups: dict[int | None, list[Record]] = defaultdict(list)
     for record in scored:
-        groups[record[parameter]].append(record)
+        groups[value_of(record, parameter)].append(record)
     return [
         {
             "kind": "value",
@@ -212,6 +239,7 @@ def _by_value(scored: list[Record], parameter: str) -> list[Record]:
             "mean": fmean(record["rfid"] for record in group),
             "best": best_of(record["rfid"] for record in group),
             "best_trial": ranked(group)[0]["trial"],
+            "confounded": True,
         }
         for value, group in sorted(groups.items())
     ]
@@ -219,16 +247,15 @@ def _by_value(scored: list[Record], parameter: str) -> list[Record]:
 
 def _paired(scored: list[Record], parameter: str) -> list[Record]:
     """Differences between trials that share everything but the parameter, their seed and family included."""
-    shared = [name for name in (*PAPER_PARAMETERS, "seed") if name != parameter]
-    groups: dict[tuple[int, ...], list[Record]] = defaultdict(list)
+    groups: dict[object, list[Record]] = defaultdict(list)
     for record in scored:
-        groups[tuple(record[name] for name in shared)].append(record)
+        groups[without(record, parameter)].append(record | {"at": value_of(record, parameter)})
     pairs: dict[tuple[int, int], list[Record]] = defaultdict(list)
     for group in groups.values():
-        for one, other in combinations(sorted(group, key=lambda record: record[parameter]), 2):
-            if one[parameter] != other[parameter]:
+        for one, other in combinations(sorted(group, key=lambda record: record["at"]), 2):
+            if one["at"] != other["at"]:
                 difference = {"trials": [one["trial"], other["trial"]], "difference": other["rfid"] - one["rfid"]}
-                pairs[one[parameter], other[parameter]].append(difference)
+                pairs[one["at"], other["at"]].append(difference)
     return [
         {
             "kind": "pair",

@@ -6,6 +6,7 @@ with a sentence that says what would be right, or None. They ask the memory and 
 
 from collections.abc import Callable
 
+from diffusion.networks import network
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.queries.records import spec_in_search
@@ -39,22 +40,25 @@ def over_budget(context: SearchContext, spec: UNetSpec) -> Refused | None:
 
 
 def repeated(context: SearchContext, spec: UNetSpec) -> Refused | None:
-    """A spec is tried once per search; its score is in the sentence."""
+    """A network is tried once per search, in whatever spelling; its score is in the sentence."""
     known = spec_in_search(context.db, context.search, spec)
     if known is None or known["round"] == context.round_number:
         return None
+    is_spelled_anew = known["spec"] != str(spec)
+    trial = f"trial {known['trial']} ({known['spec']})" if is_spelled_anew else f"trial {known['trial']}"
     if known["state"] in ("running", "trained"):
-        return Refused(
-            "repeated", f"{spec} is under way as trial {known['trial']} of round {known['round']}. Propose a new spec."
-        )
-    outcome = f"it scored {known['rfid']:.4g}" if known["rfid"] is not None else f"it {ENDED[known['state']]}"
-    return Refused("repeated", f"{spec} was tried already as trial {known['trial']}: {outcome}. Propose a new spec.")
+        said = f"is the network of {trial}, under way in" if is_spelled_anew else f"is under way as {trial} of"
+        return Refused("repeated", f"{spec} {said} round {known['round']}. Propose a new spec.")
+    outcome = f"scored {known['rfid']:.4g}" if known["rfid"] is not None else ENDED[known["state"]]
+    said = f"is the network of {trial}, which" if is_spelled_anew else f"was tried already as {trial}: it"
+    return Refused("repeated", f"{spec} {said} {outcome}. Propose a new spec.")
 
 
 def round_taken(context: SearchContext, spec: UNetSpec) -> Refused | None:
     """A round trains one spec."""
     trial = trial_in_round(context.db, context.search, context.round_number)
-    if trial is None or trial.spec == spec:
+    family = context.limits.protocol.settings.family
+    if trial is None or network(trial.spec, family) == network(spec, family):
         return None
     return Refused(
         "round_taken",

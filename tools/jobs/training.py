@@ -143,7 +143,7 @@ def _trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str
 def _forget_lost_weights(context: SearchContext, job: TrainJob, *, though_scored: bool) -> None:
     """A training whose run folder was deleted, or whose weights are cut, is trained anew where they are needed."""
     db = context.db
-    known = find_training(db, job.key)
+    known = find_training(db, job)
     if known is None or known["state"] != "done" or job.table is not None:  # a table has no weights to lose
         return
     if not though_scored and score_of(db, known["id"], context.limits.protocol.fingerprint):

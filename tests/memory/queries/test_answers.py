@@ -21,14 +21,19 @@ WORDS = ("better", "worse", "inconclusive")
 
 
 def random_spec(draws: random.Random) -> UNetSpec:
-    """Of a space so small that the same spec comes again, and pairs are many."""
-    numbers = [draws.choice((8, 16, 24)), draws.choice((1, 2)), *(draws.choice((1, 2)) for _ in range(2)), 2, 2]
-    return UNetSpec.from_row([*numbers, draws.choice((0, 1)), draws.choice((0, 1)), 0, 1])
+    """Of a space so small that the same spec comes again, in other spellings too, and pairs are many."""
+    stages = draws.choice((4, 4, 4, 4, 3, 5))
+    mults, base = [draws.choice((1, 2)), draws.choice((1, 2)), *[2] * (stages - 2)], draws.choice((8, 16, 24))
+    if draws.random() < 0.3:
+        mults, base = [2 * mult for mult in mults], base // 2
+    flags = [draws.choice((0, 1)), draws.choice((0, 1)), *[0] * (stages - 2)]
+    return UNetSpec.from_row([base, draws.choice((1, 2)), *mults, *flags])
 
 
 def play(fill: Any, draws: random.Random, rounds: int) -> None:
     """Three searches under two protocols with everything that can become of a trial, in random order."""
-    protocols = (fill.protocol, fill.make_protocol(train_steps=300))
+    fill.protocol = fill.make_protocol(family=draws.choice(("ddpm", "iddpm")))
+    protocols = (fill.protocol, fill.make_protocol(train_steps=300, family=fill.protocol.settings.family))
     searches = [
         fill.search(protocol=draws.choice(protocols), count_convention=draws.choice(("paper", "total")))
         for _ in range(3)
@@ -114,8 +119,8 @@ def test_the_newest_pairs_count_and_the_first_of_them_are_named(
     [
         (f"all_results AS seen WHERE protocol = 'p' AND search = 1 AND {BEST}", "standings_best"),
         (f"all_results AS seen WHERE protocol = 'p' AND {BEST}", "standings_top"),
-        ("trainings CROSS JOIN results AS seen ON training = trainings.id WHERE trainings.spec = 's' AND search = 1",
-         "trainings_spec"),
+        ("trainings CROSS JOIN results AS seen ON training = trainings.id WHERE trainings.network IN ('w', 'v')"
+         " AND search = 1", "trainings_network"),
         ("trials WHERE search = 1 AND state IN ('failed', 'pruned') ORDER BY coalesce(finished, created), proposal",
          "trials_without_score"),
         ("proposals WHERE search = 1 AND accepted = 0 ORDER BY created", "proposals_refused"),

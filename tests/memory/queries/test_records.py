@@ -11,11 +11,14 @@ from memory import trainings, trials
 from memory.queries import effect, progress, records, similar
 
 WIDE, DEEP, WIDE_DEEP = "b32-n1-m1.2.2.2-a0100", "b16-n2-m1.2.2.2-a0100", "b32-n2-m1.2.2.2-a0100"
-specs = st.builds(
-    lambda row: UNetSpec.from_row(row),
-    st.tuples(
-        st.sampled_from([8, 16, 32]), st.integers(1, 3), *[st.integers(1, 4)] * 4, *[st.integers(0, 1)] * 4
-    ),
+specs = st.integers(3, 6).flatmap(
+    lambda stages: st.builds(
+        lambda row: UNetSpec.from_row(row),
+        st.tuples(
+            st.sampled_from([8, 16, 32]), st.integers(1, 3),
+            *[st.integers(1, 4)] * stages, *[st.integers(0, 1)] * stages,
+        ),
+    )
 )  # fmt: skip
 
 
@@ -79,13 +82,15 @@ def test_the_distance_of_specs_is_a_distance(a: UNetSpec, b: UNetSpec, c: UNetSp
     distance = similar.spec_distance
     assert distance(a, b) == distance(b, a)
     assert (distance(a, b) == 0) == (a == b)
-    assert distance(a, c) <= distance(a, b) + distance(b, c) + 1e-9  # ten roundings of numbers below ten
+    assert distance(a, c) <= distance(a, b) + distance(b, c) + 1e-9  # fourteen roundings of numbers below 140
 
 
 def test_the_effect_of_a_number_is_told_by_value_and_by_pairs(filled: Any, search: int) -> None:
-    low, high, pair = effect.effect(filled.db, search, "base_channel")
+    pair, low, high = effect.effect(filled.db, search, "base_channel")
     assert low.pop("parameter") == "base_channel"
-    assert low == {"kind": "value", "value": 16, "count": 2, "mean": 3.75, "best": 3.5, "best_trial": 3}
+    assert low == {
+        "kind": "value", "value": 16, "count": 2, "mean": 3.75, "best": 3.5, "best_trial": 3, "confounded": True,
+    }  # fmt: skip
     assert (high["value"], high["count"], high["mean"], high["best_trial"]) == (32, 2, 3.1, 2)
     assert (pair["kind"], pair["from"], pair["to"], pair["count"]) == ("pair", 16, 32, 2)
     assert [found["trials"] for found in pair["pairs"]] == [[1, 2], [3, 4]]
@@ -99,12 +104,44 @@ def test_trials_of_two_seeds_are_no_pair(fill: Any, search: int) -> None:
     assert [row["kind"] for row in effect.effect(fill.db, search, "base_channel")] == ["value", "value"]
 
 
-def test_the_effect_of_something_else_lists_the_ten(fill: Any, search: int) -> None:
+def test_the_effect_of_a_width_is_told_by_pairs_of_equal_networks_but_for_it(fill: Any, search: int) -> None:
+    fill.scored(search, 0, "b8-n1-m2.4.4.4-a0010", 23.0)  # widths 16.32.32.32
+    fill.scored(search, 1, "b16-n1-m1.2.2.4-a0010", 21.0)  # 16.32.32.64: another base, and one width differs
+    fill.scored(search, 2, "b32-n1-m1.1.1.1-a0010", 5.4)  # 32.32.32.32
+    fill.scored(search, 3, "b24-n1-m1.1.1.1-a0110", 13.4)  # much differs
+    wide = effect.effect(fill.db, search, "width_0")
+    assert [(row["kind"], row.get("from"), row.get("to"), row.get("pairs")) for row in wide[:1]] == [
+        ("pair", 16, 32, [{"trials": [1, 3], "difference": pytest.approx(-17.6)}]),
+    ]  # fmt: skip
+    assert [(row["value"], row["mean"], row["confounded"]) for row in wide[1:]] == [
+        (16, 22.0, True), (24, 13.4, True), (32, 5.4, True),
+    ]  # fmt: skip
+    deep = [row for row in effect.effect(fill.db, search, "width_3") if row["kind"] == "pair"]
+    assert [(row["from"], row["to"], row["pairs"][0]["trials"]) for row in deep] == [(32, 64, [1, 2])]
+    assert effect.effect(fill.db, search, "width_4") == []
+    told = effect.means(fill.db, search)
+    assert list(told)[:6] == [f"width_{stage}" for stage in range(6)]
+    assert told["width_0"] == [(16, 2, 22.0), (24, 1, 13.4), (32, 1, 5.4)]
+    assert told["width_5"] == told["attn_4"] == []
+    assert "base_channel" not in told
+
+
+def test_the_effect_of_something_else_lists_what_there_is(fill: Any, search: int) -> None:
     with pytest.raises(UserError) as raised:
         effect.effect(fill.db, search, "depth")
-    assert str(raised.value).startswith(
-        "'depth' is not one of the ten numbers; ask for base_channel, num_blocks, mult_0"
-    )
+    said = "'depth' is not a number of a spec or the width of a stage; ask for width_0, width_1"
+    assert str(raised.value).startswith(said)
+
+
+def test_another_number_of_stages_is_far(fill: Any, search: int) -> None:
+    fill.scored(search, 0, "b16-n1-m1.2.2-a010", 1.0)
+    fill.scored(search, 1, "b1024-n8-m8.8.8.8-a1011", 2.0)
+    fill.scored(search, 2, "b16-n1-m1.2.2.2.2-a01000", 3.0)
+    found = similar.similar(fill.db, search, UNetSpec.parse("b16-n1-m1.2.2.2-a0100"))
+    assert [row["trial"] for row in found] == [2, 1, 3]
+    assert [row["distance"] for row in found[1:]] == [40.0, 40.0]
+    assert found[1]["differs_in"] == {"mult_3": {"asked": 2, "here": None}, "attn_3": {"asked": 0, "here": None}}
+    assert found[2]["differs_in"] == {"mult_4": {"asked": None, "here": 2}, "attn_4": {"asked": None, "here": 0}}
 
 
 def test_failures_are_trials_and_refusals_with_reasons_latest_first(filled: Any, search: int) -> None:

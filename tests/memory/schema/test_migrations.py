@@ -1,3 +1,4 @@
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -7,8 +8,9 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
+from diffusion.networks import network
 from diffusion.settings import Protocol
-from diffusion.spec import PAPER_PARAMETERS
+from diffusion.spec import PAPER_PARAMETERS, UNetSpec
 from memory.connection import APPLICATION_ID, insert, opened
 from memory.journal import moment, past_of
 from memory.schema.migrations import MIGRATIONS, migration_names
@@ -175,22 +177,74 @@ def test_the_kind_of_a_search_is_told_by_what_its_searcher_was(tmp_path: Path, f
         assert (strategy.rounds, strategy.kind, strategy.searcher) == (5, "strategy", "strategy")
 
 
-def test_the_trials_of_an_older_memory_survive_the_new_table(tmp_path: Path, fill: Any) -> None:
-    path = tmp_path / "older.db"
-    old = older_memory(path, "m0003_pruned_trials")
-    older = type(fill)(old)
-    search = add_search(old, older.protocol)
-    for round_number, spec in enumerate(("b16-n1-m1.2.2.2-a0100", "b16-n2-m1.2.2.2-a0100")):
-        older.scored(search, round_number, spec, 1.5)
-    before = [tuple(row) for row in old.conn.execute("SELECT * FROM trials")]
-    with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
-        old.conn.execute("UPDATE trials SET state = 'pruned', error = 'behind' WHERE round = 1")
-    old.close()
+def frozen_memory(path: Path, name: str) -> Database:
+    """A memory of an earlier schema, with what is in it."""
+    conn = sqlite3.connect(path, isolation_level=None)
+    conn.row_factory = sqlite3.Row
+    conn.executescript((Path(__file__).parent / "frozen" / f"{name}.sql").read_text())
+    return Database(conn)
+
+
+def test_the_trials_of_an_older_memory_survive_the_new_table(path: Path) -> None:
+    with closing(frozen_memory(path, "m0002_results")) as old:
+        before = [tuple(row) for row in old.conn.execute("SELECT * FROM trials")]
+        with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+            old.conn.execute("UPDATE trials SET state = 'pruned', error = 'behind' WHERE id = 2")
     with opened(path) as db:
         assert [tuple(row) for row in db.conn.execute("SELECT * FROM trials")] == before
-        assert [row[0] for row in db.conn.execute("SELECT rfid FROM results")] == [1.5, 1.5]
-        db.conn.execute("UPDATE trials SET state = 'pruned', error = 'behind' WHERE round = 1")
-        assert [row[0] for row in db.conn.execute("SELECT rfid FROM results ORDER BY round")] == [1.5, None]
+        scored = "SELECT trial, rfid FROM results WHERE search = 1 AND rfid IS NOT NULL ORDER BY trial"
+        assert [tuple(row) for row in db.conn.execute(scored)] == [(1, 4.5), (2, 3.0)]
+        db.conn.execute("UPDATE trials SET state = 'pruned', error = 'behind' WHERE id = 2")
+        assert [tuple(row) for row in db.conn.execute(scored)] == [(1, 4.5)]
         assert db.conn.execute("PRAGMA foreign_key_check").fetchall() == []
         with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
-            db.conn.execute("UPDATE trials SET error = 'behind' WHERE round = 0")
+            db.conn.execute("UPDATE trials SET error = 'behind' WHERE id = 1")
+
+
+def test_the_trainings_of_an_older_memory_survive_the_new_table_and_know_their_network(path: Path) -> None:
+    with closing(frozen_memory(path, "m0011_standings")) as old:
+        before = [dict(row) for row in old.conn.execute("SELECT * FROM trainings")]
+    with opened(path) as db:
+        found = [dict(row) for row in db.conn.execute("SELECT * FROM trainings")]
+        assert [{name: row[name] for name in before[0]} for row in found] == before
+        assert [row["network"] for row in found] == [
+            "w16.32.32.32-n1-a0100", "w32.64.64.64-n1-a0100", "w8.8.8.8-n1-a0000", "w16.32.32.32-n2-a0100",
+            "w16.32.32.32-n1-a0100",
+        ]  # fmt: skip
+        for name in ("mult_4", "mult_5", "attn_4", "attn_5"):
+            assert {row[name] for row in found} == {None}
+        assert db.conn.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+            db.conn.execute("DELETE FROM trainings WHERE id = 1")
+
+
+def test_the_journal_goes_on_where_the_trainings_were_written_anew(path: Path) -> None:
+    frozen_memory(path, "m0011_standings").conn.close()
+    with opened(path) as db:
+        now = moment(db)
+        db.conn.execute("UPDATE trainings SET loss = 0.5 WHERE id = 1")
+        assert moment(db) == now + 1
+        kept = db.conn.execute("SELECT before_json FROM journal ORDER BY id DESC").fetchone()[0]
+        assert json.loads(kept)["network"] == "w16.32.32.32-n1-a0100"
+    with past_of(path) as past:
+        past.back_to(5)  # a moment before there were networks
+        first = past.db.conn.execute("SELECT state, network, mult_3, mult_4 FROM trainings WHERE id = 1").fetchone()
+        assert tuple(first) == ("running", "w16.32.32.32-n1-a0100", 2, None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "numbers", "widths"),
+    [
+        ("b16-n1-m1.2.3-a010", (1, 2, 3, None, None, None), (16, 32, 48, None, None, None)),
+        ("b64-n2-m1.1.2.2.4.4-a000011", (1, 1, 2, 2, 4, 4), (64, 64, 128, 128, 256, 256)),
+    ],
+)
+def test_a_spec_of_other_stages_has_its_columns(
+    fill: Any, search: int, spec: str, numbers: tuple[Any, ...], widths: tuple[Any, ...]
+) -> None:
+    fill.scored(search, 0, spec, 3.5)
+    row = dict(fill.db.conn.execute("SELECT * FROM results").fetchone())
+    assert (row["spec"], row["network"]) == (spec, network(UNetSpec.parse(spec), "ddpm"))
+    assert tuple(row[f"mult_{stage}"] for stage in range(6)) == numbers
+    assert tuple(row[f"width_{stage}"] for stage in range(6)) == widths
+    assert sum(row[f"attn_{stage}"] is None for stage in range(6)) == numbers.count(None)
