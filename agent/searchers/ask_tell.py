@@ -20,7 +20,14 @@ from memory.queries.so_far import TrialSoFar, trials_so_far
 from memory.trials import refused_in_round
 from tools.context import SearchContext
 from tools.errors import Refused
-from tools.gates.directives import allowed_among, allowed_rows, facts_of
+from tools.gates.directives import (
+    allowed_among,
+    allowed_rows,
+    directive_of,
+    facts_of,
+    narrowed_facts,
+    otherwise_spelled,
+)
 from tools.gates.facts import network_rows
 from tools.jobs.training import train_candidate
 
@@ -59,20 +66,25 @@ def seen_by(context: SearchContext, told: Told = "search") -> Seen:
     texts = refused_in_round(context.db, context.search, context.round_number)
     refused = [UNetSpec.parse(text) for text in sorted(texts)]
     taken = names_of([each.spec.row for each in so_far] + [spec.row for spec in refused], family)
-    facts, active = facts_of(context), active_directives(context.db, context.search)
-    free, where = allowed_rows(facts, active).copy(), places(space, family)
+    active = active_directives(context.db, context.search)
+    limits = [directive_of(each) for each in active]
+    facts = narrowed_facts(facts_of(context), limits)
+    fits, where = allowed_rows(facts, active), places(facts.space, family)
+    others, free = otherwise_spelled(facts, limits, fits), fits.copy()
     free[[where[name] for name in taken if name in where]] = False
 
+    def untried(rows: Rows) -> NDArray[np.bool_]:
+        return np.array([name not in taken for name in names_of(rows, family)], dtype=np.bool_)
+
     def allowed(rows: Rows) -> NDArray[np.bool_]:
-        new = np.array([name not in taken for name in names_of(rows, family)], dtype=np.bool_)
-        return new & space.holds(rows) & allowed_among(facts, active, rows)
+        return untried(rows) & space.holds(rows) & allowed_among(facts, active, rows)
 
     return Seen(
         limits=context.limits,
         round_number=context.round_number,
         seed=context.jobs.seed,
         trials=_told(context, told, so_far, refused),
-        feasible=facts.rows[free],
+        feasible=np.vstack([facts.rows[free], others[untried(others)]]),
         allowed=allowed,
         rng=np.random.default_rng(stream_seed(context.jobs.seed, "searcher", context.round_number)),
     )
