@@ -20,7 +20,7 @@ from memory.directives import DirectiveRow, active_directives
 from memory.queries.so_far import TrialSoFar, trials_so_far
 from memory.trials import refused_in_round
 from tools.gates.directive_kinds import Cap, directive_of
-from tools.gates.directives import allowed_among, allowed_rows, facts_of
+from tools.gates.directives import allowed_among, allowed_rows, facts_of, narrowed_facts, otherwise_spelled
 from tools.gates.facts import Facts, Mask, network_rows
 from tools.gates.latency import known_slower_than
 
@@ -49,15 +49,23 @@ class Feasible:
 
     @cached_property
     def rows(self) -> Rows:
-        """The networks, each in one spelling; of a huge space those of a sample.  (N, 2 + 2 stages)"""
-        free, where = allowed_rows(self.facts, self.active).copy(), places(self.facts.space, self._family)
+        """The networks, each in one spelling; of a huge space those of a sample.  (N, 2 + 2 stages)
+
+        Limits are of the numbers as they are written, so a network may be left in another spelling alone.
+        """
+        limits = [directive_of(each) for each in self.active]
+        facts = narrowed_facts(self.facts, limits)
+        fits, where = allowed_rows(facts, self.active), places(facts.space, self._family)
+        others, free = otherwise_spelled(facts, limits, fits), fits.copy()
         free[[where[name] for name in self.taken if name in where]] = False
-        return self.facts.rows[free]
+        return np.vstack([facts.rows[free], others[self._untried(others)]])
 
     def allows(self, rows: Rows) -> Mask:
         """Which of any rows may be proposed, those that no sample has among them.  (N, 2 + 2 stages) → (N,)"""
-        new = np.array([name not in self.taken for name in names_of(rows, self._family)], dtype=np.bool_)
-        return new & self.facts.space.holds(rows) & allowed_among(self.facts, self.active, rows)
+        return self._untried(rows) & self.facts.space.holds(rows) & allowed_among(self.facts, self.active, rows)
+
+    def _untried(self, rows: Rows) -> Mask:
+        return np.array([name not in self.taken for name in names_of(rows, self._family)], dtype=np.bool_)
 
     @property
     def _family(self) -> Family:
