@@ -102,7 +102,7 @@ class SearchSpace(BaseModel):
             stages=stages,
             base_channel=tuple(choices["base_channel"]),
             num_blocks=tuple(choices["num_blocks"]),
-            channel_mult=of_each["mult"],
+            channel_mult=tuple(tuple(values) for values in of_each["mult"]),
             attn=tuple(tuple(bool(flag) for flag in flags) for flags in of_each["attn"]),
         )
 
@@ -152,7 +152,7 @@ class SearchSpace(BaseModel):
         import numpy as np
 
         columns = zip(rows.T, self.choices.values(), strict=True)
-        return np.logical_and.reduce([np.isin(column, allowed) for column, allowed in columns])
+        return np.array([np.isin(column, allowed) for column, allowed in columns], dtype=np.bool_).all(axis=0)
 
     def sample(self, rng: random.Random) -> UNetSpec:
         """One member, uniformly."""

@@ -43,7 +43,7 @@ PARAMETERS, PAPER_PARAMETERS = parameters(MOST_STAGES), parameters(PAPER_STAGES)
 
 def stages_of(rows: Rows) -> int:
     """How many stages rows have."""
-    return (rows.shape[1] - 2) // 2
+    return (int(rows.shape[1]) - 2) // 2
 
 
 class UNetSpec(BaseModel):

@@ -85,7 +85,7 @@ def suggested(context: SearchContext, count: int = 5) -> Suggested:
     return Suggested(
         note=_note(found, surrogate, trials),
         suggestions=[_candidate(context, each, trials) for each in found],
-        surrogate=surrogate and _knowledge(context, surrogate, trials),
+        surrogate=None if surrogate is None else _knowledge(context, surrogate, trials),
     )
 
 

@@ -81,8 +81,8 @@ def suggest(
     if not len(feasible):
         return Suggestions([], surrogate)
     if surrogate is None:
-        places = rng.permutation(len(feasible))[:count]
-        return Suggestions([Suggestion(UNetSpec.from_row(feasible[place]), None) for place in places], None)
+        drawn = rng.permutation(len(feasible))[:count]
+        return Suggestions([Suggestion(UNetSpec.from_row(feasible[place]), None) for place in drawn], None)
     places, prediction, gains = surrogate.most_promising(networks(feasible, family), count)
     forecasts = map(Forecast, *np.exp([prediction.mean, *prediction.interval()]).tolist(), gains.tolist())
     specs = [UNetSpec.from_row(feasible[place]) for place in places]

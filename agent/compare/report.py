@@ -169,7 +169,7 @@ def _figures(name: str, found: Sequence[Played], truth: Truth, rounds: int, mark
         refusals=float(np.mean([each.refusals for each in found])),
         tokens=float(np.mean([each.input_tokens + each.output_tokens for each in found])),
         own_seconds=Mean.of(np.array([each.own_seconds for each in found])),
-        by_evaluations=_curve(np.arange(rounds + 1), regrets),
+        by_evaluations=_curve(np.arange(rounds + 1, dtype=np.float64), regrets),
         by_device_seconds=_over_seconds(found, truth),
     )
 

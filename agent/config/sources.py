@@ -1,6 +1,6 @@
 """Where settings come from. Later wins: built-in defaults, ``--preset``, ``--bench``, ``diffnas.toml`` (or
-``--config``), ``.env`` and the environment (``DIFFNAS_*``), options. No secret is a setting: the providers' keys stay in
-the environment.
+``--config``), ``.env`` and the environment (``DIFFNAS_*``), options. No secret is a setting: the providers' keys stay
+in the environment.
 """
 
 import difflib

@@ -20,9 +20,9 @@ from diffusion.spec import Rows, UNetSpec
 from memory.directives import add_directive
 from tools.errors import JobFailed
 from tools.executors.machine import Share, this_machine
-from tools.gates.directive_kinds import Cap
 from tools.gates.facts import Facts, Mask
 from tools.gates.latency import measured_ms
+from tools.gates.limits import Cap
 
 AUTHOR = "option"
 MEASURED = 8  # specs whose latency is measured at most to name one that fits
@@ -44,9 +44,7 @@ def asked(config: RunConfig) -> Iterator[Asked]:
         ("--max-latency", "latency_ms", search.max_latency),
     ):
         if value is not None:
-            yield Asked(
-                f"{option} {value:g}" if what == "latency_ms" else f"{option} {value}", Cap(what=what, at_most=value)
-            )
+            yield Asked(f"{option} {value}", Cap.model_validate({"what": what, "at_most": value}))
 
 
 def keep(db: Database, search: int, config: RunConfig) -> None:

@@ -96,4 +96,4 @@ class Walk:
             drawn, point = self.draw()
             if drawn == place:
                 return point
-        return np.array(place, dtype=np.float64)[self.free] / (self.sizes[self.free] - 1)
+        return np.asarray(np.array(place, dtype=np.float64)[self.free] / (self.sizes[self.free] - 1))

@@ -220,7 +220,7 @@ class Surrogate:
     @cached_property
     def _lower(self) -> Floats:
         noise = self.kernel.noise * np.eye(len(self.points))
-        return np.linalg.cholesky(self._covariance(self.points, self.points) + noise)
+        return np.asarray(np.linalg.cholesky(self._covariance(self.points, self.points) + noise), dtype=np.float64)
 
     @cached_property
     def _weights(self) -> Floats:

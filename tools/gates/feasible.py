@@ -19,10 +19,11 @@ from diffusion.spec import Rows, UNetSpec
 from memory.directives import DirectiveRow, active_directives
 from memory.queries.so_far import TrialSoFar, trials_so_far
 from memory.trials import refused_in_round
-from tools.gates.directive_kinds import Cap, directive_of
+from tools.gates.directive_kinds import directive_of
 from tools.gates.directives import allowed_among, allowed_rows, facts_of, narrowed_facts, otherwise_spelled
 from tools.gates.facts import Facts, Mask, network_rows
 from tools.gates.latency import known_slower_than
+from tools.gates.limits import Cap
 
 if TYPE_CHECKING:
     from tools.context import SearchContext

@@ -7,6 +7,7 @@ with a sentence that says what would be right, or None. They ask the memory and 
 from collections.abc import Callable
 
 from diffusion.cost.closed_form import Convention, Cost
+from diffusion.networks import network
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.queries.records import spec_in_search
