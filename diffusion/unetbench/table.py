@@ -77,12 +77,11 @@ class Shown:
     score_seconds: float
 
 
-@dataclass(frozen=True, eq=False)
 class Table:
-    """A table that was read."""
+    """A table that was read. A plain object: what dumps dataclasses and models by their fields leaves it alone."""
 
-    contents: Contents
-    sha256: str
+    def __init__(self, contents: Contents, sha256: str) -> None:
+        self.contents, self.sha256 = contents, sha256
 
     @property
     def name(self) -> str:
