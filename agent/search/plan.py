@@ -247,7 +247,8 @@ def stored(planned: Plan) -> dict[str, Any]:
     """All that a resume needs, as JSON-ready values; paths are absolute, so that it works from any folder."""
     flat = planned.config.flat()
     paths = {name: str(value.absolute()) for name, value in flat.items() if isinstance(value, Path)}
-    return planned.config.as_json() | paths | {"baseline": str(planned.baseline)}
+    told = {"baseline": str(planned.baseline), "space_fingerprint": planned.config.search.space.fingerprint}
+    return planned.config.as_json() | paths | told
 
 
 def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) -> Plan:
