@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from agent.config.settings import FIELDS, RunConfig
 from agent.config.sources import mistake
+from diffusion.errors import UserError
 from diffusion.settings import Protocol, ScoreJob, TrainJob
 from memory.connection import Memory
 from memory.searches import SearchRow
@@ -35,14 +36,21 @@ def stored_config(config_json: str, changes: dict[str, Any] | None = None) -> Ru
     """The settings of a stored search, with changes.
 
     Raises:
-        UserError: they cannot be read, or a change does not fit.
+        UserError: they cannot be read, a change does not fit, or the space is not what it was.
     """
     told = json.loads(config_json)  # beside the settings stands what the search was told, such as a study's arm
     values = {name: value for name, value in told.items() if name in FIELDS} | (changes or {})
     try:
-        return RunConfig.from_flat(values)
+        config = RunConfig.from_flat(values)
     except ValidationError as error:
         raise mistake(error, values, {}) from None
+    space = config.search.space
+    if told.get("space_fingerprint", space.fingerprint) != space.fingerprint:  # earlier versions kept none
+        raise UserError(
+            f"'{space.name}' has other choices here ({space.fingerprint}) than where the search began "
+            f"({told['space_fingerprint']}); go on with that version of diffnas-agent, or start a new search"
+        )
+    return config
 
 
 def reading_context(

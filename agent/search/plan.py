@@ -282,8 +282,9 @@ def stored(planned: Plan) -> dict[str, Any]:
     flat = planned.config.flat()
     paths = {name: str(value.absolute()) for name, value in flat.items() if isinstance(value, Path)}
     table = table_of(planned.config)
+    told = {"baseline": str(planned.baseline), "space_fingerprint": planned.config.search.space.fingerprint}
     looked_up = {TABLE: table.identity} if table else {}
-    return planned.config.as_json() | paths | {"baseline": str(planned.baseline)} | looked_up
+    return planned.config.as_json() | paths | told | looked_up
 
 
 def reopened(config_json: str, protocol: Protocol, overrides: dict[str, Any]) -> Plan:

@@ -89,6 +89,29 @@ class TestGates:
         assert objection is not None
         assert objection.kind == "over_budget"
 
+    def test_another_spelling_of_a_tried_network_is_refused_with_its_trial_and_score(self, search: TinySearch) -> None:
+        wide, anew = UNetSpec.parse("b16-n1-m1.1.1.1-a0000"), UNetSpec.parse("b8-n1-m2.2.2.2-a0000")
+        context = search.context(1)
+        trial = train_candidate(context, wide, "Plain.").trial
+        assert train_candidate(context, anew, "The same, spelled anew.").trial == trial
+        objection = refusal(search.context(2), anew)
+        assert (
+            str(objection)
+            == f"{anew} is the network of trial {trial} ({wide}), under way in round 1. Propose a new spec."
+        )
+        score = score_trial(context, trial).rfid
+        for spec, said in (
+            (anew, f"is the network of trial {trial} ({wide}), which"),
+            (wide, f"was tried already as trial {trial}: it"),
+        ):
+            objection = refusal(search.context(2), spec)
+            assert objection is not None
+            assert (objection.kind, str(objection)) == (
+                "repeated",
+                f"{spec} {said} scored {score:.4g}. Propose a new spec.",
+            )
+        assert len(search.executor.trained) == 1
+
     def test_every_gate_can_refuse(self, played: TinySearch) -> None:
         baseline = played.plan.baseline
         kinds = set()

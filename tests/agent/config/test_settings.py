@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from searches import TinySearch
 
 from agent.backends.registry import PROVIDERS
 from agent.config.settings import FIELDS, GROUP_OF, PREFIX, setting_of
 from agent.config.sources import load_provider_keys, parse_pairs, resolve, typed_name
 from agent.config.stored import stored_config
+from agent.search.plan import reopened
 from diffusion.errors import UserError
 from diffusion.settings import Strategy
 from diffusion.spec import UNetSpec
@@ -246,6 +248,19 @@ def test_the_settings_of_a_search_of_an_earlier_version_are_read_as_they_were_st
     assert {name: flat[name] for name in flat.keys() & json.loads(OF_AN_EARLIER_VERSION)} == {
         name: value for name, value in json.loads(OF_AN_EARLIER_VERSION).items() if name in FIELDS
     }
+
+
+def test_a_search_is_not_read_under_a_space_that_has_changed_since(tmp_path: Path) -> None:
+    search = TinySearch(tmp_path)
+    config_json = search.rows("SELECT config_json FROM searches")[0]["config_json"]
+    told = json.loads(config_json)
+    assert told["space_fingerprint"] == stored_config(config_json).search.space.fingerprint
+    with pytest.raises(UserError) as raised:
+        stored_config(json.dumps(told | {"space_fingerprint": "0123456789ab"}))
+    here = told["space_fingerprint"]
+    assert str(raised.value).startswith(f"'digits-8' has other choices here ({here}) than where the search began")
+    with pytest.raises(UserError, match="0123456789ab"):
+        reopened(json.dumps(told | {"space_fingerprint": "0123456789ab"}), search.plan.protocol, {})
 
 
 def test_a_change_of_what_is_no_setting_is_a_bug_and_does_not_vanish() -> None:
