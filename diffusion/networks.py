@@ -6,15 +6,20 @@ spellings of it. This module imports no torch.
 """
 
 from math import gcd
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.settings import Family
+from diffusion.space import SearchSpace
 from diffusion.spec import MAX_BASE, MAX_MULTIPLIER, Rows, UNetSpec, stages_of
 
 Networks = NDArray[np.int64]  # (N, 2 + 2 stages): blocks, widths, attention and head width, as `networks` gives them
 HEAD_WIDTH = 32  # of iddpm's attention, or the largest power of two below it that divides the base channels
+
+
+COUNTED = 1_000  # specs of a huge space whose spellings are counted
 
 
 def head_width(spec: UNetSpec) -> int:
@@ -24,9 +29,9 @@ def head_width(spec: UNetSpec) -> int:
 
 def network(spec: UNetSpec, family: Family) -> str:
     """The one name of a network, whatever its spelling: ``w16.32.32.32-n1-a0100``, for `iddpm` with ``-h16``."""
-    widths, bits = ".".join(map(str, spec.channels)), "".join(str(int(flag)) for flag in spec.attn)
+    bits = "".join(str(int(flag)) for flag in spec.attn)
     head = f"-h{head_width(spec)}" if family == "iddpm" else ""
-    return f"w{widths}-n{spec.num_blocks}-a{bits}{head}"
+    return f"w{spec.widths}-n{spec.num_blocks}-a{bits}{head}"
 
 
 def networks(rows: Rows, family: Family) -> Networks:
@@ -55,3 +60,12 @@ def spellings(spec: UNetSpec, family: Family) -> tuple[UNetSpec, ...]:
         if max(multipliers) <= MAX_MULTIPLIER:
             found.append(spec.model_copy(update={"base_channel": base, "channel_mult": multipliers}))
     return tuple(each for each in found if network(each, family) == name)
+
+
+def networks_in(space: SearchSpace, family: Family) -> int:
+    """How many networks a space holds; of a huge one about how many, by how often those of a sample are spelled."""
+    if space.is_enumerable:
+        return len(distinct(space.rows(), family))
+    sample = map(UNetSpec.from_row, space.rows()[:COUNTED])
+    spelled = (sum(space.why_not(each) is None for each in spellings(spec, family)) for spec in sample)
+    return round(space.size * fmean(1 / often for often in spelled))

@@ -19,7 +19,7 @@ import json
 import math
 import random
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
@@ -92,6 +92,20 @@ class SearchSpace(BaseModel):
             raise ValueError(f"baseline {self.baseline}: {sentence}")
         return self
 
+    @classmethod
+    def from_choices(cls, name: str, choices: Mapping[str, Sequence[int]]) -> Self:
+        """The space of allowed values by parameter name, as `choices` gives them."""
+        stages = (len(choices) - 2) // 2
+        of_each = {kind: tuple(choices[f"{kind}_{stage}"] for stage in range(stages)) for kind in ("mult", "attn")}
+        return cls(
+            name=name,
+            stages=stages,
+            base_channel=tuple(choices["base_channel"]),
+            num_blocks=tuple(choices["num_blocks"]),
+            channel_mult=of_each["mult"],
+            attn=tuple(tuple(bool(flag) for flag in flags) for flags in of_each["attn"]),
+        )
+
     @cached_property
     def choices(self) -> dict[str, tuple[int, ...]]:
         """Allowed values by parameter name, ascending, in the order of a row."""
@@ -103,6 +117,11 @@ class SearchSpace(BaseModel):
     def size(self) -> int:
         """How many specs the space holds."""
         return math.prod(len(values) for values in self.choices.values())
+
+    @property
+    def smallest(self) -> UNetSpec:
+        """The member that costs least: every cost grows with each of the numbers."""
+        return UNetSpec.from_row([values[0] for values in self.choices.values()])
 
     @property
     def middle(self) -> UNetSpec:
@@ -143,7 +162,7 @@ class SearchSpace(BaseModel):
         return (UNetSpec.from_row(row) for row in itertools.product(*self.choices.values()))
 
     def rows(self, seed: int = 0) -> Rows:
-        """Every member as a row, or of more than `ENUMERABLE` a sample that the seed fixes.  (N, 2 + 2 stages)"""
+        """Every member as a row, or of more than `ENUMERABLE` the smallest and a sample.  (N, 2 + 2 stages)"""
         import numpy as np  # not before it is asked for: the command line knows specs, and is to start at once
 
         columns = [np.array(values) for values in self.choices.values()]
@@ -151,7 +170,8 @@ class SearchSpace(BaseModel):
             grids = np.meshgrid(*columns, indexing="ij")
             return np.stack([grid.ravel() for grid in grids], axis=1).astype(np.int64)
         rng = np.random.default_rng(seed)
-        return np.stack([rng.choice(values, SAMPLED) for values in columns], axis=1).astype(np.int64)
+        sample = np.stack([rng.choice(values, SAMPLED) for values in columns], axis=1).astype(np.int64)
+        return np.vstack([np.array([self.smallest.row]), sample])
 
 
 @cache
@@ -212,6 +232,8 @@ def _space(values: Mapping[str, Any], where: str) -> SearchSpace:
         first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     cause = (first.get("ctx") or {}).get("error")
+    if first["type"] == "too_short":
+        raise UserError(f"'{place}' in {where} is empty; name at least one choice")
     said = str(cause) if cause else first["msg"][0].lower() + first["msg"][1:]
     raise UserError(f"'{place}' in {where}: {said}" if place else f"{where}: {said}")
 

@@ -128,6 +128,11 @@ class UNetSpec(BaseModel):
         """Channels of each stage, full resolution first."""
         return tuple(self.base_channel * multiplier for multiplier in self.channel_mult)
 
+    @property
+    def widths(self) -> str:
+        """The channels of each stage as text for tables: ``128.256.256.256``."""
+        return ".".join(map(str, self.channels))
+
     def __str__(self) -> str:
         multipliers = ".".join(map(str, self.channel_mult))
         bits = "".join(str(int(flag)) for flag in self.attn)
@@ -152,6 +157,11 @@ def _fields(value: object) -> object:
         "channel_mult": [int(part) for part in match[3].split(".")],
         "attn": [bit == "1" for bit in match[4]],
     }
+
+
+def widths(spec: str) -> str:
+    """The channels of each stage of a spec in its text form, for tables."""
+    return UNetSpec.parse(spec).widths
 
 
 SpecField = Annotated[UNetSpec, BeforeValidator(_fields)]

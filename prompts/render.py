@@ -24,7 +24,15 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "convention": "paper",
         "metric": "fid-digits-cnn",
         "rounds": 10,
+        "stages": 4,
+        "sides": "8, 4, 2, 1",
         "space": {"base_channel": [8, 16], "attn_0": [0, 1]},
+        "example": {
+            "object": '{"base_channel": 16, "num_blocks": 1, "channel_mult": [1, 2, 2, 2], '
+            '"attn": [false, true, false, false]}',
+            "text": "b16-n1-m1.2.2.2-a0100",
+            "widths": "16.32.32.32",
+        },
         "strategy": "learning_rate=0.001, train_steps=600",
     },
     "repair": {"problem": "Your answer held no tool call.", "tools": ["count_flops", "train_ract"]},

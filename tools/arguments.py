@@ -16,9 +16,9 @@ Runtime = ToolRuntime[SearchContext]
 SpecArgument = Annotated[
     SpecField,
     Field(
-        description="The UNet as ten numbers, for example "
-        '{"base_channel": 128, "num_blocks": 2, "channel_mult": [1, 2, 2, 2], "attn": [false, true, false, false]}; '
-        "the short text form b128-n2-m1.2.2.2-a0100 is understood as well."
+        description="The UNet as numbers, with as many multipliers and attention flags as the search space has stages, "
+        'for example of four {"base_channel": 128, "num_blocks": 2, "channel_mult": [1, 2, 2, 2], '
+        '"attn": [false, true, false, false]}; the short text form b128-n2-m1.2.2.2-a0100 is understood as well.'
     ),
 ]
 

@@ -14,6 +14,7 @@ class CountResult(BaseModel):
     """The exact cost of a spec, where it stands to the budget, and whether a directive of the user forbids it."""
 
     spec: str
+    widths: str
     params: int
     macs: Macs
     counted: str
@@ -40,6 +41,7 @@ def count(context: SearchContext, spec: UNetSpec) -> CountResult:
     forbidden = objection(context, spec, measure=False)
     return CountResult(
         spec=str(spec),
+        widths=spec.widths,
         params=cost.params,
         macs=cost.macs,
         counted=context.limits.convention,
@@ -57,10 +59,10 @@ def count(context: SearchContext, spec: UNetSpec) -> CountResult:
 def count_flops(spec: UNetSpec, runtime: Runtime) -> tuple[str, dict[str, object]]:
     """Count what a UNet costs, exactly and at once, without training it.
 
-    Use it before train_ract to see whether a spec fits the budget. Gives parameters, multiply-accumulates under both
-    counting conventions, the share of the budget it uses, how far it is over or under, the share of each stage (full
-    resolution first), whether the spec lies outside the search space, and whether a directive of the user forbids it.
-    It costs nothing; call it as often as needed.
+    Use it before train_ract to see whether a spec fits the budget. Gives the widths of its stages (full resolution
+    first), parameters, multiply-accumulates under both counting conventions, the share of the budget it uses, how far
+    it is over or under, the share of each stage, whether the spec lies outside the search space, and whether a
+    directive of the user forbids it. It costs nothing; call it as often as needed.
     """
     result = count(runtime.context, spec)
     return result.model_dump_json(), result.model_dump(mode="json")

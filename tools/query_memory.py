@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from diffusion.spec import PARAMETERS, UNetSpec
+from diffusion.errors import UserError
+from diffusion.space import SearchSpace
+from diffusion.spec import UNetSpec, widths
 from memory.directives import DirectiveRow, active_directives
 from memory.queries import effect, progress, records, similar
 from memory.queries.sql import SqlRefused, read_only_sql
@@ -27,13 +29,19 @@ class QueryArguments(Arguments):
         Question,
         Field(
             description="best: the best trials · pareto: trials no other beats in both cost and score · similar: the "
-            "trials nearest to `spec` · effect: what one `parameter` seems to do · failures: failed trials and "
-            "refusals · remaining: rounds, budget, costs so far, the search space, the user's directives · sql: `sql` "
-            "on the view `results`"
+            "trials nearest to `spec` · effect: what one `parameter` seems to do, pairs of trials with all else equal "
+            "first · failures: failed trials and refusals · remaining: rounds, budget, costs so far, the search "
+            "space, the user's directives · sql: `sql` on the view `results`"
         ),
     ]
     spec: Annotated[SpecArgument | None, Field(description="for similar")] = None
-    parameter: Annotated[str | None, Field(description="for effect: one of " + ", ".join(PARAMETERS))] = None
+    parameter: Annotated[
+        str | None,
+        Field(
+            description="for effect: width_0, width_1, … (the channels of a stage, full resolution first), num_blocks, "
+            "attn_0, attn_1, …, base_channel, mult_0, mult_1, …, as many of each as the space has stages"
+        ),
+    ] = None
     limit: Annotated[int, Field(ge=1, le=MOST_ROWS, description="most rows to give")] = 10
     sql: Annotated[str | None, Field(description="for sql: one SELECT")] = None
 
@@ -56,10 +64,8 @@ def ask(
         return _sql(context, sql)
     if question == "similar" and spec is None:
         raise Refused("arguments", "question=similar needs spec, the spec to compare with.")
-    if question == "effect" and parameter not in PARAMETERS:
-        raise Refused(
-            "arguments", f"question=effect needs parameter, one of {', '.join(PARAMETERS)}; not {parameter!r}."
-        )
+    if question == "effect" and parameter not in (known := _with_an_effect(context.limits.space)):
+        raise Refused("arguments", f"question=effect needs parameter, one of {', '.join(known)}; not {parameter!r}.")
     db = context.db
     answers: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "best": lambda: records.best(db, context.search, limit=limit),
@@ -67,15 +73,26 @@ def ask(
         "similar": lambda: similar.similar(db, context.search, spec, limit=limit) if spec else [],
         "effect": lambda: effect.effect(db, context.search, parameter or ""),
         "failures": lambda: progress.failures(db, context.search, limit=limit),
-        "remaining": lambda: [
-            {
-                **progress.remaining(db, context.search)[0],
-                "space": context.limits.space.choices,
-                "directives": [_shown(directive) for directive in active_directives(db, context.search)],
-            }
-        ],
+        "remaining": lambda: progress.remaining(db, context.search),
     }
-    return [_brief(row) for row in answers[question]()[:MOST_ROWS]]
+    try:
+        found = [_brief(row) for row in answers[question]()[:MOST_ROWS]]
+    except UserError as error:
+        raise Refused("arguments", f"{error}.") from None
+    return [{**found[0], **_of_the_search(context)}] if question == "remaining" else found
+
+
+def _with_an_effect(space: SearchSpace) -> tuple[str, ...]:
+    return (*(f"width_{stage}" for stage in range(space.stages)), *space.choices)
+
+
+def _of_the_search(context: SearchContext) -> dict[str, Any]:
+    """What may be proposed, as a model needs it to know what is left."""
+    return {
+        "space": context.limits.space.choices,
+        "family": context.limits.protocol.settings.family,
+        "directives": [_shown(directive) for directive in active_directives(context.db, context.search)],
+    }
 
 
 def _shown(directive: DirectiveRow) -> dict[str, Any]:
@@ -84,8 +101,9 @@ def _shown(directive: DirectiveRow) -> dict[str, Any]:
 
 
 def _brief(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without what is the same in every row of a search."""
-    return {name: value for name, value in row.items() if name not in SAME_IN_ALL and value is not None}
+    """A row with the widths of its spec, and without what is the same in every row of a search."""
+    found = {name: value for name, value in row.items() if name not in SAME_IN_ALL and value is not None}
+    return found | ({"widths": widths(row["spec"])} if row.get("spec") else {})
 
 
 def _sql(context: SearchContext, text: str | None) -> list[dict[str, Any]]:

@@ -20,9 +20,12 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 
 from diffusion.neighbourhood import distances, moved, neighbours, one_step, shuffled
+from diffusion.networks import distinct, network, spellings
+from diffusion.settings import Family
 from diffusion.space import SearchSpace
 from diffusion.spec import UNetSpec
-from tools.gates.directive_kinds import DirectiveKind, Mode, Shape, parse_directive
+from tools.gates.directive_kinds import Mode, parse_directive
+from tools.gates.limits import DirectiveKind, Shape, shapes_leave
 
 SUGGEST = "suggest_architectures"
 PARENTS = 2  # how many of the best specs are walked from
@@ -78,8 +81,10 @@ class OfflineModel(BaseChatModel):
 
     def _candidates(self, seen: "Thread") -> Iterator[UNetSpec]:
         """Untried specs that the directives leave, in the order in which they are counted."""
-        directives, tried = seen.directives(), seen.tried()
-        return (spec for spec in self._walk(seen, directives) if spec not in tried and not forbidding(directives, spec))
+        directives, tried, family = seen.directives(), seen.tried(), seen.family()
+        for spec in self._walk(seen, directives):
+            if network(spec, family) not in tried and (left := spelling_left(seen, directives, spec)):
+                yield left
 
     def _walk(self, seen: "Thread", directives: dict[str, DirectiveKind]) -> Iterator[UNetSpec]:
         """Neighbours of the best specs, best parent first, each parent's in an order fixed by the seed.
@@ -90,17 +95,16 @@ class OfflineModel(BaseChatModel):
         parents = seen.ranking()[: 1 if mode == "exploit" else PARENTS] or [next(iter(space))]
         if mode != "explore":
             for parent in parents:
-                near = map(UNetSpec.from_row, neighbours(space, parent))
+                near = map(UNetSpec.from_row, neighbours(space, parent, seen.family()))
                 yield from shuffled(near, lambda spec: f"{self.seed}/{spec}")
         if directives:
-            yield from self._farther(space, directives, parents[0], len(seen.ranking()), explores=mode == "explore")
+            yield from self._farther(seen, directives, parents[0], explores=mode == "explore")
 
     def _farther(
-        self, space: SearchSpace, directives: dict[str, DirectiveKind], parent: UNetSpec, number: int, *, explores: bool
+        self, seen: "Thread", directives: dict[str, DirectiveKind], parent: UNetSpec, *, explores: bool
     ) -> Iterator[UNetSpec]:
-        rows = space.rows()
-        for limit in directives.values():
-            rows = rows[limit.leaves(rows)] if isinstance(limit, Shape) else rows
+        number, rows = len(seen.ranking()), shapes_leave(seen.space(), directives.values())
+        rows = distinct(rows, seen.family())
         random.Random(digest(self.seed, "farther", number)).shuffle(order := list(range(len(rows))))
         if not explores:
             apart = distances(rows, parent)
@@ -111,9 +115,10 @@ class OfflineModel(BaseChatModel):
         """Why this spec, and which directives took specs away that came before it."""
         directives, names = seen.directives(), list[str]()
         for spec in self._walk(seen, directives):
-            if spec == chosen:
+            if network(spec, seen.family()) == network(chosen, seen.family()):
                 break
-            names += [name for name in forbidding(directives, spec) if name not in names]
+            if spelling_left(seen, directives, spec) is None:
+                names += [name for name in forbidding(directives, spec) if name not in names]
         if mode := next((name for name, each in directives.items() if isinstance(each, Mode)), None):
             names.append(mode)
         obeys = f" It obeys {', '.join([*names, *seen.counted_out()])}." if names or seen.counted_out() else ""
@@ -169,16 +174,12 @@ class Thread:
 
     def space(self) -> SearchSpace:
         """The search space as the memory describes it."""
-        choices = self.answers("query_memory")[0][0]["space"]
-        stages = sum(name.startswith("mult_") for name in choices)
-        return SearchSpace(
-            name="search",
-            stages=stages,
-            base_channel=choices["base_channel"],
-            num_blocks=choices["num_blocks"],
-            channel_mult=[choices[f"mult_{stage}"] for stage in range(stages)],
-            attn=[choices[f"attn_{stage}"] for stage in range(stages)],
-        )
+        return SearchSpace.from_choices("search", self.answers("query_memory")[0][0]["space"])
+
+    def family(self) -> Family:
+        """What a spec becomes: it decides which specs are one network."""
+        family: Family = self.answers("query_memory")[0][0]["family"]
+        return family
 
     def directives(self) -> dict[str, DirectiveKind]:
         """What the user told, by the name under which it is cited."""
@@ -194,15 +195,14 @@ class Thread:
         """The scored specs, best first."""
         return [UNetSpec.parse(row["spec"]) for row in self.answers("query_memory")[1]]
 
-    def tried(self) -> set[UNetSpec]:
-        """Under way or over in this search, or counted or refused in this round."""
-        counted = {UNetSpec.parse(answer["spec"]) for answer in self.answers("count_flops")}
-        proposed = {
-            UNetSpec.parse(call["args"]["spec"]) for call in self.calls.values() if call["name"] == "train_ract"
-        }
+    def tried(self) -> set[str]:
+        """The networks under way or over in this search, or counted or refused in this round."""
+        counted = [answer["spec"] for answer in self.answers("count_flops")]
+        proposed = [call["args"]["spec"] for call in self.calls.values() if call["name"] == "train_ract"]
         left = self.answers("query_memory")[0][0]
-        taken = {UNetSpec.parse(text) for text in [*left["without_score"], *(row["spec"] for row in left["running"])]}
-        return {*self.ranking(), *counted, *proposed, *taken}
+        taken = [*left["without_score"], *(row["spec"] for row in left["running"])]
+        specs = [*self.ranking(), *map(UNetSpec.parse, [*counted, *proposed, *taken])]
+        return {network(spec, self.family()) for spec in specs}
 
     def within_budget(self) -> UNetSpec | None:
         """The spec counted last, if it may be trained and was not proposed yet."""
@@ -231,8 +231,15 @@ class Thread:
         return f"A spec of the space that no single step leads to; {share:.0%} of the budget."
 
 
+def spelling_left(seen: Thread, directives: dict[str, DirectiveKind], spec: UNetSpec) -> UNetSpec | None:
+    """The first spelling of a network in the space that no directive forbids by its numbers."""
+    space = seen.space()
+    members = (each for each in spellings(spec, seen.family()) if space.why_not(each) is None)
+    return next((each for each in members if not forbidding(directives, each)), None)
+
+
 def forbidding(directives: dict[str, DirectiveKind], spec: UNetSpec) -> list[str]:
-    """The names of the directives that forbid a spec by its ten numbers."""
+    """The names of the directives that forbid a spec by its numbers."""
     rows = np.array([spec.row], dtype=np.int64)
     return [name for name, limit in directives.items() if isinstance(limit, Shape) and not limit.leaves(rows)[0]]
 

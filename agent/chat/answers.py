@@ -11,7 +11,8 @@ from sqlite_utils import Database
 
 from agent.report.tables import ledger_line, score
 from agent.report.words import NO_FAILURE, NO_SCORE, trials_line
-from diffusion.spec import PARAMETERS
+from diffusion.errors import UserError
+from diffusion.spec import widths
 from diffusion.units import format_size
 from diffusion.verdicts import VERSUS_BASELINE
 from memory.directives import all_directives, citations
@@ -24,7 +25,7 @@ from tools.jobs.replicate import noise_of
 SHOWN_ROWS = 5
 QUESTIONS = (
     "how far is it", "what is best", "why trial 3", "what failed", "how much is left", "what is noise",
-    "what does mult_0 do", "what did it cost", "which directives",
+    "what does width_0 do", "what did it cost", "which directives",
 )  # fmt: skip
 Lines = list[str]
 
@@ -34,8 +35,8 @@ def answer(db: Database, search: int, question: str) -> Lines | None:
     text = question.lower()
     if match := re.search(r"\b(?:(round)|trial|why)\s+(\d{1,9})\b", text):
         return why(db, search, int(match[2]), is_round=bool(match[1]))
-    if parameter := next((name for name in PARAMETERS if name in text), None):
-        return effect(db, search, parameter)
+    if match := re.search(r"\b(base_channel|num_blocks|(?:mult|attn|width)_\d)\b", text):
+        return effect(db, search, match[1])
     for words, told in BY_WORDS:
         if re.search(rf"\b(?:{words})", text):
             return told(db, search)
@@ -53,7 +54,8 @@ def how_far(db: Database, search: int) -> Lines:
         trials_line(left["trials"]),
     ]
     lines += [
-        f"Trial {each['trial']} of round {each['round']}, {each['spec']}: {each['doing']}." for each in left["running"]
+        f"Trial {each['trial']} of round {each['round']}, {_with_widths(each['spec'])}: {each['doing']}."
+        for each in left["running"]
     ]
     return lines + best(db, search)[:1]
 
@@ -109,12 +111,22 @@ def directives(db: Database, search: int) -> Lines:
 
 
 def effect(db: Database, search: int, parameter: str) -> Lines:
-    """What one of the ten numbers seems to do."""
-    rows = [row for row in effect_of(db, search, parameter) if row["kind"] == "value"]
+    """What one of the numbers, or the width of a stage, seems to do: pairs that differ in nothing else come first."""
+    try:
+        rows = effect_of(db, search, parameter)
+    except UserError as error:
+        return [f"{error}."]
     lines = [
-        f"{parameter}={row['value']}: mean {score(row['mean'])} over {row['count']}, best {score(row['best'])} (trial "
-        f"{row['best_trial']})."
+        f"{parameter} {row['from']} → {row['to']}, all else equal: {row['mean_difference']:+.4g} on average over "
+        f"{row['count']} pairs of trials; below zero is better."
         for row in rows
+        if row["kind"] == "pair"
+    ]
+    lines += [
+        f"{parameter}={row['value']}, whatever else differs: mean {score(row['mean'])} over {row['count']}, best "
+        f"{score(row['best'])} (trial {row['best_trial']})."
+        for row in rows
+        if row["kind"] == "value"
     ]
     return lines or [f"No scored trial says anything about {parameter} yet."]
 
@@ -128,7 +140,8 @@ def why(db: Database, search: int, number: int, *, is_round: bool = False) -> Li
         return [f"'{number}' is not a {column} of this search; its latest trial is {known or 'not there yet'}."]
     shown = records.show_trial(db, row["trial"])
     lines = [
-        f"Trial {shown['trial']} (round {shown['round']}): {shown['spec']}, proposed by {shown['proposer']}.",
+        f"Trial {shown['trial']} (round {shown['round']}): {_with_widths(shown['spec'])}, proposed by "
+        f"{shown['proposer']}.",
         f"Its reason: {shown['reason'] or 'none was given'}",
         _outcome(shown),
     ]
@@ -149,7 +162,12 @@ def _outcome(shown: dict[str, Any]) -> str:
 def _trial_line(row: dict[str, Any]) -> str:
     macs = format_size(row["macs"]["paper"])
     against = "the baseline" if row["round"] == 0 else VERSUS_BASELINE[row["verdict"]["baseline"]]
-    return f"Trial {row['trial']}: {row['spec']}, {row['metric']} {score(row['rfid'])} ({against}), {macs} MACs."
+    found = f"{row['metric']} {score(row['rfid'])} ({against}), {macs} MACs"
+    return f"Trial {row['trial']}: {_with_widths(row['spec'])}, {found}."
+
+
+def _with_widths(spec: str) -> str:
+    return f"{spec} (widths {widths(spec)})"
 
 
 BY_WORDS: tuple[tuple[str, Callable[[Database, int], Lines]], ...] = (

@@ -22,6 +22,7 @@ from agent.backends.repair import problems_of, repair, with_calls, wrong_argumen
 from agent.chat.prompt import chat_values
 from agent.config.backend import OFFLINE
 from diffusion.errors import UserError
+from diffusion.space import SearchSpace
 from memory.journal import snapshot
 from prompts.origin import origin
 from prompts.render import render
@@ -131,7 +132,7 @@ class Assistant:
             return _told(call, f"There is no tool {call['name']!r}; there are {', '.join(BY_NAME)}.", "error")
         try:
             if tool is GIVE_DIRECTIVE:
-                return _told(call, _given(call["args"], give))
+                return _told(call, _given(call["args"], give, self.context.limits.space))
             if sentence := wrong_arguments(tool, call["args"]):
                 return _told(call, sentence, "error")
             found = tool.invoke({**call, "args": {**call["args"], "runtime": self._runtime(call["id"])}})
@@ -146,7 +147,7 @@ class Assistant:
         )
 
 
-def _given(arguments: dict[str, Any], give: Give) -> str:
+def _given(arguments: dict[str, Any], give: Give, space: SearchSpace) -> str:
     """Hand a directive on; what became of it.
 
     Raises:
@@ -156,7 +157,7 @@ def _given(arguments: dict[str, Any], give: Give) -> str:
     if not isinstance(instruction, dict) or not isinstance(instruction.get("kind"), str):
         raise UserError(f"'{json.dumps(arguments)[:200]}' lacks the instruction, an object with its kind")
     rest = {name: value for name, value in instruction.items() if name != "kind"}
-    parsed = parse_directive(instruction["kind"], rest)
+    parsed = parse_directive(instruction["kind"], rest, space)
     return give(parsed, str(arguments.get("said") or parsed.say())[:SAID_CHARACTERS])
 
 

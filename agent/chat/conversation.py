@@ -26,9 +26,10 @@ from memory.searches import SearchRow, find_search
 from memory.transcript import add_message, recent_messages
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent, Interrupted
-from tools.gates.directive_kinds import Backend, Cap, Directive, Limit, arguments_of
-from tools.gates.directives import allowed_rows, contradictions, facts_of
+from tools.gates.directive_kinds import Backend, Directive, arguments_of
+from tools.gates.directives import allowed_networks, contradictions, directive_of, facts_of
 from tools.gates.facts import Facts
+from tools.gates.limits import Cap, Limit
 
 if TYPE_CHECKING:
     from agent.chat.assistant import Assistant
@@ -199,12 +200,13 @@ class Chat:
 
 
 def _effect(limit: Limit, facts: Facts, active: Sequence[DirectiveRow]) -> str:
-    """How many specs a limit leaves, where that can be counted."""
-    before = allowed_rows(facts, active)
+    """How many networks a limit leaves, where that can be counted."""
+    known = [directive_of(each) for each in active]
+    before = facts.counted(len(allowed_networks(facts, known)))
     if isinstance(limit, Cap) and limit.what == "latency_ms":
-        return f"Which of the {int(before.sum()):,} allowed specs are too slow is measured as each is proposed."
-    after = before & limit.mask(facts.rows, facts)
-    return f"It leaves {int(after.sum()):,} of {int(before.sum()):,} specs that are allowed now."
+        return f"Which of the {before} allowed networks are too slow is measured as each is proposed."
+    after = facts.counted(len(allowed_networks(facts, [*known, limit])))
+    return f"It leaves {after} of {before} networks that are allowed now."
 
 
 def _unusable(directive: Directive) -> list[str]:

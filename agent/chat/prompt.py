@@ -4,6 +4,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from agent.searchers.digest import space_values
+from diffusion.spec import widths
 from diffusion.units import format_size
 from memory.directives import active_directives
 from memory.queries import progress, records
@@ -15,7 +17,6 @@ def chat_values(db: Database, context: SearchContext) -> dict[str, Any]:
     """The variables of the chat prompt."""
     row, left = find_search(db, context.search), progress.remaining(db, context.search)[0]
     ranking = records.best(db, context.search, limit=1)
-    first = f"trial {ranking[0]['trial']}, {ranking[0]['spec']}, {ranking[0]['rfid']:.4g}" if ranking else ""
     settings = context.limits.protocol.settings
     return {
         "search": row.name,
@@ -29,7 +30,11 @@ def chat_values(db: Database, context: SearchContext) -> dict[str, Any]:
         "convention": row.count_convention,
         "metric": context.limits.protocol.score.metric,
         "backend": row.backend,
-        "best": first,
+        "best": _shown(ranking[0]) if ranking else "",
         "directives": [directive.name for directive in active_directives(db, context.search)],
-        "space": context.limits.space.choices,
+        **space_values(context),
     }
+
+
+def _shown(row: dict[str, Any]) -> str:
+    return f"trial {row['trial']}, {row['spec']}, widths {widths(row['spec'])}, {row['rfid']:.4g}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from diffusion.errors import UserError
 from diffusion.space import SearchSpace
-from diffusion.spec import PARAMETERS
+from diffusion.spec import PAPER_STAGES, PARAMETERS
 from diffusion.units import parse_size
 from tools.allowance import LIMITS
 from tools.gates.directive_kinds import STRATEGY_FIELDS, Directive, parse_directive
@@ -78,7 +78,7 @@ def complete(line: str, space: SearchSpace, specs: Sequence[str] = (), directive
     if len(words) == 1:
         return [name for name in SLASH if name.startswith(line)]
     numbers = [str(number) for number in directives]
-    parameters = [f"{name}=" for name in PARAMETERS]
+    parameters = [f"{name}=" for name in space.choices]
     if "=" in words[-1] and words[0] in ("/freeze", "/limit"):
         name = words[-1].partition("=")[0]
         parameters = [f"{name}={value}" for value in space.choices.get(name, ())]
@@ -123,10 +123,11 @@ def _comparison(rest: str, space: SearchSpace, example: str) -> tuple[str, str, 
     if not match:
         raise UserError(f"write a name, a comparison and a number, such as {example}")
     parameter, operator = match[1], match[2]
-    if parameter not in PARAMETERS:
-        close = difflib.get_close_matches(parameter, PARAMETERS, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(PARAMETERS)}"
-        raise UserError(f"{parameter} is not one of the ten numbers; {hint}")
+    if parameter not in space.choices:
+        known = tuple(space.choices)
+        close = difflib.get_close_matches(parameter, known, n=1, cutoff=0.4) if parameter not in PARAMETERS else []
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+        raise UserError(f"{parameter} is not one of the numbers; {hint}")
     values = [int(part) for part in match[3].replace(",", " ").split()]
     if operator == "=" and (outside := [value for value in values if value not in space.choices[parameter]]):
         raise UserError(f"{_allowed(space, parameter)}, not {outside[0]}")
@@ -148,19 +149,20 @@ def _cap(rest: str, space: SearchSpace) -> Directive:
 
 
 def _try(rest: str, space: SearchSpace) -> Directive:
-    return parse_directive("try", {"spec": _given(rest, "/try b128-n2-m1.2.2.2-a0100")})
+    return parse_directive("try", {"spec": _given(rest, f"/try {_example(space)}")}, space)
 
 
 def _ban(rest: str, space: SearchSpace) -> Directive:
-    return parse_directive("ban", {"pattern": _given(rest, "/ban b*-n*-m*.*.*.*-a1***")})
+    region = f"b*-n*-m{'.'.join('*' * space.stages)}-a1{'*' * (space.stages - 1)}"
+    return parse_directive("ban", {"pattern": _given(rest, f"/ban {region}")}, space)
 
 
 def _near(rest: str, space: SearchSpace) -> Directive:
-    words = _given(rest, "/near b128-n2-m1.2.2.2-a0100 2").split()
+    words = _given(rest, f"/near {_example(space)} 2").split()
     if len(words) > 2:
-        raise UserError("write a spec and at most one distance, such as /near b128-n2-m1.2.2.2-a0100 2")
+        raise UserError(f"write a spec and at most one distance, such as /near {_example(space)} 2")
     distance = {"distance": _number(words[1], "doublings")} if words[1:] else {}
-    return parse_directive("near", {"spec": words[0], **distance})
+    return parse_directive("near", {"spec": words[0], **distance}, space)
 
 
 def _rounds(rest: str, space: SearchSpace) -> Directive:
@@ -198,6 +200,10 @@ def _budget(rest: str, space: SearchSpace) -> Directive:
         "the budget of a search is fixed, since all its trials are compared under it; start another search with "
         f"`diffnas-agent run --budget {new}`, or lower what this one may try with /cap macs {new}"
     )
+
+
+def _example(space: SearchSpace) -> str:
+    return "b128-n2-m1.2.2.2-a0100" if space.stages == PAPER_STAGES else str(space.middle)
 
 
 def _number(text: str, what: str) -> float:
@@ -254,9 +260,9 @@ def _sql(rest: str, space: SearchSpace) -> Command:
 
 Parser = Callable[[str, SearchSpace], Directive | Command]
 SLASH: dict[str, tuple[str, str, Parser]] = {  # a command: what it takes, what it is for, how it is read
-    "/freeze": ("NAME=VALUE", "keep one of the ten numbers, such as attn_0=0", _freeze),
+    "/freeze": ("NAME=VALUE", "keep one of the numbers of a spec, such as attn_0=0", _freeze),
     "/limit": (
-        "NAME<=VALUE", "restrict one of the ten numbers; also <, >, >=, =, and lists such as num_blocks=1,2", _limit,
+        "NAME<=VALUE", "restrict one of the numbers of a spec; also <, >, >=, =, lists such as num_blocks=1,2", _limit,
     ),
     "/cap": ("WHAT LIMIT", "limit params, macs, memory (bytes) or latency (ms), such as /cap params 40M", _cap),
     "/try": ("SPEC", "train exactly this spec next", _try),

@@ -19,6 +19,7 @@ from agent.report.tables import print_settings, say, show
 from agent.search.plan import Plan, jobs_of, plan
 from diffusion.cost.closed_form import BACKWARD_FACTOR, cost
 from diffusion.cost.peak_memory import peak_bytes
+from diffusion.networks import networks_in
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
@@ -47,7 +48,7 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
     return {
         "settings": replace(resolved, config=config).shown(),
         "baseline": str(planned.baseline),
-        "space_size": config.search_space.size,
+        "space_size": networks_in(config.search_space, config.data.family),
         "protocol": planned.protocol.fingerprint,
         "metric": planned.protocol.score.metric,
         "notes": [*planned.notes, *resolved.notes],
@@ -110,7 +111,7 @@ def print_estimate(console: Console, found: dict[str, Any]) -> None:
         console,
         f"\nBaseline {found['baseline']}: {format_size(costs['baseline_macs'])} MACs an image, "
         f"{format_size(costs['baseline_trial_macs'])} MACs for its training and score; the whole search at most "
-        f"{format_size(costs['search_macs_at_most'])} MACs, over {found['space_size']:,} specs.\n"
+        f"{format_size(costs['search_macs_at_most'])} MACs, over {found['space_size']:,} networks.\n"
         f"Scores: {found['metric']}, protocol {found['protocol']}. Nothing was written.",
     )
     if jobs := found["jobs"]:

@@ -7,7 +7,9 @@ from agent.report.tables import print_table, say
 from diffusion.cost.closed_form import Cost, cost
 from diffusion.errors import UserError
 from diffusion.settings import Family
-from diffusion.spec import UNetSpec
+from diffusion.spec import PAPER_STAGES, UNetSpec
+
+HALVINGS = ("three", "four", "five")  # of four to six stages
 
 
 class Verified(Result):
@@ -34,8 +36,11 @@ def spec_costs(text: str, family: str, resolution: int, channels: int, *, verify
     spec = UNetSpec.parse(text)
     if family not in ("ddpm", "iddpm"):
         raise UserError(f"--family '{family}' does not exist; there are ddpm, iddpm")
-    if resolution < 8 or resolution % 8:
-        raise UserError(f"--resolution {resolution} is not a multiple of 8; three halvings must leave whole pixels")
+    stages = max(spec.stages, PAPER_STAGES)  # images are padded to multiples of 8, whatever the network
+    least = 2 ** (stages - 1)
+    if resolution < least or resolution % least:
+        said = f"{HALVINGS[stages - PAPER_STAGES]} halvings must leave whole pixels"
+        raise UserError(f"--resolution {resolution} is not a multiple of {least}; {said}")
     if not 1 <= channels <= 4:
         raise UserError(f"--channels {channels} is not between 1 and 4")
     known: Family = "ddpm" if family == "ddpm" else "iddpm"

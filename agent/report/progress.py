@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from diffusion.spec import widths
 from diffusion.units import format_size
 from diffusion.verdicts import if_measured
 
@@ -60,7 +61,8 @@ class Lines:
     def on_trial_started(self, values: dict[str, Any]) -> None:
         """The candidate, its cost, its proposer and the reason."""
         cost = f"{format_size(values['macs']['paper'])} MACs, {format_size(values['params'])} params"
-        self.line(f"  trial {values['trial']}  [bold]{values['spec']}[/bold]  {cost}  by {escape(values['proposer'])}")
+        spec = f"[bold]{values['spec']}[/bold]  widths {widths(values['spec'])}"
+        self.line(f"  trial {values['trial']}  {spec}  {cost}  by {escape(values['proposer'])}")
         self.line(f"  [dim]{escape(values['reason'] or '')}[/dim]")
         self.said[_bar_of(values)] = 0
 

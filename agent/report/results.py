@@ -5,6 +5,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict
 
 from diffusion.cost.closed_form import Macs
+from diffusion.spec import widths
 
 
 class Result(BaseModel):
@@ -18,6 +19,7 @@ class ShortTrial(Result):
 
     trial: int
     spec: str
+    widths: str
     rfid: float
     metric: str
     macs: Macs
@@ -26,7 +28,8 @@ class ShortTrial(Result):
     @classmethod
     def of(cls, record: dict[str, Any]) -> Self:
         """That of a record."""
-        return cls.model_validate({name: record[name] for name in cls.model_fields})
+        known = {**record, "widths": widths(record["spec"])}
+        return cls.model_validate({name: known[name] for name in cls.model_fields})
 
 
 def plain(found: object) -> Any:

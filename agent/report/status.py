@@ -9,6 +9,7 @@ from sqlite_utils import Database
 from agent.report.results import Result, ShortTrial
 from agent.report.tables import ledger_line, print_table, print_trials, say, score
 from agent.report.words import NO_FAILURE, NO_SCORE
+from diffusion.spec import widths
 from diffusion.units import format_size
 from memory.directives import active_directives
 from memory.ledger import Ledger, totals
@@ -59,7 +60,7 @@ class SearchStatus(Result):
     protocol: str
     """fingerprint of the protocol: scores of another one do not compare"""
     best: ShortTrial | None
-    """`trial`, `spec`, `rfid`, `metric`, `macs` and `params` of the best trial, or `null`"""
+    """`trial`, `spec`, `widths`, `rfid`, `metric`, `macs` and `params` of the best trial, or `null`"""
     baseline: ShortTrial | None
     """the same of the baseline, or `null`"""
     trials: dict[str, int]
@@ -113,7 +114,8 @@ def print_status(console: Console, found: SearchStatus) -> None:
     for title, row in (("best", found.best), ("baseline", found.baseline)):
         if row:
             macs = format_size(row.macs.by(found.count))
-            say(console, f"{title}: trial {row.trial} {row.spec}, {row.metric} {score(row.rfid)}, {macs} MACs")
+            spec = f"{row.spec} (widths {row.widths})"
+            say(console, f"{title}: trial {row.trial} {spec}, {row.metric} {score(row.rfid)}, {macs} MACs")
     say(console, f"protocol: {found.protocol}")
     counts = ", ".join(f"{count} {state}" for state, count in found.trials.items())
     say(console, f"trials: {counts}\nused: {ledger_line(found.ledger)}")
@@ -132,12 +134,13 @@ def print_searches(console: Console, found: list[SearchStatus]) -> None:
             row.state,
             f"{row.round}/{row.rounds}",
             row.best.spec if row.best else "–",
+            row.best.widths if row.best else "–",
             score(row.best.rfid) if row.best else "–",
             row.best.metric if row.best else "–",
         )
         for row in found
     ]
-    columns = ("name", "state", "round", "spec", "score", "metric")
+    columns = ("name", "state", "round", "spec", "widths", "score", "metric")
     print_table(console, columns, rows, right="round,score")
 
 
@@ -155,8 +158,18 @@ def print_failures(console: Console, found: list[dict[str, Any]]) -> None:
     if not found:
         say(console, NO_FAILURE)
         return
-    rows = [(row["round"], row["kind"], row["spec"] or "–", row["proposer"], row["why"]) for row in found]
-    print_table(console, ("round", "", "spec", "proposed by", "why"), rows)
+    rows = [
+        (
+            row["round"],
+            row["kind"],
+            row["spec"] or "–",
+            widths(row["spec"]) if row["spec"] else "–",
+            row["proposer"],
+            row["why"],
+        )
+        for row in found
+    ]
+    print_table(console, ("round", "", "spec", "widths", "proposed by", "why"), rows)
 
 
 def print_trial(console: Console, found: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from rich.text import Text
 from agent.report.results import plain
 from diffusion.data.card import DataCard, card_rows
 from diffusion.settings import Protocol
+from diffusion.spec import widths
 from diffusion.units import format_size
 from memory.ledger import Ledger
 
@@ -31,7 +32,8 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
             column,
             justify="right" if column in right.split(",") else "left",
             overflow="fold",
-            no_wrap=column in ("spec", "name", "state", "round", "score"),  # what is copied and pasted stays whole
+            no_wrap=column
+            in ("spec", "widths", "name", "state", "round", "score"),  # what is copied and pasted stays whole
         )
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
@@ -48,11 +50,12 @@ def print_trials(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     """Trials with score, both counts, params and who proposed them; the baseline stands as its own proposer."""
     print_table(
         console,
-        ("trial", "spec", "score", "MACs paper/total", "params", "proposed by"),
+        ("trial", "spec", "widths", "score", "MACs paper/total", "params", "proposed by"),
         [
             (
                 row["trial"],
                 row["spec"],
+                widths(row["spec"]),
                 score(row["rfid"]),
                 f"{format_size(row['macs']['paper'])}/{format_size(row['macs']['total'])}",
                 format_size(row["params"]),

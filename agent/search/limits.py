@@ -20,9 +20,9 @@ from diffusion.spec import Rows, UNetSpec
 from memory.directives import add_directive
 from tools.errors import JobFailed
 from tools.executors.machine import Share, this_machine
-from tools.gates.directive_kinds import Cap
 from tools.gates.facts import Facts, Mask
 from tools.gates.latency import measured_ms
+from tools.gates.limits import Cap
 
 AUTHOR = "option"
 MEASURED = 8  # specs whose latency is measured at most to name one that fits

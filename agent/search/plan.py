@@ -20,7 +20,7 @@ from agent.config.kinds import RUN, SearchKind
 from agent.config.settings import RunConfig
 from agent.config.sources import typed_name
 from agent.config.stored import stored_config
-from diffusion.cost.closed_form import cost, costs
+from diffusion.cost.closed_form import cost
 from diffusion.data.card import DataCard
 from diffusion.data.images import prepare_images
 from diffusion.errors import UserError
@@ -141,6 +141,9 @@ def _planned(config: RunConfig, card: DataCard, spec: UNetSpec | None) -> Plan:
     )
     if (images := config.strategy.batch_size) > card.train_count:
         raise UserError(f"--batch-size {images}: the data set has only {card.train_count} training images")
+    space = config.search_space
+    what, stages = (f"'{spec}'", spec.stages) if spec else (f"--space {space.name}", space.stages)
+    check_side(what, stages, settings.resolution)
     baseline, notes = (spec, ()) if spec else affordable_baseline(config, settings)
     protocol = Protocol(
         data_fingerprint=card.fingerprint,
@@ -193,6 +196,20 @@ def score_protocol(
     )
 
 
+def check_side(what: str, stages: int, side: int) -> None:
+    """Whether images can be halved from stage to stage.
+
+    Raises:
+        UserError: their side leaves half pixels.
+    """
+    if side % (least := 2 ** (stages - 1)):
+        fits = side + least - side % least
+        raise UserError(
+            f"{what}: its {stages} stages halve the images {stages - 1} times, so their side must be divisible by "
+            f"{least}, and it is {side}; resize them with --resolution {fits}, or take fewer stages"
+        )
+
+
 def affordable_baseline(config: RunConfig, settings: Settings) -> tuple[UNetSpec, tuple[str, ...]]:
     """The default spec, or the widest of its shape that the budget allows.
 
@@ -204,13 +221,11 @@ def affordable_baseline(config: RunConfig, settings: Settings) -> tuple[UNetSpec
     if sentence := space.why_not(baseline):
         raise UserError(f"--baseline '{baseline}': {sentence}")
     size = (settings.family, settings.resolution, settings.channels)
-    rows = space.rows()
-    every = costs(rows, *size).macs(count)
-    smallest = int(every.argmin())
-    if int(every[smallest]) > budget:
+    least = cost(space.smallest, *size).macs.by(count)
+    if least > budget:
         raise UserError(
             f"--budget {format_size(budget)} is below the smallest spec of the space {space.name}: "
-            f"{UNetSpec.from_row(rows[smallest])} costs {format_size(int(every[smallest]))} MACs ({count})"
+            f"{space.smallest} costs {format_size(least)} MACs ({count})"
         )
     if cost(baseline, *size).macs.by(count) <= budget:
         return baseline, ()
@@ -220,7 +235,7 @@ def affordable_baseline(config: RunConfig, settings: Settings) -> tuple[UNetSpec
         if (spec := baseline.model_copy(update={"base_channel": width})) and width < baseline.base_channel
     ]
     fitting = [spec for spec in narrower if cost(spec, *size).macs.by(count) <= budget]
-    found = fitting[0] if fitting else UNetSpec.from_row(rows[smallest])
+    found = fitting[0] if fitting else space.smallest
     return found, (f"the default baseline {baseline} exceeds the budget; the baseline is {found}",)
 
 

@@ -11,6 +11,8 @@ from agent.report.status import print_top
 from agent.report.tables import how_scored, ledger_line, print_card, say, score
 from agent.report.words import NO_MODEL, trials_line
 from agent.search.plan import Plan
+from diffusion.networks import networks_in
+from diffusion.spec import widths
 from diffusion.units import format_size
 from diffusion.verdicts import if_measured
 from memory.connection import opened
@@ -43,6 +45,12 @@ def who_proposes(config: RunConfig, otherwise: str) -> str:
     return f"{said}, beside a surrogate, in {share} of the rounds." if searcher == "centaur" else f"{said}."
 
 
+def networks_of(config: RunConfig) -> str:
+    """How many networks are searched, for people."""
+    space, count = config.search_space, networks_in(config.search_space, config.data.family)
+    return f"{count:,} networks" if space.is_enumerable else f"about {format_size(count)} networks"
+
+
 def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:
     """Who is in charge, then what is searched under which limit."""
     config = planned.config
@@ -52,7 +60,7 @@ def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:
     say(
         console,
         f"Search {name}: {settings.dataset} {settings.resolution}×{settings.resolution}, at most "
-        f"{format_size(config.search.budget)} MACs ({config.search.count}) of {config.search_space.size:,} specs, "
+        f"{format_size(config.search.budget)} MACs ({config.search.count}) of {networks_of(config)}, "
         f"baseline and {config.search.rounds} rounds of {config.strategy.train_steps} steps.",
     )
     say(console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
@@ -90,7 +98,7 @@ def summary(console: Console, db_path: Path, search: int) -> None:
 def _print_best(console: Console, ranking: list[dict[str, Any]]) -> None:
     first = ranking[0]
     baseline = next((row for row in ranking if row["round"] == 0), None)
-    text = f"Best: {first['spec']} with {first['metric']} {score(first['rfid'])}"
+    text = f"Best: {first['spec']} (widths {widths(first['spec'])}) with {first['metric']} {score(first['rfid'])}"
     if baseline and baseline is not first:
         text += f", the baseline has {score(baseline['rfid'])}"
     elif baseline:

@@ -3,10 +3,12 @@
 The chat of earlier rounds is not carried along; what they measured is. The prompt cuts text from elsewhere to one line.
 """
 
+import json
 from typing import Any
 
 from sqlite_utils import Database
 
+from diffusion.spec import widths
 from diffusion.units import format_size
 from diffusion.verdicts import if_measured
 from memory.directives import DirectiveRow, active_directives
@@ -33,8 +35,20 @@ def system_values(context: SearchContext, rounds: int, *, suggests: bool = False
         "metric": context.limits.protocol.score.metric,
         "rounds": rounds,
         "suggests": suggests,
-        "space": context.limits.space.choices,
+        **space_values(context),
         "strategy": ", ".join(f"{name}={value}" for name, value in strategy.model_dump().items()),
+    }
+
+
+def space_values(context: SearchContext) -> dict[str, Any]:
+    """What a spec is in this search: of how many stages, at which sides in pixels, with which numbers, and a member."""
+    space, side = context.limits.space, context.limits.protocol.settings.resolution
+    spec = space.baseline or space.middle
+    return {
+        "stages": space.stages,
+        "sides": ", ".join(str(side >> stage) for stage in range(space.stages)),
+        "space": space.choices,
+        "example": {"object": json.dumps(spec.model_dump(mode="json")), "text": str(spec), "widths": spec.widths},
     }
 
 
@@ -82,6 +96,7 @@ def _row(context: SearchContext, row: dict[str, Any]) -> dict[str, Any]:
         "trial": row["trial"],
         "round": row["round"],
         "spec": row["spec"],
+        "widths": widths(row["spec"]),
         "score": f"{row['rfid']:.4g}{if_measured(row['verdict']['baseline'], ' ({})')}",
         "macs": format_size(macs),
         "share": f"{macs / context.limits.budget_macs:.0%}",
@@ -92,9 +107,10 @@ def _row(context: SearchContext, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _running(row: dict[str, Any]) -> str:
-    return f"trial {row['trial']} (round {row['round']}): {row['spec']} ({row['doing']})"
+    return f"trial {row['trial']} (round {row['round']}): {row['spec']}, widths {widths(row['spec'])} ({row['doing']})"
 
 
 def _failure(row: dict[str, Any]) -> str:
     stopped = "stopped early, " if row["kind"] == "pruned" else ""
-    return f"round {row['round']}, {row['spec'] or 'no valid spec'}: {stopped}{row['why']}"
+    what = f"{row['spec']}, widths {widths(row['spec'])}" if row["spec"] else "no valid spec"
+    return f"round {row['round']}, {what}: {stopped}{row['why']}"

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from sqlite_utils import Database
 
 from diffusion.neighbourhood import neighbours
+from diffusion.networks import network, spellings
 from diffusion.spec import UNetSpec
 from diffusion.streams import stream_seed
 from memory.directives import DirectiveRow, active_directives, cite
@@ -17,7 +18,7 @@ from memory.queries.records import best, spec_in_search
 from memory.trials import refused_in_round
 from tools.context import SearchContext
 from tools.errors import JobFailed
-from tools.gates.directives import allowed_rows, facts_of, first_objection, objection
+from tools.gates.directives import allowed_networks, directive_of, facts_of, first_objection, objection
 from tools.gates.specs import over_budget
 
 MEASURED = 20  # specs whose latency is measured, at most, before a round is given up
@@ -46,7 +47,9 @@ class Choice:
         self.in_the_way: dict[int, DirectiveRow] = {}
         db = context.db
         self.active = active_directives(db, context.search)
-        self.refused = refused_in_round(db, context.search, context.round_number)
+        self.family = context.limits.protocol.settings.family
+        refused = refused_in_round(db, context.search, context.round_number)
+        self.refused = {network(UNetSpec.parse(spec), self.family) for spec in refused}
 
     @property
     def explores(self) -> bool:
@@ -60,15 +63,15 @@ class Choice:
             self.in_the_way |= {each.id: each for each in self.active if each.kind == "mode"}
             return None
         for row in best(db, self.context.search, limit=None):
-            near = neighbours(self.context.limits.space, UNetSpec.parse(row["spec"]))
-            found = [spec for spec in map(UNetSpec.from_row, near) if self._is_new(db, spec)]
+            near = map(UNetSpec.from_row, neighbours(self.facts.space, UNetSpec.parse(row["spec"]), self.family))
+            found = [new for spec in near if (new := self._new_spelling(db, spec)) is not None]
             if (spec := self._chosen(found)) is not None:
                 return spec, f"A random feasible neighbour of trial {row['trial']}, the best with one left."
         return None
 
     def anywhere(self, db: Database) -> tuple[UNetSpec, str] | None:
-        """Any spec of the space that the budget and the directives leave."""
-        rows = self.facts.rows[allowed_rows(self.facts, self.active)]
+        """Any network of the space that the budget and the directives leave; of a huge space one of a sample."""
+        rows = allowed_networks(self.facts, map(directive_of, self.active))
         order = self.rng.sample(range(len(rows)), len(rows))
         new = (spec for spec in (UNetSpec.from_row(rows[index]) for index in order) if self._is_untried(db, spec))
         spec = self._fast_enough(new)
@@ -76,16 +79,21 @@ class Choice:
         return None if spec is None else (spec, f"A random feasible spec: {why}.")
 
     def _is_untried(self, db: Database, spec: UNetSpec) -> bool:
-        return spec_in_search(db, self.context.search, spec) is None and str(spec) not in self.refused
+        return spec_in_search(db, self.context.search, spec) is None and network(spec, self.family) not in self.refused
 
-    def _is_new(self, db: Database, spec: UNetSpec) -> bool:
-        """Untried, within the budget, and left by every directive; one that takes it away is remembered."""
+    def _new_spelling(self, db: Database, spec: UNetSpec) -> UNetSpec | None:
+        """A network that is untried and within the budget, in the first spelling of it that every directive leaves.
+
+        Where none is left the directive that takes it away is remembered.
+        """
         if over_budget(self.context, spec) or not self._is_untried(db, spec):
-            return False
-        forbidden = first_objection(self.facts, spec, self.active)
-        if forbidden:
+            return None
+        members = [each for each in spellings(spec, self.family) if self.facts.space.why_not(each) is None]
+        objections = [(each, first_objection(self.facts, each, self.active)) for each in members]
+        left = next((each for each, forbidden in objections if forbidden is None), None)
+        if left is None and (forbidden := objections[0][1]) is not None:
             self._narrowed_by(forbidden[1])
-        return forbidden is None
+        return left
 
     def _chosen(self, found: list[UNetSpec]) -> UNetSpec | None:
         """One of these, uniformly, that is fast enough."""

@@ -9,6 +9,7 @@ from sqlite_utils import Database
 from agent.report.results import Result
 from agent.report.tables import print_table, say
 from diffusion.cost.closed_form import Macs
+from diffusion.spec import widths
 from diffusion.statistics.noise import Verdict, interval, pooled_noise, verdict
 from diffusion.units import format_size
 from diffusion.verdicts import Answer
@@ -23,6 +24,7 @@ class ConfirmedSpec(Result):
 
     trial: int
     spec: str
+    widths: str
     is_baseline: bool
     score: float | None  # the geometric mean over its seeds
     scores: list[float | None]
@@ -48,8 +50,8 @@ class Confirmed(Result):
     noise_cv: float | None
     """coefficient of variation over training seeds, pooled over the specs, or `null`"""
     rows: list[ConfirmedSpec]
-    """for each spec `trial`, `spec`, `is_baseline`, `score` (the geometric mean), `scores` by seed, `ci95`, `verdict`
-    against the baseline with `why`, `macs`, `params`, `device_hours`; the best first"""
+    """for each spec `trial`, `spec`, `widths`, `is_baseline`, `score` (the geometric mean), `scores` by seed, `ci95`,
+    `verdict` against the baseline with `why`, `macs`, `params`, `device_hours`; the best first"""
     recommended: str | None
     """the best spec that is better than the baseline, otherwise the baseline"""
     why: str
@@ -99,6 +101,7 @@ def _row(
     return ConfirmedSpec(
         trial=found["trial"],
         spec=found["spec"],
+        widths=widths(found["spec"]),
         is_baseline=found["round"] == 0,
         score=mean,
         scores=scores,
@@ -116,6 +119,7 @@ def print_confirmed(console: Console, found: Confirmed) -> None:
     rows = [
         (
             row.spec + (" (baseline)" if row.is_baseline else ""),
+            row.widths,
             "–" if row.score is None else f"{row.score:.4g}",
             "–" if row.ci95 is None else f"{row.ci95[0]:.4g} to {row.ci95[1]:.4g}",
             str(len(row.scores)),
@@ -126,6 +130,6 @@ def print_confirmed(console: Console, found: Confirmed) -> None:
         )
         for row in found.rows
     ]
-    columns = ("spec", found.metric, "95 % interval", "seeds", "MACs paper/total", "params", "device-hours", "")
-    print_table(console, columns, rows, right=f"{found.metric},seeds,params,device-hours")
+    columns = ("spec", "widths", found.metric, "95 % interval", "seeds", "MACs paper/total", "params", "device-hours")
+    print_table(console, (*columns, ""), rows, right=f"{found.metric},seeds,params,device-hours")
     say(console, f"Recommended: {found.recommended}: {found.why}.")

@@ -22,6 +22,7 @@ from diffusion.data.card import DataCard
 from diffusion.data.images import open_images
 from diffusion.errors import UserError
 from diffusion.settings import Protocol, ScoreJob, choose_sampling
+from diffusion.spec import widths
 from diffusion.training.checkpoint import Checkpoint, kept_steps, step_checkpoint
 from memory.connection import opened
 from memory.queries.records import show_trial
@@ -234,8 +235,8 @@ def print_score(console: Console, found: Evaluated) -> None:
     columns = [found.metric if name == "rfid" else name for name in SHOWN]
     print_table(
         console,
-        ("trial", "spec", "step", *columns),
-        [(found.trial, found.spec, found.step, *(score(getattr(found, name)) for name in SHOWN))],
+        ("trial", "spec", "widths", "step", *columns),
+        [(found.trial, found.spec, widths(found.spec), found.step, *(score(getattr(found, name)) for name in SHOWN))],
         right=",".join(("trial", "step", *columns)),
     )
     say(console, f"{found.scored}. One sampling of one training: no interval.")

@@ -68,6 +68,7 @@ def model_card(facts: ModelCardFacts) -> str:
             base_channel=spec.base_channel,
             num_blocks=spec.num_blocks,
             channel_mult=spec.channel_mult,
+            widths=spec.widths,
             attention=_attention(spec, settings.resolution),
             settings=settings,
             family=settings.family,

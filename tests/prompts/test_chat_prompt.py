@@ -11,7 +11,7 @@ from snapshots import assert_no_other_file, assert_snapshot
 
 from agent.chat.assistant import GIVE_DIRECTIVE
 from diffusion.space import built_in
-from prompts.render import render
+from prompts.render import SAMPLES, render
 from tools.gates.directive_kinds import KINDS
 
 SNAPSHOTS = Path(__file__).parent / "chat_snapshots"
@@ -28,9 +28,12 @@ VALUES: dict[str, Any] = {
     "convention": "paper",
     "metric": "fid-digits-cnn",
     "backend": "openai:gpt-4.1",
-    "best": "trial 3, b16-n1-m1.2.2.2-a0100, 8.512",
+    "best": "trial 3, b16-n1-m1.2.2.2-a0100, widths 16.32.32.32, 8.512",
     "directives": ['directive 1: "no attention at stage 0"', 'directive 4: "/cap params 40M"'],
+    "stages": 4,
+    "sides": "8, 4, 2, 1",
     "space": built_in("digits-8").choices,
+    "example": SAMPLES["system"]["example"],
 }
 TEXTS = {"chat": VALUES, "chat-new": {**VALUES, "rounds_done": 0, "best": "", "directives": []}}
 

@@ -10,12 +10,14 @@ from jinja2 import UndefinedError
 from snapshots import assert_no_other_file, assert_snapshot
 
 from diffusion.space import built_in
+from diffusion.spec import widths
 from prompts.render import LONGEST_LINE, SAMPLES, fenced, one_line, render
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 TEMPLATES = Path(__file__).parents[2] / "prompts"
 TOOLS = ["count_flops", "train_ract", "evaluate_fid", "query_memory", "finish_search"]
 
+EXAMPLE = SAMPLES["system"]["example"]
 SYSTEM: dict[str, Any] = {
     "dataset": "digits",
     "resolution": 8,
@@ -25,8 +27,28 @@ SYSTEM: dict[str, Any] = {
     "convention": "paper",
     "metric": "fid-digits-cnn",
     "rounds": 5,
+    "stages": 4,
+    "sides": "8, 4, 2, 1",
     "space": built_in("digits-8").choices,
+    "example": EXAMPLE,
     "strategy": "learning_rate=0.001, dropout=0.0, batch_size=128, train_steps=600",
+}
+
+FIVE_STAGES: dict[str, Any] = SYSTEM | {
+    "dataset": "pictures",
+    "resolution": 64,
+    "channels": 3,
+    "family": "iddpm",
+    "budget": "8G",
+    "stages": 5,
+    "sides": "64, 32, 16, 8, 4",
+    "space": built_in("images-64").choices,
+    "example": {
+        "object": '{"base_channel": 96, "num_blocks": 2, "channel_mult": [1, 2, 2, 3, 4], '
+        '"attn": [false, false, true, true, false]}',
+        "text": "b96-n2-m1.2.2.3.4-a00110",
+        "widths": "96.192.192.288.384",
+    },
 }
 
 
@@ -35,6 +57,7 @@ def row(trial: int, spec: str, score: str, **more: Any) -> dict[str, Any]:
         "trial": trial,
         "round": trial - 1,
         "spec": spec,
+        "widths": widths(spec),
         "score": score,
         "macs": "4.04M",
         "share": "67%",
@@ -54,10 +77,13 @@ ROUND: dict[str, Any] = {
     "baseline": BASELINE,
     "best": [BETTER, BASELINE],
     "recent": [BETTER, BASELINE],
-    "running": ["trial 3 (round 2): b16-n1-m1.2.2.3-a0100 (training)"],
+    "running": ["trial 3 (round 2): b16-n1-m1.2.2.3-a0100, widths 16.32.32.48 (training)"],
     "noise": "1.8% (2 degrees of freedom)",
     "effects": {"mult_2": "2: 12.5 (1), 3: 11.25 (1)"},
-    "failures": ["round 2, b32-n3-m4.4.4.4-a1111: it costs 294.3M MACs (paper), 288.3M over the budget of 6M"],
+    "failures": [
+        "round 2, b32-n3-m4.4.4.4-a1111, widths 128.128.128.128: it costs 294.3M MACs (paper), 288.3M over the budget "
+        "of 6M"
+    ],
     "directives": ['directive 1: "no attention at stage 0" (attn_0 stays 0)'],
     "remaining": "3 rounds; used so far 120 device-seconds",
 }
@@ -70,6 +96,7 @@ WITHOUT_TOOLS: dict[str, Any] = {
 }
 TEXTS = {
     "system": ("system", SYSTEM),
+    "system-of-five-stages": ("system", FIVE_STAGES),
     "round": ("round", ROUND),
     "round-without-results": ("round", FIRST_ROUND),
     "repair": ("repair", REPAIR),

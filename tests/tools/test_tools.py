@@ -199,7 +199,7 @@ class TestQueryMemory:
         ("question", "parameters", "sentence"),
         [
             ("similar", {}, "question=similar needs spec"),
-            ("effect", {}, "question=effect needs parameter, one of base_channel"),
+            ("effect", {}, "question=effect needs parameter, one of width_0, width_1, width_2, width_3, base_channel"),
             ("effect", {"parameter": "width"}, "not 'width'"),
             ("sql", {}, "question=sql needs sql"),
             ("sql", {"sql": "DELETE FROM trials"}, "DELETE may not be used"),

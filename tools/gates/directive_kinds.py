@@ -1,153 +1,22 @@
 """What a person may tell a search, each kind as a type: what it takes, what it says, which specs it leaves.
 
-Three sorts: a *limit* (freeze, restrict, cap, ban, near, strategy_bounds) and a *mode* hold until they are taken back;
-an *order* (try, rounds, pause, stop, backend, allowance) is carried out once. Who sees to that is not known here
-(`tools.gates.directives`, `agent.search.directives`). Text becomes a directive through pydantic alone.
+Three sorts: a *limit* (freeze, restrict, cap, ban, near, in `tools.gates.limits`; strategy_bounds) and a *mode* hold
+until they are taken back; an *order* (try, rounds, pause, stop, backend, allowance) is carried out once. Who sees to
+that is not known here (`tools.gates.directives`, `agent.search.directives`). Text becomes a directive through pydantic
+alone.
 """
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from diffusion.errors import UserError
-from diffusion.neighbourhood import distances
 from diffusion.settings import Strategy
-from diffusion.spec import PARAMETERS, Rows, SpecField
-from diffusion.units import format_size
+from diffusion.space import SearchSpace
 from memory.directives import DirectiveRow
-from tools.gates.facts import ROUNDING, Facts, Mask, column, inside, region
+from tools.gates.limits import Ban, Cap, DirectiveKind, Freeze, Near, Restrict, SpecOfTheSpace
 
 STRATEGY_FIELDS = tuple(name for name in Strategy.model_fields if name != "gradient_clip")
-NEAR = 2.0  # doublings or changed attentions: a few steps of the space
-UNITS = {
-    "params": "params",
-    "memory_bytes": "bytes of memory in training",
-    "macs_total": "MACs (total)",
-    "macs_paper": "MACs (paper)",
-}
-
-
-def _known(parameter: str) -> str:
-    if parameter not in PARAMETERS:
-        raise ValueError(f"'{parameter}' is not one of the ten numbers {', '.join(PARAMETERS)}")
-    return parameter
-
-
-def _readable(pattern: str) -> str:
-    region(pattern)
-    return pattern.strip()
-
-
-Parameter = Annotated[str, AfterValidator(_known)]
-Value = Annotated[int, Field(ge=0, le=1024)]
-
-
-class DirectiveKind(BaseModel):
-    """One directive."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    once: ClassVar[bool] = True  # carried out once; else it holds until it is taken back
-
-    def say(self) -> str:
-        """The directive in one line for people."""
-        raise NotImplementedError
-
-
-class Limit(DirectiveKind):
-    """A directive that leaves some specs and forbids the others."""
-
-    once: ClassVar[bool] = False
-
-    def mask(self, rows: Rows, facts: Facts) -> Mask:
-        """Which rows it leaves."""
-        raise NotImplementedError
-
-
-class Shape(Limit):
-    """A limit that looks at the ten numbers alone."""
-
-    def leaves(self, rows: Rows) -> Mask:
-        """Which rows it leaves."""
-        raise NotImplementedError
-
-    def mask(self, rows: Rows, facts: Facts) -> Mask:
-        return self.leaves(rows)
-
-
-class Freeze(Shape):
-    """One of the ten numbers stays as it is said."""
-
-    kind: Literal["freeze"] = "freeze"
-    parameter: Parameter
-    value: Value
-
-    def say(self) -> str:
-        return f"{self.parameter} stays {self.value}"
-
-    def leaves(self, rows: Rows) -> Mask:
-        return np.asarray(column(rows, self.parameter) == self.value)
-
-
-class Restrict(Shape):
-    """One of the ten numbers takes these values alone."""
-
-    kind: Literal["restrict"] = "restrict"
-    parameter: Parameter
-    values: Annotated[tuple[Value, ...], Field(min_length=1)]
-
-    def say(self) -> str:
-        return f"{self.parameter} is one of {', '.join(map(str, self.values))}"
-
-    def leaves(self, rows: Rows) -> Mask:
-        return np.isin(column(rows, self.parameter), self.values)
-
-
-class Cap(Limit):
-    """A cost that no spec may exceed. Latency is measured, for one image on the device of the trainings."""
-
-    kind: Literal["cap"] = "cap"
-    what: Literal["params", "latency_ms", "memory_bytes", "macs_total", "macs_paper"]
-    at_most: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-    def say(self) -> str:
-        if self.what == "latency_ms":
-            return f"at most {self.at_most:g} ms for one image"
-        return f"at most {format_size(self.at_most)} {UNITS[self.what]}"
-
-    def mask(self, rows: Rows, facts: Facts) -> Mask:
-        """Latency is not counted here: `objection` has it measured."""
-        if self.what == "latency_ms":
-            return np.ones(len(rows), dtype=np.bool_)
-        found = facts.memory_bytes(rows) if self.what == "memory_bytes" else getattr(facts.costs(rows), self.what)
-        return np.asarray(found <= self.at_most)
-
-
-class Ban(Shape):
-    """A spec, or all specs of a region, are left out."""
-
-    kind: Literal["ban"] = "ban"
-    pattern: Annotated[str, AfterValidator(_readable)]
-
-    def say(self) -> str:
-        return f"never {self.pattern}"
-
-    def leaves(self, rows: Rows) -> Mask:
-        return ~inside(region(self.pattern), rows)
-
-
-class Near(Shape):
-    """Only specs within a distance of this one: a doubling of a number, or a changed attention, counts one."""
-
-    kind: Literal["near"] = "near"
-    spec: SpecField
-    distance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = NEAR
-
-    def say(self) -> str:
-        return f"within {self.distance:g} of {self.spec}"
-
-    def leaves(self, rows: Rows) -> Mask:
-        return np.asarray(distances(rows, self.spec) <= self.distance + ROUNDING)
 
 
 class StrategyBounds(DirectiveKind):
@@ -184,7 +53,7 @@ class Try(DirectiveKind):
     """Exactly this spec next."""
 
     kind: Literal["try"] = "try"
-    spec: SpecField
+    spec: SpecOfTheSpace
 
     def say(self) -> str:
         return f"try {self.spec} next"
@@ -266,8 +135,10 @@ KINDS: dict[str, type[DirectiveKind]] = {
 }  # fmt: skip
 
 
-def parse_directive(kind: str, arguments: dict[str, Any]) -> Directive:
+def parse_directive(kind: str, arguments: dict[str, Any], space: SearchSpace | None = None) -> Directive:
     """The directive of a kind and its arguments, as a person, a model or the memory gives them.
+
+    With a `space` its numbers and stages are those of the space.
 
     Raises:
         UserError: one sentence with what is wrong and what would be right.
@@ -275,7 +146,7 @@ def parse_directive(kind: str, arguments: dict[str, Any]) -> Directive:
     if kind not in KINDS:
         raise UserError(f"'{kind}' is not a kind of directive; there are {', '.join(KINDS)}")
     try:
-        return ADAPTER.validate_python({**arguments, "kind": kind})
+        return ADAPTER.validate_python({**arguments, "kind": kind}, context=space)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][1:])  # the first part is the kind

@@ -5,20 +5,23 @@ are stands in `tools.gates.directive_kinds`. Nothing here writes; a latency that
 each spec.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffusion.networks import distinct
 from diffusion.spec import Rows, UNetSpec
 from memory.directives import DirectiveRow, active_directives
 from memory.searches import find_search
-from tools.gates.directive_kinds import Backend, Cap, DirectiveKind, Limit, Mode, Rounds, Stop, StrategyBounds, Try
+from tools.gates.directive_kinds import Backend, Mode, Rounds, Stop, StrategyBounds, Try
 from tools.gates.directive_kinds import Directive as Directive
 from tools.gates.directive_kinds import arguments_of as arguments_of
 from tools.gates.directive_kinds import directive_of as directive_of
 from tools.gates.directive_kinds import parse_directive as parse_directive
 from tools.gates.facts import Facts, Mask
+from tools.gates.limits import Cap, DirectiveKind, Limit, Shape, narrowed_space
 
 if TYPE_CHECKING:
     from tools.context import SearchContext
@@ -87,27 +90,52 @@ def _too_slow(
 
 
 def allowed_rows(facts: Facts, active: Sequence[DirectiveRow]) -> Mask:
-    """Which rows of the space the budget and every limit that can be counted leave."""
-    fits = facts.within_budget
-    for directive in active:
-        if isinstance(content := directive_of(directive), Limit):
-            fits = fits & content.mask(facts.rows, facts)
-    return fits
+    """Which rows of the facts the budget and every limit that can be counted leave."""
+    return _left(facts, map(directive_of, active), facts.rows, facts.within_budget)
 
 
 def allowed_among(facts: Facts, active: Sequence[DirectiveRow], rows: Rows) -> Mask:
     """The same of any rows."""
-    fits = facts.costs(rows).macs(facts.convention) <= facts.budget_macs
-    for directive in active:
-        if isinstance(content := directive_of(directive), Limit):
-            fits = fits & content.mask(rows, facts)
+    return _left(facts, map(directive_of, active), rows, facts.costs(rows).macs(facts.convention) <= facts.budget_macs)
+
+
+def allowed_networks(facts: Facts, directives: Iterable[DirectiveKind]) -> Rows:
+    """Every network that the budget and what can be counted leave, in a spelling that obeys."""
+    limits = tuple(directives)
+    facts = narrowed_facts(facts, limits)
+    fits = _left(facts, limits, facts.rows, facts.within_budget)
+    return np.vstack([facts.rows[fits], otherwise_spelled(facts, limits, fits)])
+
+
+def otherwise_spelled(facts: Facts, directives: Iterable[DirectiveKind], fits: Mask) -> Rows:
+    """The networks whose row does not fit, but another spelling does: limits are of the numbers as they are written."""
+    limits = tuple(directives)
+    if not any(isinstance(limit, Shape) for limit in limits):
+        return facts.rows[:0]
+    rows, of = facts.respelled
+    left = _left(facts, limits, rows, ~fits[of] & facts.within_budget[of])
+    return distinct(rows[left], facts.protocol.settings.family)
+
+
+def narrowed_facts(facts: Facts, directives: Iterable[DirectiveKind]) -> Facts:
+    """The facts of a huge space, of which a sample is looked at, for what directives leave of its choices."""
+    if facts.space.is_enumerable:
+        return facts
+    return replace(facts, space=narrowed_space(facts.space, directives))
+
+
+def _left(facts: Facts, directives: Iterable[DirectiveKind], rows: Rows, fits: Mask) -> Mask:
+    for directive in directives:
+        if isinstance(directive, Limit):
+            fits = fits & directive.mask(rows, facts)
     return fits
 
 
 def contradictions(new: Directive, active: Sequence[DirectiveRow], facts: Facts, text: str | None = None) -> list[str]:
     """What stands against a new directive, each sentence with both texts; nothing where it can be obeyed.
 
-    Whether any spec is left is counted exactly on the whole space, but for caps on latency, which are measured.
+    Whether any spec is left is counted exactly on the whole space, but for caps on latency, which are measured, and for
+    a huge space, of which a sample is looked at.
     """
     said = f'"{text or new.say()}"'
     if alone := _impossible(new, facts):
@@ -128,8 +156,8 @@ def _impossible(new: DirectiveKind, facts: Facts) -> str | None:
         return "cannot be obeyed: this search looks for a training strategy, not for a spec"
     if isinstance(new, Try):
         return _why_not_try(new.spec, facts)
-    if isinstance(new, Limit) and not (new.mask(facts.rows, facts) & facts.within_budget).any():
-        return f"leaves none of the {int(facts.within_budget.sum()):,} specs that fit the budget"
+    if isinstance(new, Limit) and not len(allowed_networks(facts, [new])):
+        return f"leaves none of the {facts.counted(int(facts.within_budget.sum()))} networks that fit the budget"
     return None
 
 
@@ -143,8 +171,8 @@ def _why_not_try(spec: UNetSpec, facts: Facts) -> str | None:
 def _clash(new: DirectiveKind, old: DirectiveKind, facts: Facts) -> str | None:
     """Why two directives cannot both be obeyed."""
     if isinstance(new, Limit) and isinstance(old, Limit):
-        both = new.mask(facts.rows, facts) & old.mask(facts.rows, facts) & facts.within_budget
-        return None if both.any() else "no spec of the space obeys both within the budget"
+        both = allowed_networks(facts, [new, old])
+        return None if len(both) else "no spec of the space obeys both within the budget"
     for limit, wish in ((new, old), (old, new)):
         if isinstance(limit, Limit) and isinstance(wish, Try):
             rows = np.array([wish.spec.row], dtype=np.int64)
@@ -161,10 +189,11 @@ def _clash(new: DirectiveKind, old: DirectiveKind, facts: Facts) -> str | None:
 
 def _nothing_left(new: DirectiveKind, said: str, active: Sequence[DirectiveRow], facts: Facts) -> list[str]:
     """The sentence for limits of which each pair can be obeyed, but not all at once."""
-    if not isinstance(new, Limit) or (allowed_rows(facts, active) & new.mask(facts.rows, facts)).any():
-        return []
     limits = [directive for directive in active if isinstance(directive_of(directive), Limit)]
-    if not allowed_rows(facts, limits).any():
+    before = [directive_of(directive) for directive in limits]
+    if not isinstance(new, Limit) or len(allowed_networks(facts, [*before, new])):
+        return []
+    if not len(allowed_networks(facts, before)):
         return []  # nothing was left before
     names = " and ".join(directive.name for directive in limits)
     return [f"{said} contradicts {names} together: no spec of the space obeys all of them within the budget"]

@@ -19,10 +19,11 @@ from diffusion.spec import Rows, UNetSpec
 from memory.directives import DirectiveRow, active_directives
 from memory.queries.so_far import TrialSoFar, trials_so_far
 from memory.trials import refused_in_round
-from tools.gates.directive_kinds import Cap, directive_of
-from tools.gates.directives import allowed_among, allowed_rows, facts_of
+from tools.gates.directive_kinds import directive_of
+from tools.gates.directives import allowed_among, allowed_rows, facts_of, narrowed_facts, otherwise_spelled
 from tools.gates.facts import Facts, Mask, network_rows
 from tools.gates.latency import known_slower_than
+from tools.gates.limits import Cap
 
 if TYPE_CHECKING:
     from tools.context import SearchContext
@@ -50,14 +51,17 @@ class Feasible:
     @cached_property
     def rows(self) -> Rows:
         """The networks, each in one spelling; of a huge space those of a sample.  (N, 2 + 2 stages)"""
-        free, where = allowed_rows(self.facts, self.active).copy(), places(self.facts.space, self._family)
+        fits, where = allowed_rows(self.facts, self.active), places(self.facts.space, self._family)
+        others, free = otherwise_spelled(self.facts, map(directive_of, self.active), fits), fits.copy()
         free[[where[name] for name in self.taken if name in where]] = False
-        return self.facts.rows[free]
+        return np.vstack([self.facts.rows[free], others[self._untried(others)]])
 
     def allows(self, rows: Rows) -> Mask:
         """Which of any rows may be proposed, those that no sample has among them.  (N, 2 + 2 stages) → (N,)"""
-        new = np.array([name not in self.taken for name in names_of(rows, self._family)], dtype=np.bool_)
-        return new & self.facts.space.holds(rows) & allowed_among(self.facts, self.active, rows)
+        return self._untried(rows) & self.facts.space.holds(rows) & allowed_among(self.facts, self.active, rows)
+
+    def _untried(self, rows: Rows) -> Mask:
+        return np.array([name not in self.taken for name in names_of(rows, self._family)], dtype=np.bool_)
 
     @property
     def _family(self) -> Family:
@@ -69,7 +73,7 @@ def feasible(context: "SearchContext") -> Feasible:
     db, search = context.db, context.search
     active, refused = active_directives(db, search), refused_in_round(db, search, context.round_number)
     return Feasible(
-        facts=facts_of(context),
+        facts=narrowed_facts(facts_of(context), map(directive_of, active)),
         active=active,
         trials=trials_so_far(db, search),
         refused=[UNetSpec.parse(text) for text in sorted(refused)],

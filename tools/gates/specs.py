@@ -6,6 +6,7 @@ with a sentence that says what would be right, or None. They ask the memory and 
 
 from collections.abc import Callable
 
+from diffusion.cost.closed_form import Convention, Cost
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
 from memory.queries.records import spec_in_search
@@ -20,35 +21,43 @@ Gate = Callable[[SearchContext, UNetSpec], Refused | None]
 
 
 def outside_space(context: SearchContext, spec: UNetSpec) -> Refused | None:
-    """Every parameter must be one of the space's choices."""
+    """Every number must be one of the space's choices."""
     sentence = context.limits.space.why_not(spec)
     return Refused("outside_space", f"{spec}: {sentence}.") if sentence else None
 
 
 def over_budget(context: SearchContext, spec: UNetSpec) -> Refused | None:
     """The closed-form count must not exceed the budget."""
-    macs, budget = context.limits.cost(spec).macs.by(context.limits.convention), context.limits.budget_macs
+    cost, budget = context.limits.cost(spec), context.limits.budget_macs
+    macs = cost.macs.by(context.limits.convention)
     if macs <= budget:
         return None
     return Refused(
         "over_budget",
         f"{spec} costs {format_size(macs)} MACs ({context.limits.convention}), {format_size(macs - budget)} over the "
-        f"budget of {format_size(budget)}; make it {macs / budget:.2f} times cheaper: fewer base channels or blocks, "
-        "or smaller multipliers at the first stages.",
+        f"budget of {format_size(budget)}; make it {macs / budget:.2f} times cheaper: narrower stages, fewer blocks or "
+        f"less attention. {_shares(cost, context.limits.convention)}",
     )
 
 
+def _shares(cost: Cost, convention: Convention) -> str:
+    """Where the MACs of a spec are, as a fact: which of them to give up is for who proposes."""
+    whole = cost.macs.by(convention)
+    parts = ", ".join(f"{stage.macs.by(convention) / whole:.0%}" for stage in cost.stages)
+    return f"Its stages (full resolution first) take {parts}."
+
+
 def repeated(context: SearchContext, spec: UNetSpec) -> Refused | None:
-    """A spec is tried once per search; its score is in the sentence."""
+    """A network is tried once per search, in whatever spelling; its score is in the sentence."""
     known = spec_in_search(context.db, context.search, spec)
     if known is None or known["round"] == context.round_number:
         return None
+    same = "" if known["spec"] == str(spec) else f" ({known['spec']}, the same network: widths {spec.widths})"
+    trial = f"trial {known['trial']}{same}"
     if known["state"] in ("running", "trained"):
-        return Refused(
-            "repeated", f"{spec} is under way as trial {known['trial']} of round {known['round']}. Propose a new spec."
-        )
+        return Refused("repeated", f"{spec} is under way as {trial} of round {known['round']}. Propose a new spec.")
     outcome = f"it scored {known['rfid']:.4g}" if known["rfid"] is not None else f"it {ENDED[known['state']]}"
-    return Refused("repeated", f"{spec} was tried already as trial {known['trial']}: {outcome}. Propose a new spec.")
+    return Refused("repeated", f"{spec} was tried already as {trial}: {outcome}. Propose a new spec.")
 
 
 def round_taken(context: SearchContext, spec: UNetSpec) -> Refused | None:

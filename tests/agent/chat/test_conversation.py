@@ -65,7 +65,7 @@ class TestWithoutAModel:
         ("question", "answer"),
         [
             ("How far is it?", "first is finished (rounds), 2 of 2 rounds done."),
-            ("what is the best one", "Trial 2: b8-n1-m1.1.1.2-a0000, fid-digits-cnn 150"),
+            ("what is the best one", "Trial 2: b8-n1-m1.1.1.2-a0000 (widths 8.8.8.16), fid-digits-cnn 150"),
             ("why trial 2?", "Its reason: One step from trial 1"),
             ("why round 1", "Trial 2 (round 1)"),
             ("why trial 99", "'99' is not a trial of this search; its latest trial is 3."),
@@ -73,7 +73,7 @@ class TestWithoutAModel:
             ("how much is left", "0 of 2 rounds are left."),
             ("what does it cost", "Used: "),
             ("is that noise?", "Noise is unmeasured"),
-            ("what does num_blocks do", "num_blocks=1: mean 153.2 over 2, best 150 (trial 2)."),
+            ("what does num_blocks do", "num_blocks=1, whatever else differs: mean 153.2 over 2, best 150 (trial 2)."),
             ("which directives are there", "No directive was given yet"),
         ],
     )
@@ -98,7 +98,7 @@ class TestSlashForms:
         talker = Talker(memory)
         said = talker.said("/freeze attn_0=0")
         assert "Directive: attn_0 stays 0." in said
-        assert "It leaves 948 of 1,765 specs that are allowed now." in said
+        assert "It leaves 942 of 1,759 networks that are allowed now." in said
         assert "Directive 1 is given; it is obeyed when the search goes on: diffnas-agent resume first." in said
         assert talker.questions == []
         assert "1 (active): /freeze attn_0=0" in talker.said("/directives")
@@ -107,7 +107,7 @@ class TestSlashForms:
 
     def test_what_a_cap_on_latency_leaves_is_not_claimed(self, memory: Path) -> None:
         said = Talker(memory).said("/cap latency 5")
-        assert "Which of the 1,765 allowed specs are too slow is measured as each is proposed." in said
+        assert "Which of the 1,759 allowed networks are too slow is measured as each is proposed." in said
 
     def test_a_backend_whose_key_is_not_here_is_asked_about(self, memory: Path) -> None:
         talker = Talker(memory, answers=("y",))
@@ -159,7 +159,7 @@ class TestSlashForms:
         ("line", "answer"),
         [
             ("/frieze attn_0=0", "'/frieze' is not a command; did you mean /freeze?"),
-            ("/freeze attn_9=0", "'/freeze attn_9=0': attn_9 is not one of the ten numbers"),
+            ("/freeze attn_9=0", "'/freeze attn_9=0': attn_9 is not one of the numbers"),
             ("/undo", "'undo': no directive is active"),
             ("/try b9", "'/try b9': spec: 'b9' is not a spec; write it like b128-n2-m1.2.2.2-a0100."),
             ("/why", "'/why': something is missing; write /why 12."),
@@ -266,7 +266,7 @@ class TestWithAModel:
         answers = iter([Call("give_directive", wrong), Broken("give_directive"), Call("give_directive", NO_ATTENTION)])
         server = serving(lambda messages: next(answers, Say("Done.")))
         Talker(memory, answers=("y",), llm="openai:scripted", url=server.url).said(WISH)
-        assert "'attention' is not one of the ten numbers" in server.requests[1]["messages"][-1]["content"]
+        assert "'attention' is not one of the numbers base_channel" in server.requests[1]["messages"][-1]["content"]
         assert "lacks the instruction" in server.requests[2]["messages"][-1]["content"]  # cut-off JSON, mended
         assert rows(memory, "SELECT count(*) FROM directives") == [(1,)]
 

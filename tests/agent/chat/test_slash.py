@@ -5,8 +5,9 @@ import pytest
 from agent.chat.slash import SLASH, SLASH_HELP, Command, complete, is_slash, parse_slash
 from diffusion.errors import UserError
 from diffusion.space import built_in
-from diffusion.spec import PARAMETERS, UNetSpec
-from tools.gates.directive_kinds import KINDS, DirectiveKind, arguments_of
+from diffusion.spec import PAPER_PARAMETERS, UNetSpec
+from tools.gates.directive_kinds import KINDS, arguments_of
+from tools.gates.limits import DirectiveKind
 
 SPEC = "b8-n1-m1.1.1.1-a0000"
 FORMS = {
@@ -50,7 +51,7 @@ COMMANDS = {
 WRONG = {
     "/frieze attn_0=0": "'/frieze' is not a command; did you mean /freeze?",
     "/xyzzy": "'/xyzzy' is not a command; /help lists them",
-    "/freeze atn_0=0": "'/freeze atn_0=0': atn_0 is not one of the ten numbers; did you mean attn_0?",
+    "/freeze atn_0=0": "'/freeze atn_0=0': atn_0 is not one of the numbers; did you mean attn_0?",
     "/freeze attn_0=2": "'/freeze attn_0=2': attn_0 may be 0, 1 in this search, not 2",
     "/freeze attn_0": "'/freeze attn_0': write a name, a comparison and a number, such as /freeze attn_0=0",
     "/freeze mult_0<=2": "'/freeze mult_0<=2': a number is frozen at one value; write /freeze attn_0=0, or /limit for "
@@ -118,7 +119,7 @@ def test_the_tab_key_completes_names_parameters_values_specs_and_numbers() -> No
     assert complete("/allowance max_cost=2 max_h", built_in("digits-8")) == ["max_hours="]
     assert complete("why not", built_in("digits-8")) == []
     assert complete("/rounds 1", built_in("digits-8")) == []
-    assert len(complete("/freeze ", built_in("digits-8"))) == len(PARAMETERS)
+    assert len(complete("/freeze ", built_in("digits-8"))) == len(PAPER_PARAMETERS)
 
 
 def test_the_spec_in_json_is_understood_too() -> None:

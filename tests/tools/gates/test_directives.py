@@ -1,5 +1,6 @@
 """Instructions and what they do to proposals: each kind against a known answer, and what contradicts what."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from diffusion.cost.closed_form import cost
 from diffusion.cost.peak_memory import peak_bytes
 from diffusion.errors import UserError
 from diffusion.neighbourhood import distances
-from diffusion.space import built_in
+from diffusion.networks import network
+from diffusion.space import SearchSpace, built_in
 from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.directives import active_directives, add_directive, citations, undo_directive
@@ -22,9 +24,17 @@ from memory.scores import add_latency
 from tools.count_flops import count
 from tools.errors import JobFailed, Refused
 from tools.finish_search import finish
-from tools.gates.directive_kinds import KINDS, Limit, arguments_of, directive_of, parse_directive
-from tools.gates.directives import allowed_rows, contradictions, facts_of, first_objection, objection
+from tools.gates.directive_kinds import KINDS, arguments_of, directive_of, parse_directive
+from tools.gates.directives import (
+    allowed_networks,
+    allowed_rows,
+    contradictions,
+    facts_of,
+    first_objection,
+    objection,
+)
 from tools.gates.facts import region
+from tools.gates.limits import Limit
 from tools.gates.specs import refusal
 from tools.jobs.training import train_candidate
 from tools.query_memory import ask
@@ -96,12 +106,17 @@ class TestLimits:
         [
             ("b8-n1-m1.2.3.4-a0101", (8, 1, 1, 2, 3, 4, 0, 1, 0, 1)),
             ("b*-n*-m*.*.*.*-a1***", (None,) * 6 + (1, None, None, None)),
+            ("b*-n2-m*.*.*-a1**", (None, 2) + (None,) * 3 + (1, None, None)),
+            ("b*-n*-m*.*.*.*.*.3-a*****1", (None,) * 7 + (3,) + (None,) * 5 + (1,)),
         ],
     )
     def test_a_region_is_a_partial_spec(self, pattern: str, found: tuple[int | None, ...]) -> None:
         assert region(pattern) == found
 
-    @pytest.mark.parametrize("pattern", ["", "b8", "b8-n1-m1.2.3-a0101", "b8-n1-m1.2.3.4-a01*", "*"])
+    @pytest.mark.parametrize(
+        "pattern",
+        ["", "b8", "b8-n1-m1.2.3-a0101", "b8-n1-m1.2-a01", "b*-n*-m*.*.*.*.*.*.*-a*******", "b8-n1-m1.2.3.4-a01*", "*"],
+    )
     def test_what_is_no_region_is_refused(self, pattern: str) -> None:
         with pytest.raises(UserError, match="is neither a spec nor a region"):
             region(pattern)
@@ -112,7 +127,11 @@ class TestParsing:
         ("kind", "arguments", "sentence"),
         [
             ("fly", {}, "'fly' is not a kind of directive"),
-            ("freeze", {"parameter": "attn_9", "value": 0}, "'attn_9' is not one of the ten numbers"),
+            (
+                "freeze",
+                {"parameter": "attn_9", "value": 0},
+                "'attn_9' is not one of the numbers base_channel, ",
+            ),
             ("freeze", {"parameter": "attn_0"}, "value: Field required"),
             ("freeze", {"parameter": "attn_0", "value": 0, "x": 1}, "x: Extra inputs are not permitted"),
             ("cap", {"what": "params", "at_most": -1}, "at_most: Input should be greater than 0"),
@@ -284,7 +303,7 @@ class TestContradictions:
     def test_one_that_leaves_nothing_by_itself_says_so(self, search: TinySearch) -> None:
         fits = int(facts_of(search.context()).within_budget.sum())
         assert self.against(search, "cap", {"what": "params", "at_most": 10}) == [
-            f'"the new cap" leaves none of the {fits:,} specs that fit the budget'
+            f'"the new cap" leaves none of the {fits:,} networks that fit the budget'
         ]
         assert "is over the budget" in self.against(search, "try", {"spec": "b32-n3-m4.4.4.4-a1111"})[0]
         assert (
@@ -316,6 +335,73 @@ class TestContradictions:
             for row, fits in zip(facts.rows[::211], facts.within_budget[::211], strict=True)
         ]
         assert allowed_rows(facts, active(search))[::211].tolist() == one_by_one
+        assert 0 < sum(one_by_one) < len(one_by_one)
+
+
+class TestSpellings:
+    def test_a_network_is_left_while_one_of_its_spellings_obeys(self, search: TinySearch) -> None:
+        tell(search, "freeze", {"parameter": "base_channel", "value": 8})
+        context = search.context()
+        facts, limits = facts_of(context), map(directive_of, active(search))
+        found = allowed_networks(facts, limits)
+        members = [spec for spec in built_in("digits-8") if spec.base_channel == 8]
+        costs = {spec: context.limits.cost(spec).macs.paper for spec in members}
+        expected = {network(spec, "ddpm") for spec, macs in costs.items() if macs <= context.limits.budget_macs}
+        assert {network(UNetSpec.from_row(row), "ddpm") for row in found} == expected
+        assert len(found) == len(expected)
+        assert set(found[:, 0]) == {8}
+
+    def test_a_banned_spec_is_banned_in_every_spelling(self, search: TinySearch) -> None:
+        tell(search, "ban", {"pattern": "b16-n1-m2.1.1.1-a0010"})
+        facts = facts_of(search.context())
+        for text, forbidden in (
+            ("b16-n1-m2.1.1.1-a0010", True),
+            ("b8-n1-m4.2.2.2-a0010", True),
+            ("b8-n1-m4.2.2.2-a0000", False),
+        ):
+            assert (first_objection(facts, UNetSpec.parse(text), active(search)) is not None) is forbidden
+
+    def test_what_is_written_for_another_number_of_stages_is_refused_with_what_would_be_right(self) -> None:
+        space = built_in("images-64")
+        for kind, arguments, why in (
+            (
+                "freeze",
+                {"parameter": "mult_5", "value": 1},
+                "'mult_5' is not one of the numbers base_channel, num_blocks",
+            ),
+            (
+                "ban",
+                {"pattern": "b*-n*-m*.*.*.*-a1***"},
+                "4 stages, and a spec of this search has 5, as b*-n*-m*.*.*.*.*-a",
+            ),
+            ("near", {"spec": str(PLAIN)}, "spec: it has 4 stages, and a spec of this search has 5"),
+            ("try", {"spec": str(PLAIN)}, "spec: it has 4 stages, and a spec of this search has 5"),
+        ):
+            with pytest.raises(UserError) as mistake:
+                parse_directive(kind, arguments, space)
+            assert why in str(mistake.value)
+        assert parse_directive("freeze", {"parameter": "attn_4", "value": 0}, space)
+        with pytest.raises(UserError, match="'attn_4' is not one of the numbers base_channel"):
+            parse_directive("freeze", {"parameter": "attn_4", "value": 0}, built_in("digits-8"))
+
+    def test_of_a_huge_space_what_directives_leave_is_looked_at(self, search: TinySearch) -> None:
+        huge = SearchSpace(
+            name="huge",
+            stages=6,
+            base_channel=[*range(4, 68, 4)],
+            num_blocks=[*range(1, 9)],
+            channel_mult=[*range(1, 9)],
+        )
+        assert not huge.is_enumerable
+        facts = replace(facts_of(search.context()), space=huge, budget_macs=10**12)
+        spec = UNetSpec.parse("b32-n4-m8.7.6.5.4.3-a101010")
+        near = parse_directive("near", {"spec": str(spec), "distance": 0.5}, huge)
+        freezes = [
+            parse_directive("freeze", {"parameter": name, "value": value}, huge) for name, value in spec.numbers.items()
+        ]
+        assert spec.row in set(map(tuple, allowed_networks(facts, [near]).tolist()))
+        assert allowed_networks(facts, freezes).tolist() == [list(spec.row)]
+        assert len(allowed_networks(facts, [*freezes, parse_directive("ban", {"pattern": str(spec)}, huge)])) == 0
 
 
 class TestFinishing:
