@@ -24,6 +24,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
         "convention": "paper",
         "metric": "fid-digits-cnn",
         "rounds": 10,
+        "suggests": False,
         "stages": 4,
         "sides": "8, 4, 2, 1",
         "space": {"base_channel": [8, 16], "attn_0": [0, 1]},

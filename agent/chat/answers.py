@@ -118,7 +118,7 @@ def effect(db: Database, search: int, parameter: str) -> Lines:
         return [f"{error}."]
     lines = [
         f"{parameter} {row['from']} → {row['to']}, all else equal: {row['mean_difference']:+.4g} on average over "
-        f"{row['count']} pairs of trials; below zero is better."
+        f"{row['count']} pair(s) of trials; below zero is better."
         for row in rows
         if row["kind"] == "pair"
     ]

@@ -19,7 +19,7 @@ from tools.jobs.replicate import noise_of
 
 BEST_ROWS, RECENT_ROWS, FAILURE_ROWS, RUNNING_ROWS, DIRECTIVE_ROWS = 5, 4, 5, 8, 15
 SAID_CHARACTERS = 120  # of what a directive means; all of it stands in the memory
-FEWEST_FOR_EFFECT = 2  # a value seen in a single trial says nothing about the parameter
+FEWEST_FOR_EFFECT = 2  # a value seen in a single trial says nothing
 
 
 def system_values(context: SearchContext, rounds: int, *, suggests: bool = False) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
 
 
 def effects(db: Database, search: int) -> dict[str, str]:
-    """For each parameter that was tried at two values or more: mean score and number of trials by value."""
+    """For each width, the blocks and each attention tried at two values or more: mean score and trials by value."""
     found = {}
     for parameter, values in effect.means(db, search).items():
         if len(values) > 1 and max(each.trials for each in values) >= FEWEST_FOR_EFFECT:

@@ -27,6 +27,7 @@ SYSTEM: dict[str, Any] = {
     "convention": "paper",
     "metric": "fid-digits-cnn",
     "rounds": 5,
+    "suggests": False,
     "stages": 4,
     "sides": "8, 4, 2, 1",
     "space": built_in("digits-8").choices,
@@ -40,6 +41,7 @@ FIVE_STAGES: dict[str, Any] = SYSTEM | {
     "channels": 3,
     "family": "iddpm",
     "budget": "8G",
+    "suggests": True,
     "stages": 5,
     "sides": "64, 32, 16, 8, 4",
     "space": built_in("images-64").choices,
@@ -79,7 +81,7 @@ ROUND: dict[str, Any] = {
     "recent": [BETTER, BASELINE],
     "running": ["trial 3 (round 2): b16-n1-m1.2.2.3-a0100, widths 16.32.32.48 (training)"],
     "noise": "1.8% (2 degrees of freedom)",
-    "effects": {"mult_2": "2: 12.5 (1), 3: 11.25 (1)"},
+    "effects": {"width_2": "32: 12.5 (1), 48: 11.25 (1)"},
     "failures": [
         "round 2, b32-n3-m4.4.4.4-a1111, widths 128.128.128.128: it costs 294.3M MACs (paper), 288.3M over the budget "
         "of 6M"

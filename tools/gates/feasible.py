@@ -50,16 +50,11 @@ class Feasible:
 
     @cached_property
     def rows(self) -> Rows:
-        """The networks, each in one spelling; of a huge space those of a sample.  (N, 2 + 2 stages)
-
-        Limits are of the numbers as they are written, so a network may be left in another spelling alone.
-        """
-        limits = [directive_of(each) for each in self.active]
-        facts = narrowed_facts(self.facts, limits)
-        fits, where = allowed_rows(facts, self.active), places(facts.space, self._family)
-        others, free = otherwise_spelled(facts, limits, fits), fits.copy()
+        """The networks, each in one spelling; of a huge space those of a sample.  (N, 2 + 2 stages)"""
+        fits, where = allowed_rows(self.facts, self.active), places(self.facts.space, self._family)
+        others, free = otherwise_spelled(self.facts, map(directive_of, self.active), fits), fits.copy()
         free[[where[name] for name in self.taken if name in where]] = False
-        return np.vstack([facts.rows[free], others[self._untried(others)]])
+        return np.vstack([self.facts.rows[free], others[self._untried(others)]])
 
     def allows(self, rows: Rows) -> Mask:
         """Which of any rows may be proposed, those that no sample has among them.  (N, 2 + 2 stages) → (N,)"""
@@ -78,7 +73,7 @@ def feasible(context: "SearchContext") -> Feasible:
     db, search = context.db, context.search
     active, refused = active_directives(db, search), refused_in_round(db, search, context.round_number)
     return Feasible(
-        facts=facts_of(context),
+        facts=narrowed_facts(facts_of(context), map(directive_of, active)),
         active=active,
         trials=trials_so_far(db, search),
         refused=[UNetSpec.parse(text) for text in sorted(refused)],
