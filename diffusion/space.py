@@ -152,7 +152,8 @@ class SearchSpace(BaseModel):
         import numpy as np
 
         columns = zip(rows.T, self.choices.values(), strict=True)
-        return np.array([np.isin(column, allowed) for column, allowed in columns], dtype=np.bool_).all(axis=0)
+        fits = [np.isin(column, allowed) for column, allowed in columns]
+        return np.asarray(np.array(fits, dtype=np.bool_).all(axis=0))
 
     def sample(self, rng: random.Random) -> UNetSpec:
         """One member, uniformly."""
