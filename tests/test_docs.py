@@ -325,7 +325,7 @@ class TestShapes:
 
     def test_dry_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
-        found = estimate(resolve({}))
+        found = plain(estimate(resolve({})))
         assert self.documented("run --dry-run --json") == set(found)
         row = next(line for line in page("docs/json.md").splitlines() if line.startswith("| `cost` | `baseline_macs`"))
         assert set(re.findall(r"`(\w+)`", row)) - {"cost"} == set(found["cost"])
