@@ -173,7 +173,7 @@ def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> Strat
         images_at_most=limits.allowed_images,
         bounds=limits.bounds(),
         rounds=config.search.rounds,
-        measured_on=study and study.name,
+        measured_on=study.name if study else None,
     )
 
 

@@ -5,7 +5,7 @@ nothing is trained or scored. What failed, waits or has no truth is counted and 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
@@ -234,8 +234,9 @@ def table_2(study: Study, rows: Sequence[ProxyRow]) -> list[TableRow]:
         fields = ("learning_rate", "dropout", "diffusion_steps")
         row = next(row for row in rows if row.arm == arm.name and row.is_end)
         preset = strategy_presets()[TABLE_ROWS[arm.name]]
-        nothing = dict.fromkeys(("train_steps", "device_seconds_a_spec", *STATISTICS))
-        table.append(TableRow(strategy=arm.name, source="paper", **{name: preset[name] for name in fields}, **nothing))
+        unknown = ("train_steps", "device_seconds_a_spec", *STATISTICS)
+        theirs: dict[str, Any] = {name: preset[name] for name in fields} | dict.fromkeys(unknown)
+        table.append(TableRow(strategy=arm.name, source="paper", **theirs))
         ours = {name: getattr(row.strategy, name) for name in (*fields, "train_steps")}
         trained = len(study.specs) - row.waiting
         ours["device_seconds_a_spec"] = row.device_seconds.total / trained if trained else None
