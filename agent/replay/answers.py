@@ -24,18 +24,20 @@ def taken_by_round(calls: Sequence[ModelCall], *, is_over: bool) -> Iterator[tup
     A process that is killed between an answer and its checkpoint asks again, so an answer counts if a later call of the
     round carries it, or if it is the last of a round that others followed or with which the search ended.
     """
-    proposing = [call for call in calls if call.purpose == "propose"]
-    last_round = max((call.round for call in proposing), default=0)
-    for number in sorted({call.round for call in proposing}):
-        mine = [call for call in proposing if call.round == number]
+    by_round: dict[int, list[ModelCall]] = {}
+    for call in calls:
+        if call.purpose == "propose" and call.round is not None:
+            by_round.setdefault(call.round, []).append(call)
+    for number, mine in sorted(by_round.items()):
         answered = [call for call in mine if call.response is not None]
         carried = {_identity(message) for call in mine for message in call.request.get("messages", [])}
-        last = answered[-1:] if is_over or number < last_round else []
+        last = answered[-1:] if is_over or number < max(by_round) else []
         yield number, [call for call in answered if call in last or _identity(call.response) in carried]
 
 
 def objections(call: ModelCall, tools: Mapping[str, BaseTool]) -> list[Objection]:
     """What today's reader finds wrong with an answer, in the order in which it would be refused."""
+    assert call.response is not None, "an answered call"
     (message,) = messages_from_dict([call.response])
     assert isinstance(message, AIMessage), "a model's answer"
     message = read(message, list(tools.values()), 0)
@@ -59,6 +61,6 @@ def changed(before: Sequence[Objection], now: Sequence[Objection]) -> list[tuple
     return [*pairs, *((None, each) for each in arrived)]
 
 
-def _identity(message: dict[str, Any]) -> str | None:
-    found: str | None = message.get("data", {}).get("id") if message.get("type") == "ai" else None
+def _identity(message: dict[str, Any] | None) -> str | None:
+    found: str | None = message.get("data", {}).get("id") if message and message.get("type") == "ai" else None
     return found

@@ -55,8 +55,8 @@ class Proposal:
     proposer: str
     spec: str | None
     accepted: int
-    refusal_kind: str | None
-    refusal: str | None
+    refusal_kind: str  # empty where it was accepted, as is the refusal
+    refusal: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def recorded_of(db: Database, search: SearchRow) -> Recorded:
         [search.id],
     )
     proposals = db.conn.execute(
-        "SELECT id, round, proposer, spec, accepted, refusal_kind, refusal FROM proposals"
+        "SELECT id, round, proposer, spec, accepted, coalesce(refusal_kind, ''), coalesce(refusal, '') FROM proposals"
         " WHERE search = ? AND round >= ? ORDER BY id",
         [search.id, fork.round + 1 if fork else 0],
     )

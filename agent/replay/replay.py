@@ -147,6 +147,7 @@ class Replay:
     def gate(self, past: Past, proposal: Proposal) -> None:
         """Ask the gates about a proposal again."""
         self.checked["gates"] += 1
+        assert proposal.spec is not None, "a gate was asked about it"
         context = self.context(past, proposal.round, proposal.proposer)
         objection = refusal(context, UNetSpec.parse(proposal.spec))
         now = None if objection is None else (objection.kind, redact(str(objection)))
