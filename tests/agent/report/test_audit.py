@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from counted import meta_count
 from rich.console import Console
 
 from agent.report import audit as module
 from agent.report.audit import audit, print_audit, second_result
 from agent.report.results import plain
 from diffusion.cost.closed_form import cost, costs
-from diffusion.cost.verify import meta_count
 from diffusion.spec import IMAGES_32, UNetSpec
 
 AUDITED = audit()
