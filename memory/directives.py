@@ -84,11 +84,6 @@ def all_directives(db: Database, search: int) -> list[DirectiveRow]:
     return _where(db, "search = ?", search)
 
 
-def directives_at(db: Database, search: int, moment: str) -> list[DirectiveRow]:
-    """What held at a stored time, oldest first: what a gate that is asked again must be asked with."""
-    return _where(db, "search = ? AND created <= ? AND (ended IS NULL OR ended > ?)", search, moment, moment)
-
-
 def find_directive(db: Database, search: int, directive: int) -> DirectiveRow:
     """The directive of a number.
 

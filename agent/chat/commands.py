@@ -13,6 +13,7 @@ from agent.chat.spawn import start
 from agent.config.kinds import KINDS
 from agent.report.curve import draw_png, drawn
 from agent.report.status import print_rows, print_status, search_status
+from agent.report.trials import trial_rows
 from diffusion.errors import UserError
 from memory.connection import transaction
 from memory.directives import active_directives, undo_directive
@@ -43,7 +44,7 @@ def _why(chat: Chat, command: Command, line: str, key: str) -> None:
 
 
 def _plot(chat: Chat, command: Command, line: str, key: str) -> None:
-    ranking = best(chat.context.db, chat.context.search, limit=None)
+    ranking = trial_rows(best(chat.context.db, chat.context.search, limit=None))
     if command.text:
         draw_png(ranking, Path(command.text))
         chat.voice.say(f"Drawn: {command.text}")

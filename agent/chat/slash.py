@@ -46,11 +46,6 @@ class Command:
     text: str = ""
 
 
-def is_slash(line: str) -> bool:
-    """Whether a line is a command, and no plain wish."""
-    return line.lstrip().startswith("/")
-
-
 def parse_slash(line: str, space: SearchSpace) -> "Directive | Command":
     """What a typed line asks for, in a search of this space.
 

@@ -20,39 +20,39 @@ def top(
     as_json: Json = False,
 ) -> None:
     """The best trials of all searches under one protocol."""
-    from agent.report.status import print_top
+    from agent.report.trials import print_top, trial_rows
     from memory.connection import opened
     from memory.queries.records import top_records
 
     with opened(memory_path(db), read_only=True) as memory:
-        found = top_records(memory, protocol, limit)
+        found = trial_rows(top_records(memory, protocol, limit))
     show(found, as_json, print_top)
 
 
 @app.command()
 def pareto(name: Name = None, db: Db = None, as_json: Json = False) -> None:
     """Trials of a search that none beats in both cost and score."""
-    from agent.report.status import print_top
+    from agent.report.trials import print_top, trial_rows
     from memory.connection import opened
     from memory.queries import records
     from memory.searches import find_search
 
     with opened(memory_path(db), read_only=True) as memory:
-        found = records.pareto(memory, find_search(memory, name).id)
+        found = trial_rows(records.pareto(memory, find_search(memory, name).id))
     show(found, as_json, print_top)
 
 
 @app.command()
 def failures(name: Name = None, limit: Limit = 20, db: Db = None, as_json: Json = False) -> None:
     """Failed trials and refused proposals of a search, with their reasons."""
-    from agent.report.status import print_failures
+    from agent.report.trials import FailureRow, print_failures
     from memory.connection import opened
     from memory.queries import progress
     from memory.searches import find_search
 
     with opened(memory_path(db), read_only=True) as memory:
-        found = progress.failures(memory, find_search(memory, name).id, limit)
-    show(found, as_json, print_failures)
+        rows = progress.failures(memory, find_search(memory, name).id, limit)
+    show([FailureRow(**row) for row in rows], as_json, print_failures)
 
 
 @app.command("show")
@@ -60,12 +60,12 @@ def show_command(
     trial: Annotated[int, typer.Argument(metavar="ID", help="Number of a trial.")], db: Db = None, as_json: Json = False
 ) -> None:
     """Everything about one trial."""
-    from agent.report.status import print_trial
+    from agent.report.trials import ShownTrial, print_trial
     from memory.connection import opened
     from memory.queries.records import show_trial
 
     with opened(memory_path(db), read_only=True) as memory:
-        found = show_trial(memory, trial)
+        found = ShownTrial(**show_trial(memory, trial))
     show(found, as_json, print_trial)
 
 

@@ -14,5 +14,5 @@ def replay(name: Name = None, db: Db = None, as_json: Json = False) -> None:
 
     found = replayed(memory_path(db), name)
     show(found, as_json, print_replay)
-    if found["differences"]:
+    if found.differences:
         raise typer.Exit(DIFFERS)

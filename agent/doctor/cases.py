@@ -9,12 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from agent.doctor.scene import BEST, READING, TRIED, Called, Scene
 from diffusion.neighbourhood import neighbours
 from diffusion.spec import UNetSpec
-from prompts.render import render
 
 Skill = Literal[
     "right tool",
@@ -102,13 +101,6 @@ def counted(spec: str) -> tuple[str, dict[str, Any], Any]:
         arguments,
         lambda scene: scene.answer_to(Called("count_flops", {"spec": UNetSpec.parse(spec)})),
     )
-
-
-def only_talked(scene: Scene) -> list[AnyMessage]:
-    """An answer in words, and what is said to that."""
-    problem = "Your answer held no tool call."
-    nudge = render("repair", problem=problem, tools=list(scene.tools))
-    return [AIMessage("I would make the last stage a little wider."), HumanMessage(nudge)]
 
 
 def over_budget(scene: Scene, spec: UNetSpec) -> str | None:

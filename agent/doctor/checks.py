@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from agent.config.settings import RunConfig
 from diffusion.errors import UserError
@@ -210,11 +210,6 @@ def backends(config: RunConfig) -> Check:
     check_backends(config)
     addresses = dict.fromkeys(addresses_of(config) + addresses_of(config, "chat"))
     return Check("backends", "ok", ", ".join(map(str, addresses)))
-
-
-def as_json(found: list[Check]) -> list[dict[str, Any]]:
-    """The shape in docs/json.md."""
-    return [{"name": check.name, "state": check.state, "found": check.found, "remedy": check.remedy} for check in found]
 
 
 def _is_installed(distribution: str) -> bool:

@@ -6,8 +6,7 @@ Only a backend that refuses every call, or that nobody answers for, ends the exa
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
@@ -18,6 +17,7 @@ from agent.backends.registry import Backend, cost_usd
 from agent.backends.structured import NEXT_WAY, rejects
 from agent.config.backend import OFFLINE
 from agent.doctor.cases import CASES, NEW, PASSED, SKILLS, Case
+from agent.doctor.report import ExamReport, Grade, Skill
 from agent.doctor.scene import READING, Called, Scene, scene
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
@@ -30,7 +30,7 @@ ATTEMPTS, RETRY_SECONDS = 2, 1.0  # a doctor has less patience than a search
 SILENT_CASES = 3  # in a row without any answer, after which the others are not asked
 SHOWN_CHARACTERS = 120
 
-Tell = Callable[["Grade"], None]
+Tell = Callable[[Grade], None]
 
 
 @dataclass
@@ -59,68 +59,7 @@ class Meter:
         return self.timed_tokens / self.timed_seconds if self.timed_tokens and self.timed_seconds else None
 
 
-@dataclass(frozen=True)
-class Grade:
-    """What became of one case."""
-
-    name: str
-    skill: str
-    passed: bool
-    why: str | None
-    calls: int
-    seconds: float
-
-
-@dataclass
-class Report:
-    """The result of an exam."""
-
-    llm: str
-    base_url: str | None
-    answers: Way
-    grades: list[Grade] = field(default_factory=list)
-    meter: Meter = field(default_factory=Meter)
-    seconds: float = 0.0
-
-    @property
-    def passed(self) -> int:
-        """How many cases it passed."""
-        return sum(grade.passed for grade in self.grades)
-
-    @property
-    def usable(self) -> bool:
-        """Whether a search with this model is worth its time."""
-        return self.passed >= PASS_MARK
-
-    def as_json(self) -> dict[str, Any]:
-        """The shape in docs/json.md."""
-        meter = self.meter
-        return {
-            "llm": self.llm,
-            "base_url": self.base_url,
-            "answers": self.answers,
-            "passed": self.passed,
-            "cases": len(self.grades),
-            "score": self.passed / len(self.grades),
-            "usable": self.usable,
-            "skills": {
-                skill: {
-                    "passed": sum(grade.passed for grade in self.grades if grade.skill == skill),
-                    "cases": sum(grade.skill == skill for grade in self.grades),
-                }
-                for skill in SKILLS
-            },
-            "tokens_per_second": meter.tokens_per_second,
-            "calls": meter.calls,
-            "input_tokens": meter.input_tokens,
-            "output_tokens": meter.output_tokens,
-            "cost_usd": cost_usd(self.llm, self.base_url, meter.input_tokens, meter.output_tokens),
-            "seconds": self.seconds,
-            "results": [asdict(grade) for grade in self.grades],
-        }
-
-
-def examine(backend: Backend, tell: Tell = lambda grade: None) -> Report:
+def examine(backend: Backend, tell: Tell = lambda grade: None) -> ExamReport:
     """The whole exam; `tell` hears each grade.
 
     Raises:
@@ -128,15 +67,36 @@ def examine(backend: Backend, tell: Tell = lambda grade: None) -> Report:
     """
     if backend.llm == OFFLINE:
         raise UserError("'offline' is no language model; name one, such as --llm openai:MODEL --base-url URL")
-    started = time.monotonic()
+    started, grades = time.monotonic(), []
     with scene() as search:
         exam = Exam(backend, search)
-        report = Report(backend.llm, backend.address.base_url, exam.how_it_answers(), meter=exam.meter)
+        way = exam.how_it_answers()
         for case in CASES:
-            report.grades.append(exam.grade(case, report.answers))
-            tell(report.grades[-1])
-    report.seconds = time.monotonic() - started
-    return report
+            grades.append(exam.grade(case, way))
+            tell(grades[-1])
+    return _report(backend, way, grades, exam.meter, time.monotonic() - started)
+
+
+def _report(backend: Backend, way: Way, grades: list[Grade], meter: Meter, seconds: float) -> ExamReport:
+    llm, base_url, passed = backend.llm, backend.address.base_url, sum(grade.passed for grade in grades)
+    by_skill = {skill: [grade.passed for grade in grades if grade.skill == skill] for skill in SKILLS}
+    return ExamReport(
+        llm=llm,
+        base_url=base_url,
+        answers=way,
+        passed=passed,
+        cases=len(grades),
+        score=passed / len(grades),
+        usable=passed >= PASS_MARK,
+        skills={skill: Skill(passed=sum(marks), cases=len(marks)) for skill, marks in by_skill.items()},
+        tokens_per_second=meter.tokens_per_second,
+        calls=meter.calls,
+        input_tokens=meter.input_tokens,
+        output_tokens=meter.output_tokens,
+        cost_usd=cost_usd(llm, base_url, meter.input_tokens, meter.output_tokens),
+        seconds=seconds,
+        results=grades,
+    )
 
 
 class Exam:

@@ -4,7 +4,6 @@ What asks a model is imported when one is examined: the checks are to say so if 
 """
 
 import json
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,12 +11,10 @@ from rich.markup import escape
 from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.doctor.checks import Check, checks
-from agent.doctor.checks import as_json as checks_json
+from agent.doctor.report import ExamReport, Grade, Visit
+from agent.report.results import plain
 from memory.backends import remember_backend
 from memory.connection import check_memory, opened
-
-if TYPE_CHECKING:
-    from agent.doctor.exam import Grade, Report
 
 UNFIT = 1  # a check failed, or the model did not pass
 MARKS = {"ok": "[green]ok[/green]     ", "warning": "[yellow]warning[/yellow]", "failed": "[red]failed[/red] "}
@@ -39,7 +36,7 @@ def visit(resolved: Resolved, *, as_json: bool) -> int:
     found = _checked(console, settings)
     report = _examined(console, settings) if asked else None
     if as_json:
-        print(json.dumps({"checks": checks_json(found), "model": report and report.as_json()}, allow_nan=False))
+        print(json.dumps(plain(Visit(checks=found, model=report)), allow_nan=False))
     failed = any(check.state == "failed" for check in found)
     return UNFIT if failed or (report and not report.usable) else 0
 
@@ -55,7 +52,7 @@ def _checked(console: Console, settings: RunConfig) -> list[Check]:
     return found
 
 
-def _examined(console: Console, settings: RunConfig) -> "Report":
+def _examined(console: Console, settings: RunConfig) -> ExamReport:
     """Hold the exam, a line for each case, and remember what came of it."""
     from agent.backends.registry import make_chain
     from agent.doctor.exam import examine
@@ -64,7 +61,6 @@ def _examined(console: Console, settings: RunConfig) -> "Report":
     backend = make_chain(settings.changed(llm_fallbacks=None))[0]
     console.print(f"\nExamining {backend.address}; no GPU is used.", soft_wrap=True)
     report = examine(backend, lambda grade: _say_grade(console, grade))
-    shape = report.as_json()
     with opened(settings.places.db) as db:
         remember_backend(
             db,
@@ -73,33 +69,33 @@ def _examined(console: Console, settings: RunConfig) -> "Report":
             report.answers,
             source="doctor",
             passed=report.passed,
-            cases=len(report.grades),
-            tokens_per_second=shape["tokens_per_second"],
-            detail=shape["results"],
+            cases=report.cases,
+            tokens_per_second=report.tokens_per_second,
+            detail=plain(report)["results"],
         )
-    _say_report(console, report, shape)
+    _say_report(console, report)
     return report
 
 
-def _say_grade(console: Console, grade: "Grade") -> None:
+def _say_grade(console: Console, grade: Grade) -> None:
     mark = "[green]passed[/green]" if grade.passed else "[red]failed[/red]"
     why = f": {escape(grade.why)}" if grade.why else ""
     console.print(f"{mark} {grade.skill}: {grade.name}{why}", soft_wrap=True)
 
 
-def _say_report(console: Console, report: "Report", shape: dict[str, Any]) -> None:
+def _say_report(console: Console, report: ExamReport) -> None:
     """The score by skill, the speed, and what follows."""
     from agent.doctor.exam import PASS_MARK
 
     console.line()
-    for skill, count in shape["skills"].items():
-        console.print(f"  {skill:<29} {count['passed']} of {count['cases']}")
-    speed = shape["tokens_per_second"]
+    for skill, count in report.skills.items():
+        console.print(f"  {skill:<29} {count.passed} of {count.cases}")
+    speed = report.tokens_per_second
     told = f"{speed:.1f} tokens a second" if speed else "the server tells no numbers of tokens"
     ways = {"tools": "tool calls", "json_schema": "a JSON schema", "fenced_json": "fenced JSON"}
     console.print(
-        f"{escape(report.llm)}: {report.passed} of {len(report.grades)}, asked by {ways[report.answers]}, {told}; "
-        f"{shape['calls']} calls in {report.seconds:.0f} s. A search will ask it in the same way.",
+        f"{escape(report.llm)}: {report.passed} of {report.cases}, asked by {ways[report.answers]}, {told}; "
+        f"{report.calls} calls in {report.seconds:.0f} s. A search will ask it in the same way.",
         soft_wrap=True,
     )
     if not report.usable:

@@ -5,7 +5,7 @@ into the memory or the output folder.
 """
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from threading import Event
 from typing import Any
 
@@ -30,10 +30,6 @@ class Calibration:
     def scoring_seconds(self, denoised: int, batch_size: int, times_macs: float) -> float:
         """How long a score takes with so many forward passes of one image, at the pace of the training."""
         return self.seconds_to_start + denoised * self.seconds_a_step * times_macs / (BACKWARD_FACTOR * batch_size)
-
-    def as_json(self) -> dict[str, float]:
-        """Its values."""
-        return asdict(self)
 
 
 def calibrate(job: TrainJob) -> Calibration:

@@ -7,12 +7,12 @@ is not known before it is asked, and left out.
 
 import json
 import math
-from typing import Any
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agent.backends.pricing import price_table
 from agent.estimate.calibration import Calibration
+from agent.report.results import Result
 from agent.search.plan import Plan
 from agent.searchers.llm import TOOLS
 from diffusion.cost.closed_form import cost
@@ -25,20 +25,31 @@ RESULT_TOKENS = 400  # what a tool gives back
 FIRST_ROUND_TOKENS, TOKENS_PER_ROUND, MOST_ROUND_TOKENS = 300, 150, 3500  # the digest grows until its tables are full
 
 
-def forecast(planned: Plan, calibration: Calibration | None, parallel: int) -> dict[str, Any]:
+class Use(Result):
+    """What a search may use; None where nothing is known."""
+
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    device_seconds: float | None
+    wall_seconds: float | None
+    calibration: Calibration | None
+
+
+def forecast(planned: Plan, calibration: Calibration | None, parallel: int) -> Use:
     """The estimates; None where nothing is known."""
     config = planned.config
     tokens = forecast_tokens(config.search.rounds)
     dollars = price_table(config.backend.prices).cost_usd(config.backend.llm, config.backend.base_url, *tokens)
     times = forecast_seconds(planned, calibration, parallel) if calibration else (None, None)
-    return {
-        "input_tokens": tokens[0],
-        "output_tokens": tokens[1],
-        "cost_usd": dollars,
-        "device_seconds": times[0],
-        "wall_seconds": times[1],
-        "calibration": calibration and calibration.as_json(),
-    }
+    return Use(
+        input_tokens=tokens[0],
+        output_tokens=tokens[1],
+        cost_usd=dollars,
+        device_seconds=times[0],
+        wall_seconds=times[1],
+        calibration=calibration,
+    )
 
 
 def forecast_tokens(rounds: int) -> tuple[int, int]:

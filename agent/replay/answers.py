@@ -9,6 +9,7 @@ from langchain_core.tools import BaseTool
 
 from agent.backends.repair import problems_of, wrong_arguments
 from agent.backends.structured import read
+from agent.replay.record import ModelCall
 from memory.redaction import redact
 
 UNREADABLE = ("malformed", "unknown_tool", "no_tool_call", "empty_answer", "arguments")
@@ -17,25 +18,27 @@ UNREADABLE = ("malformed", "unknown_tool", "no_tool_call", "empty_answer", "argu
 Objection = tuple[str, str]  # (kind, sentence)
 
 
-def taken_by_round(calls: Sequence[dict[str, Any]], *, is_over: bool) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+def taken_by_round(calls: Sequence[ModelCall], *, is_over: bool) -> Iterator[tuple[int, list[ModelCall]]]:
     """Each round with the answered calls that the search went on with, in order.
 
     A process that is killed between an answer and its checkpoint asks again, so an answer counts if a later call of the
     round carries it, or if it is the last of a round that others followed or with which the search ended.
     """
-    proposing = [call for call in calls if call["purpose"] == "propose"]
-    last_round = max((call["round"] for call in proposing), default=0)
-    for number in sorted({call["round"] for call in proposing}):
-        mine = [call for call in proposing if call["round"] == number]
-        answered = [call for call in mine if call["response"] is not None]
-        carried = {_identity(message) for call in mine for message in call["request"].get("messages", [])}
-        last = answered[-1:] if is_over or number < last_round else []
-        yield number, [call for call in answered if call in last or _identity(call["response"]) in carried]
+    by_round: dict[int, list[ModelCall]] = {}
+    for call in calls:
+        if call.purpose == "propose" and call.round is not None:
+            by_round.setdefault(call.round, []).append(call)
+    for number, mine in sorted(by_round.items()):
+        answered = [call for call in mine if call.response is not None]
+        carried = {_identity(message) for call in mine for message in call.request.get("messages", [])}
+        last = answered[-1:] if is_over or number < max(by_round) else []
+        yield number, [call for call in answered if call in last or _identity(call.response) in carried]
 
 
-def objections(call: dict[str, Any], tools: Mapping[str, BaseTool]) -> list[Objection]:
+def objections(call: ModelCall, tools: Mapping[str, BaseTool]) -> list[Objection]:
     """What today's reader finds wrong with an answer, in the order in which it would be refused."""
-    (message,) = messages_from_dict([call["response"]])
+    assert call.response is not None, "an answered call"
+    (message,) = messages_from_dict([call.response])
     assert isinstance(message, AIMessage), "a model's answer"
     message = read(message, list(tools.values()), 0)
     found = [(kind, redact(sentence)) for kind, sentence, _ in problems_of(message, tools)]
@@ -58,6 +61,6 @@ def changed(before: Sequence[Objection], now: Sequence[Objection]) -> list[tuple
     return [*pairs, *((None, each) for each in arrived)]
 
 
-def _identity(message: dict[str, Any]) -> str | None:
-    found: str | None = message.get("data", {}).get("id") if message.get("type") == "ai" else None
+def _identity(message: dict[str, Any] | None) -> str | None:
+    found: str | None = message.get("data", {}).get("id") if message and message.get("type") == "ai" else None
     return found

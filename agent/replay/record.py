@@ -5,9 +5,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sqlite_utils import Database
+
 from agent.config.settings import RunConfig
+from agent.config.stored import stored_config
 from diffusion.settings import Protocol
-from memory.searches import SearchRow
+from memory.forks import fork_of
+from memory.journal import inserted_at
+from memory.searches import SearchRow, find_protocol
 from prompts.origin import origin_of
 
 
@@ -25,38 +30,80 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class ModelCall:
+    """One exchange with a model; messages as LangChain writes them."""
+
+    id: int
+    round: int | None
+    purpose: str
+    model: str
+    error: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float | None
+    request: dict[str, Any]
+    response: dict[str, Any] | None
+    extra: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What was proposed, and what the gates said."""
+
+    id: int
+    round: int
+    proposer: str
+    spec: str | None
+    accepted: int
+    refusal_kind: str  # empty where it was accepted, as is the refusal
+    refusal: str
+
+
+@dataclass(frozen=True)
 class Recorded:
     """All that was recorded of a search."""
 
     search: SearchRow
     config: RunConfig
     protocol: Protocol
-    calls: list[dict[str, Any]]
-    proposals: list[dict[str, Any]]
+    calls: list[ModelCall]
+    proposals: list[Proposal]
     proposed_at: dict[int, int]  # moments, by proposal
 
 
-def _call(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        **row,
-        "extra": json.loads(row["extra_json"] or "{}"),
-        "request": json.loads(row["request_json"]),
-        "response": None if row["response_json"] is None else json.loads(row["response_json"]),
-    }
+def recorded_of(db: Database, search: SearchRow) -> Recorded:
+    """What was recorded of a search; proposals of the rounds alone that it shares with none that it was forked from."""
+    fork = fork_of(db, search.id)
+    calls = db.conn.execute(
+        "SELECT id, round, purpose, model, error, input_tokens, output_tokens, cost_usd, request_json, response_json,"
+        " extra_json FROM model_calls WHERE search = ? ORDER BY id",
+        [search.id],
+    )
+    proposals = db.conn.execute(
+        "SELECT id, round, proposer, spec, accepted, coalesce(refusal_kind, ''), coalesce(refusal, '') FROM proposals"
+        " WHERE search = ? AND round >= ? ORDER BY id",
+        [search.id, fork.round + 1 if fork else 0],
+    )
+    return Recorded(
+        search,
+        stored_config(search.config_json),
+        find_protocol(db, search.protocol),
+        [ModelCall(*row[:8], *(json.loads(text or "null") for text in row[8:])) for row in calls],
+        [Proposal(*row) for row in proposals],
+        inserted_at(db, "proposals"),
+    )
 
 
-def prompts_of(calls: Iterable[dict[str, Any]]) -> Iterator[Prompt]:
+def prompts_of(calls: Iterable[ModelCall]) -> Iterator[Prompt]:
     """Every prompt of the calls once: a round's first message comes again with each further call."""
     seen = set()
     for call in calls:
-        for message in call["request"].get("messages", []):
+        for message in call.request.get("messages", []):
             if (origin := origin_of(message)) is None:
                 continue
             values = origin.get("values")
             text = message["data"]["content"]
-            key = (call["round"], origin["template"], origin.get("moment"), json.dumps(values), text)
+            key = (call.round, origin["template"], origin.get("moment"), json.dumps(values), text)
             if key not in seen:
                 seen.add(key)
-                yield Prompt(
-                    call["id"], call["round"], origin["template"], origin["sha"], origin.get("moment"), values, text
-                )
+                yield Prompt(call.id, call.round, origin["template"], origin["sha"], origin.get("moment"), values, text)

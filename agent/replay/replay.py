@@ -6,7 +6,6 @@ No model is asked, nothing is trained, and the memory itself is only read.
 """
 
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,19 +19,19 @@ from agent.backends.structured import in_words
 from agent.chat.assistant import ANSWER
 from agent.chat.assistant import TOOLS as CHAT_TOOLS
 from agent.chat.prompt import chat_values
-from agent.config.stored import reading_context, stored_config
+from agent.config.stored import reading_context
 from agent.replay.answers import UNREADABLE, changed, objections, taken_by_round
 from agent.replay.fork import check_searched
-from agent.replay.record import Prompt, Recorded, _call, prompts_of
+from agent.replay.record import Prompt, Proposal, Recorded, prompts_of, recorded_of
+from agent.report.results import Result
 from agent.report.tables import say
 from agent.searchers.digest import round_values, system_values
 from agent.searchers.llm import TOOLS
 from diffusion.spec import UNetSpec
 from memory.connection import opened
-from memory.forks import fork_of
-from memory.journal import Past, inserted_at, past_of, snapshot
+from memory.journal import Past, past_of, snapshot
 from memory.redaction import redact
-from memory.searches import find_protocol, find_search
+from memory.searches import find_search
 from prompts.render import render, template_sha
 from tools.context import SearchContext
 from tools.gates.specs import refusal
@@ -42,15 +41,40 @@ BY_A_PERSON = ("rejected",)  # refusals that came after the gates
 SHOWN_CHARACTERS = 160
 
 
-@dataclass
-class Difference:
+class Place(Result):
+    """Where a difference is; what it has no number of is left out."""
+
+    round: int | None
+    call: int | None = None
+    proposal: int | None = None
+    recorded: str | float | None
+    now: str | float | None
+
+
+class Difference(Result):
     """One cause: what is checked, its name, why it differs, how often, and the first place."""
 
     kind: Kind
     name: str
     why: str
-    count: int = 0
-    first: dict[str, Any] = field(default_factory=dict)  # round, call or proposal, recorded, now
+    count: int
+    first: Place
+
+
+class Replayed(Result):
+    """``replay --json``."""
+
+    search: int
+    """number of the search"""
+    name: str
+    """its name"""
+    checked: dict[str, int]
+    """how many `prompts`, `answers`, `gates`, `prices` and `tools` were compared"""
+    unchecked: dict[str, int]
+    """how many `prompts` and `gates` were recorded without what a replay needs"""
+    differences: list[Difference]
+    """one for each cause: `kind` (`prompt`, `answer`, `gate`, `price`, `tool`), `name`, `why`, `count`, and the `first`
+    place: `round`, `call` or `proposal`, `recorded`, `now`"""
 
 
 class Replay:
@@ -64,8 +88,12 @@ class Replay:
 
     def differs(self, kind: Kind, name: str, why: str, **first: Any) -> None:
         """Note one difference; a further one of the same cause is counted."""
-        known = self.found.setdefault((kind, name), Difference(kind, name, why, first=first))
-        known.count += 1
+        known = self.found.get((kind, name))
+        self.found[kind, name] = (
+            known.model_copy(update={"count": known.count + 1})
+            if known
+            else Difference(kind=kind, name=name, why=why, count=1, first=Place(**first))
+        )
 
     def run(self, past: Past) -> None:
         """Check everything, from the latest moment backwards."""
@@ -74,15 +102,15 @@ class Replay:
         self.words()
         self.answers()
         prompts = list(prompts_of(self.recorded.calls))
-        steps: list[tuple[int, Prompt | dict[str, Any]]] = [(p.moment, p) for p in prompts if p.moment is not None]
+        steps: list[tuple[int, Prompt | Proposal]] = [(p.moment, p) for p in prompts if p.moment is not None]
         for prompt in prompts:
             if prompt.moment is None and prompt.values is not None:
                 self.prompt(past, prompt)
             self.unchecked["prompts"] += prompt.moment is None and prompt.values is None
         for proposal in self.recorded.proposals:
-            if proposal["spec"] is None:
+            if proposal.spec is None:
                 continue
-            at = self.recorded.proposed_at.get(proposal["id"])
+            at = self.recorded.proposed_at.get(proposal.id)
             if at is not None:
                 steps.append((at - 1, proposal))
             self.unchecked["gates"] += at is None
@@ -117,19 +145,20 @@ class Replay:
             return system_values(context, rounds, suggests=self.recorded.search.searcher == "centaur")
         return round_values(past.db, context)
 
-    def gate(self, past: Past, proposal: dict[str, Any]) -> None:
+    def gate(self, past: Past, proposal: Proposal) -> None:
         """Ask the gates about a proposal again."""
         self.checked["gates"] += 1
-        context = self.context(past, proposal["round"], proposal["proposer"])
-        objection = refusal(context, UNetSpec.parse(proposal["spec"]))
+        assert proposal.spec is not None, "a gate was asked about it"
+        context = self.context(past, proposal.round, proposal.proposer)
+        objection = refusal(context, UNetSpec.parse(proposal.spec))
         now = None if objection is None else (objection.kind, redact(str(objection)))
-        passed = proposal["accepted"] or proposal["refusal_kind"] in BY_A_PERSON
-        before = None if passed else (proposal["refusal_kind"], proposal["refusal"])
+        passed = proposal.accepted or proposal.refusal_kind in BY_A_PERSON
+        before = None if passed else (proposal.refusal_kind, proposal.refusal)
         if now != before:
             name = (before or now or ("",))[0]
             why = "it passes now" if now is None else "it passed" if before is None else "it is refused otherwise"
             place = {"recorded": before and before[1], "now": now and now[1]}
-            self.differs("gate", name, why, round=proposal["round"], proposal=proposal["id"], **place)
+            self.differs("gate", name, why, round=proposal.round, proposal=proposal.id, **place)
 
     def context(self, past: Past, round_number: int, proposer: str) -> SearchContext:
         """A round of the search, in the past; it cannot compute anything."""
@@ -142,32 +171,30 @@ class Replay:
         """Price every answered call by today's table."""
         table = price_table(self.recorded.config.backend.prices)
         for call in self.recorded.calls:
-            if call["error"] is not None or call["input_tokens"] is None or call["output_tokens"] is None:
+            if call.error is not None or call.input_tokens is None or call.output_tokens is None:
                 continue
             self.checked["prices"] += 1
-            base_url = call["extra"].get("base_url")
-            now = table.cost_usd(call["model"], base_url, call["input_tokens"], call["output_tokens"])
-            before = call["cost_usd"]
+            base_url = (call.extra or {}).get("base_url")
+            now = table.cost_usd(call.model, base_url, call.input_tokens, call.output_tokens)
+            before = call.cost_usd
             same = now is before if now is None or before is None else math.isclose(now, before)
             if not same:
                 place = {"recorded": before, "now": now}
-                self.differs(
-                    "price", call["model"], "its price has changed", round=call["round"], call=call["id"], **place
-                )
+                self.differs("price", call.model, "its price has changed", round=call.round, call=call.id, **place)
 
     def tools(self) -> None:
         """Compare what the model was told about each tool with what it would be told now."""
         now = {tool.name: tool_sha(told_of(tool)) for tool in TOOLS}
         for call in self.recorded.calls:
-            before = call["extra"].get("tools")
-            if call["purpose"] != "propose" or not isinstance(before, dict):
+            before = (call.extra or {}).get("tools")
+            if call.purpose != "propose" or not isinstance(before, dict):
                 continue
             self.checked["tools"] += 1
             for name in sorted(before.keys() | now.keys()):
                 if before.get(name) != now.get(name):
                     why = "it is new" if name not in before else "it is gone" if name not in now else "it has changed"
                     place = {"recorded": before.get(name), "now": now.get(name)}
-                    self.differs("tool", name, why, round=call["round"], call=call["id"], **place)
+                    self.differs("tool", name, why, round=call.round, call=call.id, **place)
 
     def answers(self) -> None:
         """Read every answer again that the search went on with."""
@@ -175,9 +202,9 @@ class Replay:
         for number, calls in taken_by_round(self.recorded.calls, is_over=self.recorded.search.state == "finished"):
             self.checked["answers"] += len(calls)
             before = [
-                (row["refusal_kind"], row["refusal"])
+                (row.refusal_kind, row.refusal)
                 for row in self.recorded.proposals
-                if row["round"] == number and row["refusal_kind"] in UNREADABLE
+                if row.round == number and row.refusal_kind in UNREADABLE
             ]
             now = [objection for call in calls for objection in objections(call, tools)]
             for old, new in changed(before, now):
@@ -189,21 +216,21 @@ class Replay:
     def words(self) -> None:
         """Put every conversation into words again that went to a model without tool calling."""
         for call in self.recorded.calls:
-            if not (sent := call["request"].get("sent")):
+            if not (sent := call.request.get("sent")):
                 continue
             self.checked["prompts"] += 1
-            messages = cast(list[AnyMessage], messages_from_dict(call["request"]["messages"]))
-            tools = [*CHAT_TOOLS, ANSWER] if call["purpose"] == "chat" else TOOLS
+            messages = cast(list[AnyMessage], messages_from_dict(call.request["messages"]))
+            tools = [*CHAT_TOOLS, ANSWER] if call.purpose == "chat" else TOOLS
             before = [message["data"]["content"] for message in sent]
             now = [redact(message.text) for message in in_words(messages, tools)]
             if now != before:
                 place = first_difference("\n".join(before), "\n".join(now))
                 why = "the words for a model without tool calling have changed"
-                self.differs("prompt", "tools", why, round=call["round"], call=call["id"], **place)
+                self.differs("prompt", "tools", why, round=call.round, call=call.id, **place)
 
 
-def replay(path: Path, name: str | None = None) -> dict[str, Any]:
-    """Replay a search; what `replay --json` prints.
+def replay(path: Path, name: str | None = None) -> Replayed:
+    """Replay a search.
 
     Raises:
         UserError: no such search, or none that a language model proposed for.
@@ -211,35 +238,16 @@ def replay(path: Path, name: str | None = None) -> dict[str, Any]:
     with opened(path, read_only=True) as db, snapshot(db):
         search = find_search(db, name)
         check_searched(search)
-        fork = fork_of(db, search.id)
-        first = fork.round + 1 if fork else 0  # the rounds before were played, and are replayed, elsewhere
-        config = stored_config(search.config_json)
-        calls = [
-            _call(dict(row))
-            for row in db.conn.execute("SELECT * FROM model_calls WHERE search = ? ORDER BY id", [search.id])
-        ]
-        proposals = db.conn.execute(
-            "SELECT * FROM proposals WHERE search = ? AND round >= ? ORDER BY id",
-            [search.id, first],
-        )
-        recorded = Recorded(
-            search,
-            config,
-            find_protocol(db, search.protocol),
-            calls,
-            [dict(row) for row in proposals],
-            inserted_at(db, "proposals"),
-        )
-    asked = Replay(recorded)
+        asked = Replay(recorded_of(db, search))
     with past_of(path) as past:
         asked.run(past)
-    return {
-        "search": search.id,
-        "name": search.name,
-        "checked": asked.checked,
-        "unchecked": asked.unchecked,
-        "differences": [vars(difference) for difference in asked.found.values()],
-    }
+    return Replayed(
+        search=search.id,
+        name=search.name,
+        checked=asked.checked,
+        unchecked=asked.unchecked,
+        differences=list(asked.found.values()),
+    )
 
 
 def first_difference(recorded: str, now: str) -> dict[str, str | None]:
@@ -252,19 +260,19 @@ def first_difference(recorded: str, now: str) -> dict[str, str | None]:
     return {"recorded": None, "now": None}
 
 
-def print_replay(console: Console, found: dict[str, Any]) -> None:
+def print_replay(console: Console, found: Replayed) -> None:
     """What was checked, then each difference with its first place."""
-    checked = ", ".join(f"{count} {name}" for name, count in found["checked"].items())
-    say(console, f"Replayed {found['name']}: {checked}.")
-    for name, count in found["unchecked"].items():
+    checked = ", ".join(f"{count} {name}" for name, count in found.checked.items())
+    say(console, f"Replayed {found.name}: {checked}.")
+    for name, count in found.unchecked.items():
         if count:
             say(console, f"{count} {name} were recorded without what a replay needs, by an older version.")
-    for difference in found["differences"]:
-        first = difference["first"]
-        say(console, f"{difference['kind']} {difference['name']}: {difference['why']}, {difference['count']} times")
-        say(console, f"  first in round {first['round']}, recorded: {_short(first['recorded'])}")
-        say(console, f"  {'now':>29}: {_short(first['now'])}")
-    if not found["differences"]:
+    for difference in found.differences:
+        first = difference.first
+        say(console, f"{difference.kind} {difference.name}: {difference.why}, {difference.count} times")
+        say(console, f"  first in round {first.round}, recorded: {_short(first.recorded)}")
+        say(console, f"  {'now':>29}: {_short(first.now)}")
+    if not found.differences:
         say(console, "No difference.")
 
 

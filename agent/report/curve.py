@@ -2,8 +2,8 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+from agent.report.trials import TrialRow
 from agent.report.words import NO_SCORE
 from diffusion.errors import UserError
 
@@ -13,16 +13,16 @@ LABEL = 9  # columns of a score beside it
 TRIAL, BEST = "o", "_"
 
 
-def best_so_far(ranking: list[dict[str, Any]]) -> list[tuple[int, float, float]]:
+def best_so_far(ranking: list[TrialRow]) -> list[tuple[int, float, float]]:
     """(round, score, best score up to it) of every scored trial, in the order of the rounds."""
     found: list[tuple[int, float, float]] = []
-    for row in sorted(ranking, key=lambda row: int(row["round"])):
-        score = float(row["rfid"])
-        found.append((row["round"], score, min(score, found[-1][2]) if found else score))
+    for row in sorted(ranking, key=lambda row: row.round):
+        if (score := row.rfid) is not None:
+            found.append((row.round, score, min(score, found[-1][2]) if found else score))
     return found
 
 
-def drawn(ranking: list[dict[str, Any]], columns: int) -> list[str]:
+def drawn(ranking: list[TrialRow], columns: int) -> list[str]:
     """The lines of the picture in a terminal so many columns wide."""
     points = best_so_far(ranking)
     if not points:
@@ -72,7 +72,7 @@ def check_picture(path: Path) -> None:
         raise UserError(f"'{path}' cannot be made: its folder does not exist; make it or name another file")
 
 
-def draw_png(ranking: list[dict[str, Any]], path: Path) -> None:
+def draw_png(ranking: list[TrialRow], path: Path) -> None:
     """The same picture as a file.
 
     Raises:
@@ -92,7 +92,7 @@ def draw_png(ranking: list[dict[str, Any]], path: Path) -> None:
     axis.plot(rounds, [score for _, score, _ in points], "o", markersize=4, label="trial")
     axis.step(rounds, [best for _, _, best in points], where="post", label="best so far")
     axis.set_xlabel("round")
-    axis.set_ylabel(f"{ranking[0]['metric']} (lower is better)")
+    axis.set_ylabel(f"{ranking[0].metric} (lower is better)")
     axis.legend()
     figure.tight_layout()
     figure.savefig(path)

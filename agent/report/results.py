@@ -1,11 +1,14 @@
 """What commands find, as models: ``--json`` prints their dumps, and docs/json.md has its tables from their fields."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from diffusion.cost.closed_form import Macs
 from diffusion.spec import widths
+
+Settings = TypeVar("Settings", bound=BaseModel)
+Whole = Annotated[Settings, PlainSerializer(lambda found: found.model_dump(mode="json"))]  # defaults are keys too
 
 
 class Result(BaseModel):

@@ -1,15 +1,12 @@
 """What the reading commands show: results for scripts, and how they look to people."""
 
-import json
 from typing import Any
 
 from rich.console import Console
 from sqlite_utils import Database
 
 from agent.report.results import Result, ShortTrial
-from agent.report.tables import ledger_line, print_table, print_trials, say, score
-from agent.report.words import NO_FAILURE, NO_SCORE
-from diffusion.spec import widths
+from agent.report.tables import ledger_line, print_table, say, score
 from diffusion.units import format_size
 from memory.directives import active_directives
 from memory.ledger import Ledger, totals
@@ -142,39 +139,6 @@ def print_searches(console: Console, found: list[SearchStatus]) -> None:
     ]
     columns = ("name", "state", "round", "spec", "widths", "score", "metric")
     print_table(console, columns, rows, right="round,score")
-
-
-def print_top(console: Console, found: list[dict[str, Any]]) -> None:
-    """Trials in their order, with the protocol that makes them comparable."""
-    if not found:
-        say(console, NO_SCORE)
-        return
-    print_trials(console, found)
-    say(console, f"{found[0]['metric']}, lower is better; protocol {found[0]['protocol']}")
-
-
-def print_failures(console: Console, found: list[dict[str, Any]]) -> None:
-    """Failures and refusals with their reasons."""
-    if not found:
-        say(console, NO_FAILURE)
-        return
-    rows = [
-        (
-            row["round"],
-            row["kind"],
-            row["spec"] or "–",
-            widths(row["spec"]) if row["spec"] else "–",
-            row["proposer"],
-            row["why"],
-        )
-        for row in found
-    ]
-    print_table(console, ("round", "", "spec", "widths", "proposed by", "why"), rows)
-
-
-def print_trial(console: Console, found: dict[str, Any]) -> None:
-    """Everything about one trial, as indented JSON: what is not asked for often needs no table."""
-    console.print_json(json.dumps(found))
 
 
 def print_rows(console: Console, found: list[dict[str, Any]]) -> None:

@@ -11,8 +11,6 @@ from rich.text import Text
 from agent.report.results import plain
 from diffusion.data.card import DataCard, card_rows
 from diffusion.settings import Protocol
-from diffusion.spec import widths
-from diffusion.units import format_size
 from memory.ledger import Ledger
 
 
@@ -44,27 +42,6 @@ def print_settings(console: Console, settings: dict[str, Any]) -> None:
     """Each setting with its value and the source that decided it."""
     rows = [(name, setting["value"], setting["from"]) for name, setting in settings.items()]
     print_table(console, ("setting", "value", "from"), rows)
-
-
-def print_trials(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """Trials with score, both counts, params and who proposed them; the baseline stands as its own proposer."""
-    print_table(
-        console,
-        ("trial", "spec", "widths", "score", "MACs paper/total", "params", "proposed by"),
-        [
-            (
-                row["trial"],
-                row["spec"],
-                widths(row["spec"]),
-                score(row["rfid"]),
-                f"{format_size(row['macs']['paper'])}/{format_size(row['macs']['total'])}",
-                format_size(row["params"]),
-                row["proposer"] + (" (cached)" if row["cached"] else ""),
-            )
-            for row in rows
-        ],
-        right="trial,score,MACs paper/total,params",
-    )
 
 
 def say(console: Console, text: str, *, whole: bool = False) -> None:

@@ -1,14 +1,13 @@
 """What is said of a search when it begins and when it ends."""
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from agent.config.backend import OFFLINE
 from agent.config.settings import RunConfig
-from agent.report.status import print_top
 from agent.report.tables import how_scored, ledger_line, print_card, say, score
+from agent.report.trials import ShownTrial, TrialRow, print_top, trial_rows
 from agent.report.words import NO_MODEL, trials_line
 from agent.search.plan import Plan
 from diffusion.networks import networks_in
@@ -77,9 +76,9 @@ def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:
 def summary(console: Console, db_path: Path, search: int) -> None:
     """The table of trials, the best spec, what it cost, who proposed, and where the images are."""
     with opened(db_path, read_only=True) as db:
-        ranking = best(db, search, limit=None)
+        ranking = trial_rows(best(db, search, limit=None))
         counts, shares, ledger = search_counts(db, search), proposer_shares(db, search), totals(db, search)
-        grid = _grid(show_trial(db, ranking[0]["trial"])) if ranking else None
+        grid = _grid(ShownTrial(**show_trial(db, ranking[0].trial))) if ranking else None
         reason, _, told = (find_search(db, search).reason or "").partition(": ")
     console.line()
     print_top(console, ranking)
@@ -95,23 +94,23 @@ def summary(console: Console, db_path: Path, search: int) -> None:
         say(console, f"Images of the best: {grid}", whole=True)
 
 
-def _print_best(console: Console, ranking: list[dict[str, Any]]) -> None:
+def _print_best(console: Console, ranking: list[TrialRow]) -> None:
     first = ranking[0]
-    baseline = next((row for row in ranking if row["round"] == 0), None)
-    text = f"Best: {first['spec']} (widths {widths(first['spec'])}) with {first['metric']} {score(first['rfid'])}"
+    baseline = next((row for row in ranking if row.round == 0), None)
+    text = f"Best: {first.spec} (widths {widths(first.spec)}) with {first.metric} {score(first.rfid)}"
     if baseline and baseline is not first:
-        text += f", the baseline has {score(baseline['rfid'])}"
+        text += f", the baseline has {score(baseline.rfid)}"
     elif baseline:
         text += ", the baseline: nothing that was tried beat it"
-    verdict = first["verdict"]["baseline"]
+    verdict = first.verdict.baseline
     noise = if_measured(verdict, "By its first score {}") or UNMEASURED
     beyond = " beyond noise" if verdict in ("better", "worse") else ""
     say(console, f"\n{text}. {noise}{beyond}.")
 
 
-def _grid(shown: dict[str, Any]) -> str | None:
+def _grid(shown: ShownTrial) -> str | None:
     """The image grid of a trial's newest score."""
-    grids = [row["extra"]["grid"] for row in shown["scores"] if row.get("extra", {}).get("grid")]
+    grids = [row["extra"]["grid"] for row in shown.scores if row.get("extra", {}).get("grid")]
     if not grids:
         return None
     path = Path(grids[-1])

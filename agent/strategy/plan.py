@@ -3,6 +3,7 @@
 import json
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from threading import Event
@@ -14,10 +15,12 @@ from agent.config.kinds import STRATEGY
 from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.config.strategies import default_strategy, parse_strategy
+from agent.report.results import Result, Whole
 from agent.search.plan import Plan, open_search, plan
 from agent.study.arms import Study
 from agent.study.measure import MeasureOn, check_same, study_of
 from diffusion.errors import UserError
+from diffusion.settings import Strategy
 from memory.connection import check_memory, opened
 from memory.searches import find_search
 from memory.strategies import training_speed
@@ -28,6 +31,19 @@ from tools.propose_strategy import StrategyContext
 MEASURED_ON = "measured_on"  # the key that holds the name of the rank study, if there is one
 COST = "strategy_cost"  # the key of its stored settings that holds the limit
 COST_TEXT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%|s)?\s*")
+
+
+class StrategyEstimate(Result):
+    """``strategy --dry-run --json``: what bounds the proposals."""
+
+    settings: dict[str, Any]
+    standard: Whole[Strategy]
+    cost_limit: float
+    note: str | None
+    images_at_most: int
+    bounds: Mapping[str, tuple[int | float, int | float]]
+    rounds: int
+    measured_on: str | None
 
 
 @dataclass(frozen=True)
@@ -134,7 +150,7 @@ def planned_strategy_search(config: RunConfig, cost: str, study: Study | None = 
         return open_strategy_search(db, planned, limit, study.name if study else None), planned
 
 
-def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> dict[str, Any]:
+def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> StrategyEstimate:
     """``--dry-run``: the settings, the limit and the bounds; the data are checked in a folder thrown away."""
     config = resolved.config
     check_memory(config.places.db)
@@ -149,16 +165,16 @@ def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> dict[
         limit = cost_limit(None, planned, cost)
     assert planned.card is not None, "the data are at hand"
     limits = limits_of(planned, limit.share, planned.card.train_count)
-    return {
-        "settings": resolved.shown(),
-        "standard": planned.protocol.strategy.model_dump(),
-        "cost_limit": limit.share,
-        "note": limit.note,
-        "images_at_most": limits.allowed_images,
-        "bounds": {name: list(bound) for name, bound in limits.bounds().items()},
-        "rounds": config.search.rounds,
-        "measured_on": study and study.name,
-    }
+    return StrategyEstimate(
+        settings=resolved.shown(),
+        standard=planned.protocol.strategy,
+        cost_limit=limit.share,
+        note=limit.note,
+        images_at_most=limits.allowed_images,
+        bounds=limits.bounds(),
+        rounds=config.search.rounds,
+        measured_on=study.name if study else None,
+    )
 
 
 def stored_measure(db: Database, planned: Plan, search: int, *, as_json: bool, stop: Event) -> MeasureOn | None:

@@ -10,6 +10,7 @@ from agent.report.results import Result, plain
 from agent.report.tables import ledger_line, print_settings, print_table, say
 from agent.search.plan import Plan
 from agent.search.summary import who_proposes
+from agent.strategy.plan import StrategyEstimate
 from diffusion.settings import Strategy
 from memory.ledger import Ledger, totals
 from memory.strategies import Measured, StoredStrategy, refusals, strategies_of
@@ -184,18 +185,18 @@ def _print_best(console: Console, found: StrategyFinished) -> None:
         )
 
 
-def print_estimate(console: Console, found: dict[str, Any]) -> None:
+def print_estimate(console: Console, found: StrategyEstimate) -> None:
     """The settings, then what bounds a proposal."""
-    print_settings(console, found["settings"])
-    bounds = [(name, shown(low), shown(high)) for name, (low, high) in found["bounds"].items()]
+    print_settings(console, found.settings)
+    bounds = [(name, shown(low), shown(high)) for name, (low, high) in found.bounds.items()]
     print_table(console, ("\nstrategy", "from", "to"), bounds, right="from,to")
     say(
         console,
-        f"\n{found['rounds']} proposal(s) of at most {found['cost_limit']:.3g} of the standard strategy's cost, "
-        f"{found['images_at_most']:,} images for each training. Nothing was written.",
+        f"\n{found.rounds} proposal(s) of at most {found.cost_limit:.3g} of the standard strategy's cost, "
+        f"{found.images_at_most:,} images for each training. Nothing was written.",
     )
-    if found["note"]:
-        say(console, f"Note: {found['note']}.")
+    if found.note:
+        say(console, f"Note: {found.note}.")
 
 
 class StrategyLines:

@@ -3,7 +3,6 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -12,9 +11,10 @@ from agent.config.sources import Resolved
 from agent.config.strategies import default_strategy, parse_strategy
 from agent.report.tables import print_settings, say, show
 from agent.study.arms import Asked, Study
+from agent.study.costs import PlannedStudy, planned_costs
 from agent.study.plan import plan_study
 from agent.study.plots import check_plots, draw_study
-from agent.study.report import measured_study, planned_costs
+from agent.study.report import MeasuredStudy, measured_study
 from agent.study.run import changed_score, run_study
 from agent.study.store import free_name, open_study, stored_study
 from agent.study.tables import print_plan, print_study
@@ -148,25 +148,25 @@ def _free_name(db: Path) -> str:
         return free_name(memory)
 
 
-def _measured(db: Path, name: str | None, top_k: int) -> dict[str, Any]:
+def _measured(db: Path, name: str | None, top_k: int) -> MeasuredStudy:
     with opened(db, read_only=True) as memory:
         return measured_study(memory, stored_study(memory, name), top_k)
 
 
-def _draw(console: Console, found: dict[str, Any], plots: Path | None) -> None:
+def _draw(console: Console, found: MeasuredStudy, plots: Path | None) -> None:
     for path in draw_study(found, plots) if plots is not None else ():
         say(console, f"Drawn: {path}", whole=True)
 
 
-def _dry(settings: Resolved, wanted: Wanted) -> dict[str, Any]:
+def _dry(settings: Resolved, wanted: Wanted) -> PlannedStudy:
     """What the study would train; the data are checked in a folder thrown away."""
     config = settings.config
     check_memory(config.places.db)
     with tempfile.TemporaryDirectory() as folder:
         study = plan_study(config.changed(out=Path(folder)), asked_study(config, wanted))
-    return {"settings": settings.shown(), **planned_costs(study)}
+    return planned_costs(study, settings.shown())
 
 
-def _print_dry(console: Console, found: dict[str, Any]) -> None:
-    print_settings(console, found["settings"])
+def _print_dry(console: Console, found: PlannedStudy) -> None:
+    print_settings(console, found.settings)
     print_plan(console, found)

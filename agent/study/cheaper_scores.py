@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from agent.report.results import Result
 from agent.study.arms import Arm, Study
 from agent.study.columns import Column, Columns, column, without_waiting
-from agent.study.differences import Truth, agreement, compared
+from agent.study.differences import Agreement, Difference, Side, Truth, agreement, compared, pairs
 from diffusion.settings import Protocol
 from diffusion.statistics.ranking import FEWEST
 from memory.queries.records import show_trial
@@ -21,26 +22,52 @@ from memory.searches import find_protocol
 ENOUGH_TAU, ENOUGH_LOW = 0.9, 0.75  # what a cheaper score has to keep: Kendall's tau-b, and its interval's lower end
 
 
-def cheaper_scores(db: Database, study: Study, arm: Arm, columns: Columns, truth: Truth) -> list[dict[str, Any]]:
+class Rescored(Result):
+    """Weights of an arm scored in another way."""
+
+    arm: str
+    changes: dict[str, Any]
+    protocol: str
+
+
+class CheaperScore(Agreement, Rescored):
+    """How another way to score ranks the same weights, and what one score takes."""
+
+    waiting: int
+    device_seconds_a_score: float | None
+    full_device_seconds_a_score: float | None
+    is_cheaper: bool
+    keeps_the_ranking: bool
+    against_standard: Difference | None  # of a proxy
+
+
+class CheapestScore(Result):
+    """The cheapest way to score that keeps the ranking, if one does."""
+
+    protocol: str | None
+    why: str
+
+
+def cheaper_scores(db: Database, study: Study, arm: Arm, columns: Columns, truth: Truth) -> list[CheaperScore]:
     """Other score protocols of the last weights of an arm, against the study's own on the same weights."""
-    own = columns[arm.name, arm.score_steps[-1]]
-    found = []
-    for protocol in _other_protocols(db, arm, own):
-        cells = column(db, study, arm, arm.score_steps[-1], protocol)
-        row = _cheaper(arm, protocol, own, cells)
-        against = None if arm.is_truth else _against_standard(study, columns, truth, row, cells)
-        found.append(row | {"against_standard": against})
-    return found
+    step = arm.score_steps[-1]
+    return [
+        _cheaper(study, arm, protocol, columns, truth, column(db, study, arm, step, protocol))
+        for protocol in _other_protocols(db, arm, columns[arm.name, step])
+    ]
 
 
-def _against_standard(
-    study: Study, columns: Columns, truth: Truth, row: dict[str, Any], cells: Column
-) -> dict[str, Any]:
+def _changes(arm: Arm, protocol: Protocol) -> dict[str, Any]:
+    """What a protocol changes of an arm's score."""
+    old, new = (found.score.model_dump(mode="json") for found in (arm.protocol, protocol))
+    return {name: value for name, value in new.items() if old[name] != value}
+
+
+def _against_standard(study: Study, columns: Columns, truth: Truth, a: Side, cells: Column) -> Difference:
     """A proxy with a cheaper score against the standard strategy with the study's own."""
     standard = study.proxies[-1]
-    a = {"arm": row["arm"], "step": study.arm(row["arm"]).score_steps[-1], "changes": row["changes"]}
-    b = {"arm": standard.name, "step": standard.score_steps[-1]}
-    return compared(a, b, cells, columns[standard.name, standard.score_steps[-1]], truth)
+    end = standard.score_steps[-1]
+    return compared(a, Side(arm=standard.name, step=end), cells, columns[standard.name, end], truth)
 
 
 def _other_protocols(db: Database, arm: Arm, own: Column) -> list[Protocol]:
@@ -54,24 +81,26 @@ def _other_protocols(db: Database, arm: Arm, own: Column) -> list[Protocol]:
     return [found for found in known if found.score != arm.protocol.score and found.strategy == arm.strategy]
 
 
-def _cheaper(arm: Arm, protocol: Protocol, own: Column, cells: Column) -> dict[str, Any]:
+def _cheaper(study: Study, arm: Arm, protocol: Protocol, columns: Columns, truth: Truth, cells: Column) -> CheaperScore:
+    step = arm.score_steps[-1]
+    own, changes = columns[arm.name, step], _changes(arm, protocol)
+    a = Side(arm=arm.name, step=step, changes=changes)
     cheap, full = without_waiting([cell.value for cell in own], cells)
-    old, new = (found.score.model_dump(mode="json") for found in (arm.protocol, protocol))
     seconds, full_seconds = (_seconds_a_score(found) for found in (cells, own))
     found = agreement(cheap, full)
-    tau = found["kendall"]
-    keeps = tau is not None and tau["value"] >= ENOUGH_TAU and tau["low"] > ENOUGH_LOW
-    return {
-        "arm": arm.name,
-        "changes": {name: value for name, value in new.items() if old[name] != value},
-        "protocol": protocol.fingerprint,
-        **found,
-        "waiting": sum(cell.state == "waiting" for cell in cells),
-        "device_seconds_a_score": seconds,
-        "full_device_seconds_a_score": full_seconds,
-        "is_cheaper": seconds is not None and full_seconds is not None and seconds < full_seconds,
-        "keeps_the_ranking": keeps,
-    }
+    tau = found.kendall
+    return CheaperScore(
+        arm=arm.name,
+        changes=changes,
+        protocol=protocol.fingerprint,
+        **dict(found),
+        waiting=sum(cell.state == "waiting" for cell in cells),
+        device_seconds_a_score=seconds,
+        full_device_seconds_a_score=full_seconds,
+        is_cheaper=seconds is not None and full_seconds is not None and seconds < full_seconds,
+        keeps_the_ranking=tau is not None and tau.value >= ENOUGH_TAU and tau.low > ENOUGH_LOW,
+        against_standard=None if arm.is_truth else _against_standard(study, columns, truth, a, cells),
+    )
 
 
 def _seconds_a_score(cells: Column) -> float | None:
@@ -79,14 +108,14 @@ def _seconds_a_score(cells: Column) -> float | None:
     return mean(spent) if spent else None
 
 
-def cheapest(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def cheapest(found: Sequence[CheaperScore]) -> CheapestScore | None:
     """The cheapest score protocol that keeps the ranking; None if nobody tried another one."""
     if not found:
         return None
     limits = f"tau-b of at least {ENOUGH_TAU} with the interval above {ENOUGH_LOW}"
-    able = [row for row in found if row["keeps_the_ranking"] and row["is_cheaper"]]
+    able = [row for row in found if row.keeps_the_ranking and row.is_cheaper]
     if not able:
-        return {"protocol": None, "why": f"none of {len(found)} cheaper scores keeps a {limits}"}
-    best = min(able, key=lambda row: float(row["device_seconds_a_score"]))
-    changes = ", ".join(f"{name}={value}" for name, value in best["changes"].items())
-    return {"protocol": best["protocol"], "why": f"{changes} on {best['arm']} is the cheapest with a {limits}"}
+        return CheapestScore(protocol=None, why=f"none of {len(found)} cheaper scores keeps a {limits}")
+    best = min(able, key=lambda row: row.device_seconds_a_score or 0.0)
+    why = f"{pairs(best.changes)} on {best.arm} is the cheapest with a {limits}"
+    return CheapestScore(protocol=best.protocol, why=why)

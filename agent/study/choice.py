@@ -11,7 +11,7 @@ from agent.config.settings import GROUPS, RunConfig
 from agent.config.sources import Resolved
 from agent.study.arms import RAPID, STANDARD, Study
 from agent.study.measure import config_of, of_something_else
-from agent.study.report import measured_study
+from agent.study.report import MeasuredStudy, measured_study
 from agent.study.store import stored_study
 from diffusion.settings import Strategy
 from memory.connection import opened
@@ -35,14 +35,14 @@ def as_studied(settings: Resolved, name: str | None) -> Resolved:
     with opened(config.places.db, read_only=True) as db:
         study = stored_study(db, name)
         found = measured_study(db, study)
-        cheapest = found["cheapest_score"]
-        score = find_protocol(db, cheapest["protocol"]).score if cheapest and cheapest["protocol"] else None
+        cheapest = found.cheapest_score
+        score = find_protocol(db, cheapest.protocol).score if cheapest and cheapest.protocol else None
     strategy, why = chosen_strategy(study, found)
     chosen: dict[str, Any] = strategy.model_dump()
     notes = [why]
-    if score is not None:
+    if cheapest and score:
         chosen |= {field: getattr(score, field) for field in ("num_images", "sampler", "sampling_steps")}
-        notes.append(f"the score is that of the study {study.name}: {cheapest['why']}")
+        notes.append(f"the score is that of the study {study.name}: {cheapest.why}")
     chosen = {field: value for field, value in chosen.items() if settings.sources[field] != "option"}
     source = f"study {study.name}"
     asked = {field: config.flat()[field] for field, source in settings.sources.items() if source == "option"}
@@ -53,13 +53,13 @@ def as_studied(settings: Resolved, name: str | None) -> Resolved:
     return Resolved(taken, settings.sources | dict.fromkeys(changed | chosen.keys(), source), tuple(notes))
 
 
-def chosen_strategy(study: Study, found: dict[str, Any]) -> tuple[Strategy, str]:
+def chosen_strategy(study: Study, found: MeasuredStudy) -> tuple[Strategy, str]:
     """The rapid strategy, unless it was shown to rank worse, and a sentence that says so."""
-    end = next(gap for gap in found["differences"] if gap["a"]["step"] == study.arm(RAPID).score_steps[-1])
-    tau = end["kendall"]
-    is_worse = tau is not None and tau["high"] < 0
+    end = next(gap for gap in found.differences if gap.a.step == study.arm(RAPID).score_steps[-1])
+    tau = end.kendall
+    is_worse = tau is not None and tau.high < 0
     arm = study.arm(STANDARD if is_worse else RAPID)
-    return arm.strategy, f"the strategy is the {arm.name} one of the study {study.name}: {end['conclusion']}"
+    return arm.strategy, f"the strategy is the {arm.name} one of the study {study.name}: {end.conclusion}"
 
 
 def _check_same(study: Study, config: RunConfig) -> None:

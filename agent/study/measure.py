@@ -95,10 +95,10 @@ class MeasureOn:
         with opened(arm.planned.config.places.db, read_only=True) as db:
             step = arm.score_steps[-1]
             row = proxy_row(arm, step, column(db, self.study, arm, step), truth_in(db, self.study))
-        tau = row["kendall"]
+        tau = row.kendall
         if tau is None:
-            raise JobFailed(f"only {row['ranked']} specs have a score and a truth, too few for a ranking")
-        return Measured(tau["value"], tau["low"], tau["high"], row["device_seconds"]["total"], row["ranked"])
+            raise JobFailed(f"only {row.ranked} specs have a score and a truth, too few for a ranking")
+        return Measured(*tau, row.device_seconds.total, row.ranked)
 
     def _arm(self, strategy: Strategy) -> Arm:
         """The study's own arm of a strategy, or one beside it."""

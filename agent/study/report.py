@@ -5,23 +5,142 @@ nothing is trained or scored. What failed, waits or has no truth is counted and 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
 from agent.config.strategies import strategy_presets
+from agent.report.results import Result, Whole
 from agent.study.arms import Arm, Study
-from agent.study.cheaper_scores import cheaper_scores, cheapest
+from agent.study.cheaper_scores import CheaperScore, CheapestScore, cheaper_scores, cheapest
 from agent.study.columns import Column, Columns, State, check_truth, column, seconds_of, truth_of, without_waiting
-from agent.study.differences import STATISTICS, Truth, agreement, compared
-from diffusion.cost.closed_form import BACKWARD_FACTOR, cost
+from agent.study.differences import STATISTICS, Agreement, Correlations, Difference, Side, Truth, agreement, compared
+from diffusion.cost.closed_form import Macs, cost
+from diffusion.settings import ScoreProtocol, Strategy
 from diffusion.statistics.ranking import cost_per_point, regret, top_k_recall
 
 TABLE_ROWS = {"standard": "paper-standard", "rapid": "paper-rapid"}
 
 
-def measured_study(db: Database, study: Study, top_k: int = 3) -> dict[str, Any]:
-    """Everything that the study says, as JSON-ready values; ``rank-study NAME --report --json``.
+class Proxy(Result):
+    """A cheap strategy at one of its steps."""
+
+    arm: str
+    step: int
+    is_end: bool
+    strategy: Whole[Strategy]
+    seed: int
+    protocol: str
+
+
+class DeviceSeconds(Result):
+    """What a column took."""
+
+    train: float
+    score: float
+    total: float
+
+
+class ProxyRow(Agreement, Proxy):
+    """How a proxy ranks, what confirming the best by it would find, and what it takes."""
+
+    top_k: int
+    recall: float | None
+    regret: float | None
+    regret_top_k: float | None
+    waiting: int
+    device_seconds: DeviceSeconds
+    device_seconds_per_point: float | None
+
+
+class TruthFacts(Result):
+    """What the truth rests on."""
+
+    strategy: Whole[Strategy]
+    seeds: list[int]
+    protocol: str
+    specs_with_truth: int
+    agreement_of_two: Agreement
+    device_seconds: float
+
+
+class TableStrategy(Result):
+    """A strategy of Table II, and what a spec takes with it."""
+
+    strategy: str
+    source: Literal["paper", "measured"]
+    learning_rate: float
+    dropout: float
+    diffusion_steps: int
+    train_steps: int | None
+    device_seconds_a_spec: float | None
+
+
+class TableRow(Correlations, TableStrategy):
+    """A row of Table II."""
+
+
+class Missing(Result):
+    """A member that failed or waits, with the steps of the arm where it does."""
+
+    arm: str
+    spec: str
+    trial: int | None
+    why: str | None
+    steps: list[int]
+
+
+class Member(Result):
+    """A spec with its costs and all its scores, by arm and by step as text."""
+
+    spec: str
+    macs: Macs
+    params: int
+    truth: float | None
+    scores: dict[str, dict[str, float | None]]
+
+
+class MeasuredStudy(Result):
+    """``rank-study NAME --report --json``."""
+
+    study: str
+    """its name"""
+    specs: int
+    """how many specs it has"""
+    metric: str
+    """name of the score"""
+    score: Whole[ScoreProtocol]
+    """how scores are taken, as in a protocol"""
+    data: str
+    """fingerprint of the data"""
+    dataset: str
+    """the data set's word"""
+    truth: TruthFacts
+    """strategy and seeds of the full trainings, how many specs have one, `agreement_of_two` of them,
+    `device_seconds`"""
+    proxies: list[ProxyRow]
+    """for each arm and step `spearman`, `kendall`, `pearson` (each `{"value", "low", "high"}` or `null`), `recall` and
+    `regret` of the best `top_k`, `device_seconds`, `device_seconds_per_point`, and who was ranked, failed or waits"""
+    differences: list[Difference]
+    """the rapid strategy at each step against the standard one at its end: each statistic's difference with its
+    interval, `needed_n`, `device_seconds_ratio`, and a `conclusion` in words"""
+    cheaper_scores: list[CheaperScore]
+    """other ways to score the same weights, with their correlation and what one score takes; of a proxy
+    `against_standard`, as in `differences`"""
+    cheapest_score: CheapestScore | None
+    """`protocol` of the cheapest that keeps the ranking, or `null`, and `why`; `null` if none was tried"""
+    table_2: list[TableRow]
+    """the paper's Table II: its rows without figures, and the study's"""
+    failed: list[Missing]
+    """failed members by name"""
+    waiting: list[Missing]
+    """members that are not there yet"""
+    members: list[Member]
+    """every spec with its costs, its truth and all its scores"""
+
+
+def measured_study(db: Database, study: Study, top_k: int = 3) -> MeasuredStudy:
+    """Everything that the study says.
 
     Raises:
         UserError: the full training of half of its specs or more is missing, or fewer than five have one.
@@ -36,42 +155,31 @@ def measured_study(db: Database, study: Study, top_k: int = 3) -> dict[str, Any]
     alternatives = [
         found for arm in (*study.proxies, study.truths[0]) for found in cheaper_scores(db, study, arm, columns, truth)
     ]
-    return {
-        "study": study.name,
-        "specs": len(study.specs),
-        "metric": study.arms[0].protocol.score.metric,
-        "score": study.arms[0].protocol.score.model_dump(mode="json"),
-        "data": study.arms[0].protocol.data_fingerprint,
-        "dataset": study.arms[0].protocol.settings.dataset,
-        "truth": _truth_facts(study, truths, truth),
-        "proxies": rows,
-        "differences": _differences(study, columns, truth),
-        "cheaper_scores": alternatives,
-        "cheapest_score": cheapest(alternatives),
-        "table_2": table_2(study, rows),
-        "failed": _listed(study, columns, "failed"),
-        "waiting": _listed(study, columns, "waiting"),
-        "members": _members(study, columns, truth),
-    }
+    first = study.arms[0].protocol
+    return MeasuredStudy(
+        study=study.name,
+        specs=len(study.specs),
+        metric=first.score.metric,
+        score=first.score,
+        data=first.data_fingerprint,
+        dataset=first.settings.dataset,
+        truth=_truth_facts(study, truths, truth),
+        proxies=rows,
+        differences=_differences(study, columns, truth),
+        cheaper_scores=alternatives,
+        cheapest_score=cheapest(alternatives),
+        table_2=table_2(study, rows),
+        failed=_listed(study, columns, "failed"),
+        waiting=_listed(study, columns, "waiting"),
+        members=_members(study, columns, truth),
+    )
 
 
-def proxy_row(arm: Arm, step: int, cells: Column, truth: Truth, top_k: int = 3) -> dict[str, Any]:
+def proxy_row(arm: Arm, step: int, cells: Column, truth: Truth, top_k: int = 3) -> ProxyRow:
     """How an arm ranks at a step, and what that takes."""
     proxy, full = without_waiting(truth, cells)
-    found: dict[str, Any] = {"arm": arm.name, "step": step, "is_end": step == arm.score_steps[-1]}
-    found |= {"strategy": arm.strategy.model_dump(mode="json"), "seed": arm.seed}
-    found |= {"protocol": arm.protocol_at(step).fingerprint}
-    found |= agreement(proxy, full) | _choice(proxy, full, top_k)
+    agreed = agreement(proxy, full)
     train, score = (sum(getattr(cell, name) for cell in cells) for name in ("train_seconds", "score_seconds"))
-    found["waiting"] = sum(cell.state == "waiting" for cell in cells)
-    found["device_seconds"] = {"train": train, "score": score, "total": train + score}
-    kendall = found["kendall"]
-    found["device_seconds_per_point"] = kendall and cost_per_point(train + score, kendall["value"])
-    return found
-
-
-def _choice(proxy: Sequence[float | None], full: Sequence[float | None], top_k: int) -> dict[str, Any]:
-    """What confirming the best by proxy would find."""
 
     def of(measure: Callable[..., float], k: int) -> float | None:
         try:
@@ -79,70 +187,77 @@ def _choice(proxy: Sequence[float | None], full: Sequence[float | None], top_k: 
         except ValueError:  # fewer specs than k, or a truth to which nothing is relative
             return None
 
-    return {
-        "top_k": top_k,
-        "recall": of(top_k_recall, top_k),
-        "regret": of(regret, 1),
-        "regret_top_k": of(regret, top_k),
-    }
+    return ProxyRow(
+        arm=arm.name,
+        step=step,
+        is_end=step == arm.score_steps[-1],
+        strategy=arm.strategy,
+        seed=arm.seed,
+        protocol=arm.protocol_at(step).fingerprint,
+        **dict(agreed),
+        top_k=top_k,
+        recall=of(top_k_recall, top_k),
+        regret=of(regret, 1),
+        regret_top_k=of(regret, top_k),
+        waiting=sum(cell.state == "waiting" for cell in cells),
+        device_seconds=DeviceSeconds(train=train, score=score, total=train + score),
+        device_seconds_per_point=agreed.kendall and cost_per_point(train + score, agreed.kendall.value),
+    )
 
 
-def _truth_facts(study: Study, truths: Sequence[Column], truth: Truth) -> dict[str, Any]:
+def _truth_facts(study: Study, truths: Sequence[Column], truth: Truth) -> TruthFacts:
     """What the truth rests on. How well two full trainings agree is about the most that any proxy can reach."""
     arm = study.truths[0]
     first, second = without_waiting([0.0] * len(truth), truths[0], truths[1])[:2]
-    return {
-        "strategy": arm.strategy.model_dump(mode="json"),
-        "seeds": [arm.seed for arm in study.truths],
-        "protocol": arm.protocol.fingerprint,
-        "specs_with_truth": len(truth) - list(truth).count(None),
-        "agreement_of_two": agreement(first, second),
-        "device_seconds": sum(seconds_of(cell) for cells in truths for cell in cells),
-    }
+    return TruthFacts(
+        strategy=arm.strategy,
+        seeds=[arm.seed for arm in study.truths],
+        protocol=arm.protocol.fingerprint,
+        specs_with_truth=len(truth) - list(truth).count(None),
+        agreement_of_two=agreement(first, second),
+        device_seconds=sum(seconds_of(cell) for cells in truths for cell in cells),
+    )
 
 
-def _differences(study: Study, columns: Columns, truth: Truth) -> list[dict[str, Any]]:
+def _differences(study: Study, columns: Columns, truth: Truth) -> list[Difference]:
     """The rapid strategy at each of its steps against the standard one at its end, paired."""
     rapid, standard = study.proxies
-    b = standard.name, standard.score_steps[-1]
-    sides = [(rapid.name, step) for step in rapid.score_steps]
-    return [compared(_side(a), _side(b), columns[a], columns[b], truth) for a in sides]
+    b = Side(arm=standard.name, step=standard.score_steps[-1])
+    sides = [Side(arm=rapid.name, step=step) for step in rapid.score_steps]
+    return [compared(a, b, columns[a.arm, a.step], columns[b.arm, b.step], truth) for a in sides]
 
 
-def _side(key: tuple[str, int]) -> dict[str, Any]:
-    return {"arm": key[0], "step": key[1]}
-
-
-def table_2(study: Study, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def table_2(study: Study, rows: Sequence[ProxyRow]) -> list[TableRow]:
     """Table II of the paper: its two strategies, whose figures were not at hand, and the study's two at their ends."""
     table = []
     for arm in study.proxies[::-1]:
         fields = ("learning_rate", "dropout", "diffusion_steps")
-        row = next(row for row in rows if row["arm"] == arm.name and row["is_end"])
+        row = next(row for row in rows if row.arm == arm.name and row.is_end)
         preset = strategy_presets()[TABLE_ROWS[arm.name]]
-        nothing = dict.fromkeys(("train_steps", "device_seconds_a_spec", *STATISTICS))
-        table.append({"strategy": arm.name, "source": "paper", **{name: preset[name] for name in fields}, **nothing})
-        ours = {name: row["strategy"][name] for name in (*fields, "train_steps")}
-        trained = len(study.specs) - row["waiting"]
-        ours["device_seconds_a_spec"] = row["device_seconds"]["total"] / trained if trained else None
-        ours |= {name: row[name] for name in STATISTICS}
-        table.append({"strategy": arm.name, "source": "measured", **ours})
-    return sorted(table, key=lambda row: row["source"] != "paper")
+        unknown = ("train_steps", "device_seconds_a_spec", *STATISTICS)
+        theirs: dict[str, Any] = {name: preset[name] for name in fields} | dict.fromkeys(unknown)
+        table.append(TableRow(strategy=arm.name, source="paper", **theirs))
+        ours = {name: getattr(row.strategy, name) for name in (*fields, "train_steps")}
+        trained = len(study.specs) - row.waiting
+        ours["device_seconds_a_spec"] = row.device_seconds.total / trained if trained else None
+        ours |= {name: getattr(row, name) for name in STATISTICS}
+        table.append(TableRow(strategy=arm.name, source="measured", **ours))
+    return sorted(table, key=lambda row: row.source != "paper")
 
 
-def _listed(study: Study, columns: Columns, state: State) -> list[dict[str, Any]]:
+def _listed(study: Study, columns: Columns, state: State) -> list[Missing]:
     """Every failed or waiting member by name, with the steps of the arm where it is."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    found: dict[tuple[str, int], Missing] = {}
     for (arm, step), cells in columns.items():
         for number, cell in enumerate(cells):
             if cell.state == state:
-                new = {"arm": arm, "spec": str(study.specs[number]), "trial": cell.trial, "why": cell.why}
-                found.setdefault((arm, number), {**new, "steps": []})["steps"].append(step)
+                new = Missing(arm=arm, spec=str(study.specs[number]), trial=cell.trial, why=cell.why, steps=[])
+                found.setdefault((arm, number), new).steps.append(step)
     return list(found.values())
 
 
-def _members(study: Study, columns: Columns, truth: Truth) -> list[dict[str, Any]]:
-    """Every spec with its costs and all its scores, those of a step under the step as text."""
+def _members(study: Study, columns: Columns, truth: Truth) -> list[Member]:
+    """Every spec with its costs and all its scores."""
     settings = study.arms[0].protocol.settings
     found = []
     for number, spec in enumerate(study.specs):
@@ -150,40 +265,5 @@ def _members(study: Study, columns: Columns, truth: Truth) -> list[dict[str, Any
         scores: dict[str, dict[str, float | None]] = {arm.name: {} for arm in study.arms}
         for (arm, step), cells in columns.items():
             scores[arm][str(step)] = cells[number].value
-        macs = known.macs.model_dump()
-        found.append(
-            {"spec": str(spec), "macs": macs, "params": known.params, "truth": truth[number], "scores": scores}
-        )
+        found.append(Member(spec=str(spec), macs=known.macs, params=known.params, truth=truth[number], scores=scores))
     return found
-
-
-def planned_costs(study: Study) -> dict[str, Any]:
-    """What a study would compute, as JSON-ready values; ``rank-study --dry-run --json`` beside the settings."""
-    rows = [
-        {
-            "arm": arm.name,
-            "strategy": arm.strategy.model_dump(mode="json"),
-            "seed": arm.seed,
-            "score_steps": list(arm.score_steps),
-            "protocol": arm.protocol.fingerprint,
-            "trainings": len(study.specs),
-            "macs": _macs(study, arm),
-        }
-        for arm in study.arms
-    ]
-    return {
-        "study": study.name,
-        "specs": [str(spec) for spec in study.specs],
-        "metric": study.arms[0].protocol.score.metric,
-        "arms": rows,
-        "macs": sum(_macs(study, arm) for arm in study.arms),
-    }
-
-
-def _macs(study: Study, arm: Arm) -> int:
-    """The multiply-accumulates of an arm's trainings and scores."""
-    settings, score = arm.protocol.settings, arm.protocol.score
-    size = (settings.family, settings.resolution, settings.channels)
-    each = sum(cost(spec, *size).macs.by(arm.planned.config.search.count) for spec in study.specs)
-    trained = BACKWARD_FACTOR * arm.strategy.train_steps * arm.strategy.batch_size
-    return each * (trained + len(arm.score_steps) * score.num_images * score.sampling_steps)

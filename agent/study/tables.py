@@ -1,73 +1,74 @@
 """A rank study for people: the numbers of `agent.study.report` as tables and sentences; nothing is computed here."""
 
-from typing import Any
-
 from rich.console import Console
 
 from agent.report.tables import print_table, say
-from diffusion.statistics.ranking import FEWEST
+from agent.study.costs import PlannedStudy
+from agent.study.differences import Difference, pairs
+from agent.study.report import MeasuredStudy, Missing, ProxyRow, TableRow
+from diffusion.statistics.ranking import FEWEST, Estimate
 from diffusion.units import format_size
 
 NOT_AT_HAND = "The paper's own figures were not at hand when this was written, so its rows have none."
 
 
-def print_study(console: Console, found: dict[str, Any]) -> None:
+def print_study(console: Console, found: MeasuredStudy) -> None:
     """Table II, then each proxy at each step, what tells them apart, cheaper scores, and who failed or waits."""
-    truth, metric = found["truth"], found["metric"]
-    say(console, f"Study {found['study']}: {found['specs']} specs on {found['dataset']}, {metric}, lower is better.")
+    truth, metric = found.truth, found.metric
+    say(console, f"Study {found.study}: {found.specs} specs on {found.dataset}, {metric}, lower is better.")
     say(
         console,
-        f"Truth: {truth['strategy']['train_steps']:,} steps of the standard strategy, mean over the seeds "
-        f"{', '.join(map(str, truth['seeds']))}, for {truth['specs_with_truth']} specs; "
-        f"{truth['device_seconds']:,.0f} device-seconds. The first two of these trainings agree with each other by "
-        f"tau-b {_estimate(truth['agreement_of_two']['kendall'])}.",
+        f"Truth: {truth.strategy.train_steps:,} steps of the standard strategy, mean over the seeds "
+        f"{', '.join(map(str, truth.seeds))}, for {truth.specs_with_truth} specs; "
+        f"{truth.device_seconds:,.0f} device-seconds. The first two of these trainings agree with each other by "
+        f"tau-b {_estimate(truth.agreement_of_two.kendall)}.",
     )
-    _print_table_2(console, found["table_2"])
-    _print_proxies(console, found["proxies"])
-    for row in found["differences"]:
-        say(console, f"{row['conclusion']}. {_needed(row)}")
+    _print_table_2(console, found.table_2)
+    _print_proxies(console, found.proxies)
+    for row in found.differences:
+        say(console, f"{row.conclusion}. {_needed(row)}")
     _print_cheaper(console, found)
-    _print_listed(console, "Failed (the worst by rank, left out of Pearson's)", found["failed"])
-    _print_listed(console, "Not there yet (left out)", found["waiting"])
+    _print_listed(console, "Failed (the worst by rank, left out of Pearson's)", found.failed)
+    _print_listed(console, "Not there yet (left out)", found.waiting)
 
 
-def print_plan(console: Console, found: dict[str, Any]) -> None:
+def print_plan(console: Console, found: PlannedStudy) -> None:
     """What a study would train: its arms, its specs and what they compute."""
     columns = ("arm", "lr", "dropout", "T", "steps", "scored at", "seed", "trainings", "MACs")
     cells = [
         (
-            row["arm"],
-            f"{row['strategy']['learning_rate']:g}",
-            f"{row['strategy']['dropout']:g}",
-            row["strategy"]["diffusion_steps"],
-            row["strategy"]["train_steps"],
-            ", ".join(map(str, row["score_steps"])),
-            row["seed"],
-            row["trainings"],
-            format_size(row["macs"]),
+            row.arm,
+            f"{row.strategy.learning_rate:g}",
+            f"{row.strategy.dropout:g}",
+            row.strategy.diffusion_steps,
+            row.strategy.train_steps,
+            ", ".join(map(str, row.score_steps)),
+            row.seed,
+            row.trainings,
+            format_size(row.macs),
         )
-        for row in found["arms"]
+        for row in found.arms
     ]
-    say(console, f"\nStudy {found['study']}, scores {found['metric']}")
+    say(console, f"\nStudy {found.study}, scores {found.metric}")
     print_table(console, columns, cells, right="lr,dropout,T,steps,seed,trainings,MACs")
     say(
         console,
-        f"Specs ({len(found['specs'])}): {' '.join(found['specs'])}\n{format_size(found['macs'])} MACs in all, for "
+        f"Specs ({len(found.specs)}): {' '.join(found.specs)}\n{format_size(found.macs)} MACs in all, for "
         "trainings and scores. Nothing was written.",
     )
 
 
-def _print_table_2(console: Console, rows: list[dict[str, Any]]) -> None:
+def _print_table_2(console: Console, rows: list[TableRow]) -> None:
     columns = ("strategy", "lr", "dropout", "T", "steps", "s a spec", "Spearman", "Kendall tau-b", "Pearson")
     cells = [
         (
-            f"{'paper' if row['source'] == 'paper' else 'here'}: {row['strategy']}",
-            f"{row['learning_rate']:g}",
-            f"{row['dropout']:g}",
-            row["diffusion_steps"],
-            _number(row["train_steps"], ",d"),
-            _number(row["device_seconds_a_spec"], ",.1f"),
-            *(_estimate(row[name]) for name in ("spearman", "kendall", "pearson")),
+            f"{'paper' if row.source == 'paper' else 'here'}: {row.strategy}",
+            f"{row.learning_rate:g}",
+            f"{row.dropout:g}",
+            row.diffusion_steps,
+            _number(row.train_steps, ",d"),
+            _number(row.device_seconds_a_spec, ",.1f"),
+            *map(_estimate, (row.spearman, row.kendall, row.pearson)),
         )
         for row in rows
     ]
@@ -80,14 +81,17 @@ def _print_table_2(console: Console, rows: list[dict[str, Any]]) -> None:
     )
 
 
-def _print_proxies(console: Console, rows: list[dict[str, Any]]) -> None:
+def _print_proxies(console: Console, rows: list[ProxyRow]) -> None:
     columns = ("proxy", "step", "Spearman", "Kendall tau-b", "Pearson", "specs", "failed", "no truth", "waiting")
     cells = [
         (
-            row["arm"],
-            row["step"],
-            *(_estimate(row[name]) for name in ("spearman", "kendall", "pearson")),
-            *(row[name] for name in ("ranked", "failed", "without_truth", "waiting")),
+            row.arm,
+            row.step,
+            *map(_estimate, (row.spearman, row.kendall, row.pearson)),
+            row.ranked,
+            row.failed,
+            row.without_truth,
+            row.waiting,
         )
         for row in rows
     ]
@@ -96,18 +100,18 @@ def _print_proxies(console: Console, rows: list[dict[str, Any]]) -> None:
     _print_choices(console, rows)
 
 
-def _print_choices(console: Console, rows: list[dict[str, Any]]) -> None:
-    k = rows[0]["top_k"]
+def _print_choices(console: Console, rows: list[ProxyRow]) -> None:
+    k = rows[0].top_k
     columns = ("proxy", "step", f"recall of {k}", "regret", f"regret of {k}", "device-s", "device-s a point")
     cells = [
         (
-            row["arm"],
-            row["step"],
-            _number(row["recall"], ".2f"),
-            _number(row["regret"], ".1%"),
-            _number(row["regret_top_k"], ".1%"),
-            f"{row['device_seconds']['total']:,.0f}",
-            _number(row["device_seconds_per_point"], ",.1f"),
+            row.arm,
+            row.step,
+            _number(row.recall, ".2f"),
+            _number(row.regret, ".1%"),
+            _number(row.regret_top_k, ".1%"),
+            f"{row.device_seconds.total:,.0f}",
+            _number(row.device_seconds_per_point, ",.1f"),
         )
         for row in rows
     ]
@@ -121,48 +125,46 @@ def _print_choices(console: Console, rows: list[dict[str, Any]]) -> None:
     )
 
 
-def _print_cheaper(console: Console, found: dict[str, Any]) -> None:
-    if not found["cheaper_scores"]:
+def _print_cheaper(console: Console, found: MeasuredStudy) -> None:
+    if found.cheapest_score is None:
         return
     columns = ("score", "weights", "Kendall tau-b", "device-s", "of the full", "specs", "failed", "waiting")
     cells = [
         (
-            ", ".join(f"{name}={value}" for name, value in row["changes"].items()),
-            row["arm"],
-            _estimate(row["kendall"]),
-            _number(row["device_seconds_a_score"], ".2f"),
-            _number(row["full_device_seconds_a_score"], ".2f"),
-            *(row[name] for name in ("ranked", "failed", "waiting")),
+            pairs(row.changes),
+            row.arm,
+            _estimate(row.kendall),
+            _number(row.device_seconds_a_score, ".2f"),
+            _number(row.full_device_seconds_a_score, ".2f"),
+            row.ranked,
+            row.failed,
+            row.waiting,
         )
-        for row in found["cheaper_scores"]
+        for row in found.cheaper_scores
     ]
     say(console, "\nCheaper scores against the study's own, on the same weights, with other images")
     print_table(console, columns, cells, right="device-s,of the full,specs,failed,waiting")
-    say(console, f"{found['cheapest_score']['why']}.")
-    for row in found["cheaper_scores"]:
-        if row["against_standard"]:
-            say(console, f"{row['against_standard']['conclusion']}.")
+    say(console, f"{found.cheapest_score.why}.")
+    for row in found.cheaper_scores:
+        if row.against_standard:
+            say(console, f"{row.against_standard.conclusion}.")
 
 
-def _print_listed(console: Console, title: str, rows: list[dict[str, Any]]) -> None:
+def _print_listed(console: Console, title: str, rows: list[Missing]) -> None:
     if not rows:
         return
     say(console, f"\n{title}")
-    cells = [
-        (row["arm"], ", ".join(map(str, row["steps"])), row["spec"], row["trial"] or "–", row["why"] or "")
-        for row in rows
-    ]
+    cells = [(row.arm, ", ".join(map(str, row.steps)), row.spec, row.trial or "–", row.why or "") for row in rows]
     print_table(console, ("arm", "steps", "spec", "trial", "why"), cells, right="trial")
 
 
-def _needed(row: dict[str, Any]) -> str:
-    why: str = row["needed_n"]["kendall"]["why"]
-    return f"Were the correlations truly these: {why}."
+def _needed(row: Difference) -> str:
+    return f"Were the correlations truly these: {row.needed_n['kendall'].why}."
 
 
-def _estimate(found: dict[str, float] | None) -> str:
+def _estimate(found: Estimate | None) -> str:
     """A value with its interval."""
-    return "–" if found is None else f"{found['value']:.2f} [{found['low']:.2f}, {found['high']:.2f}]"
+    return "–" if found is None else f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def _number(value: float | None, form: str) -> str:

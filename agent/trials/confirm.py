@@ -18,7 +18,7 @@ from sqlite_utils import Database
 
 from agent.config.kinds import CONFIRM
 from agent.config.strategies import default_strategy, parse_strategy
-from agent.report.results import plain
+from agent.report.results import Result, Whole, plain
 from agent.report.tables import how_scored, print_card, say, show
 from agent.search.plan import Plan, open_search, plan, reopened
 from agent.search.session import Session, driving
@@ -59,6 +59,17 @@ class Picking:
     strategy: str | None
 
 
+class ConfirmPlan(Result):
+    """``confirm --dry-run --json``: what would be trained."""
+
+    baseline: str
+    specs: list[str]
+    seeds: int
+    trainings: int
+    strategy: Whole[Strategy]
+    protocol: str
+
+
 def confirm_trials(db_path: Path, wanted: Picking, changes: dict[str, Any], *, dry_run: bool, as_json: bool) -> int:
     """Confirm what is picked, with `changes` of its search's settings, or show what that would train; the exit code.
 
@@ -74,15 +85,15 @@ def confirm_trials(db_path: Path, wanted: Picking, changes: dict[str, Any], *, d
     named = {"name": f"{source.name}-confirm", "db": db_path, **changes}
     planned = planned_confirm(source, protocol, asked, strategy, named)
     if dry_run:
-        plan = {
-            "baseline": str(asked.baseline),
-            "specs": [str(spec) for spec in asked.specs],
-            "seeds": wanted.seeds,
-            "trainings": (1 + len(asked.specs)) * wanted.seeds,
-            "strategy": strategy.model_dump(mode="json"),
-            "protocol": planned.protocol.fingerprint,
-        }
-        show(plan, as_json, print_plan)
+        found = ConfirmPlan(
+            baseline=str(asked.baseline),
+            specs=[str(spec) for spec in asked.specs],
+            seeds=wanted.seeds,
+            trainings=(1 + len(asked.specs)) * wanted.seeds,
+            strategy=strategy,
+            protocol=planned.protocol.fingerprint,
+        )
+        show(found, as_json, print_plan)
         return 0
     with opened(db_path) as memory:
         number = open_confirm(memory, planned, asked.specs)
@@ -117,15 +128,15 @@ def full_strategy(protocol: Protocol) -> Strategy:
     return standard.model_copy(update={"train_steps": steps})
 
 
-def print_plan(console: Console, found: dict[str, Any]) -> None:
+def print_plan(console: Console, found: ConfirmPlan) -> None:
     """What would be trained."""
-    strategy = found["strategy"]
-    say(console, f"Would confirm {', '.join(found['specs'])} beside the baseline {found['baseline']}.")
+    strategy = found.strategy
+    say(console, f"Would confirm {', '.join(found.specs)} beside the baseline {found.baseline}.")
     say(
         console,
-        f"{found['trainings']} trainings, {found['seeds']} seeds each, of {strategy['train_steps']:,} steps of "
-        f"{strategy['batch_size']} images at {strategy['learning_rate']:g}, dropout {strategy['dropout']:g}, "
-        f"{strategy['diffusion_steps']:,} diffusion steps; protocol {found['protocol']}. Nothing was written.",
+        f"{found.trainings} trainings, {found.seeds} seeds each, of {strategy.train_steps:,} steps of "
+        f"{strategy.batch_size} images at {strategy.learning_rate:g}, dropout {strategy.dropout:g}, "
+        f"{strategy.diffusion_steps:,} diffusion steps; protocol {found.protocol}. Nothing was written.",
     )
 
 

@@ -124,23 +124,6 @@ def power_of(triple: Triple, statistic: Statistic, count: int, alpha: float = 0.
     return float(ndtr(shift - critical) + ndtr(-shift - critical))
 
 
-def z_test(statistic: Statistic, r_a: Number, r_b: Number, r_ab: Number, count: int) -> Number:
-    """How many standard errors two correlations of `count` architectures with one truth are apart.
-
-    Args:
-        statistic: which correlations they are.
-        r_a: of the first with the truth; within ± 1, as the others.
-        r_b: of the second with the truth.
-        r_ab: of the first with the second.
-        count: how many architectures.
-
-    Returns:
-        z, above zero where `r_a` is the higher; beyond ± 1.96 the two differ at the level of 5 %.
-    """
-    triple = underlying(statistic, r_a, r_b, r_ab)
-    return (np.arctanh(r_a) - np.arctanh(r_b)) / np.sqrt(variance(triple, statistic, count))
-
-
 def expected(statistic: Statistic, rho: Number, count: int | None) -> Number:
     """The correlation that `count` architectures have on average, None for all there are, where normal data have rho.
 

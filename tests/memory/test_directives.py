@@ -15,7 +15,6 @@ from memory.directives import (
     all_directives,
     citations,
     cite,
-    directives_at,
     find_directive,
     finish_directive,
     see_directive,
@@ -77,13 +76,6 @@ def test_what_is_over_stays_as_it_ended_and_the_first_round_that_obeyed_stays(db
     finish_directive(db, number)
     found = find_directive(db, search, number)
     assert (found.state, found.seen_round, found.ended) == ("done", 3, ended)
-
-
-def test_what_held_at_a_moment_can_be_asked_later(db: Database, search: int) -> None:
-    number = told(db, search)
-    db.conn.execute("UPDATE directives SET created = '2026-01-01T00:00:00', state = 'undone', ended = '2026-01-03'")
-    for moment, held in (("2025-12-31", []), ("2026-01-02", [number]), ("2026-01-03", [])):
-        assert [each.id for each in directives_at(db, search, moment)] == held
 
 
 def test_a_citation_is_a_row_once_and_is_never_rewritten(db: Database, search: int) -> None:

@@ -290,11 +290,11 @@ class TestWithAModel:
         talker.said(WISH)
         talker.said("which one is best?")
         found = replay(memory, "first")
-        assert (found["differences"], found["checked"]["prompts"]) == ([], 2)
+        assert (found.differences, found.checked["prompts"]) == ([], 2)
         monkeypatch.setattr(
             "agent.replay.replay.chat_values", lambda db, context: {**chat_values(db, context), "rounds": 99}
         )
-        assert [each["name"] for each in replay(memory, "first")["differences"]] == ["chat"]
+        assert [each.name for each in replay(memory, "first").differences] == ["chat"]
 
     def test_the_conversation_goes_on_on_another_day(self, memory: Path, serving: Any) -> None:
         server = serving(assistant())
@@ -334,7 +334,7 @@ class TestWithAModel:
         assert sum("tools" in request for request in server.requests) == 1
         sent = [json.loads(request).get("sent") for (request,) in rows(memory, "SELECT request_json FROM model_calls")]
         assert not sent[0] and all("answer_person" in words[0]["data"]["content"] for words in sent[1:])
-        assert replay(memory, "first")["differences"] == []
+        assert replay(memory, "first").differences == []
 
     def test_an_answer_goes_on_with_the_next_backend_and_gives_its_directive_once(
         self, memory: Path, serving: Any

@@ -19,7 +19,8 @@ from agent.doctor import checks as doctor
 from agent.doctor import exam as doctor_exam
 from agent.doctor.cases import CASES, DEAR, NEARLY, NEW, SKILLS
 from agent.doctor.checks import Check, checks, looked_at
-from agent.doctor.exam import PASS_MARK, Report, examine
+from agent.doctor.exam import PASS_MARK, examine
+from agent.doctor.report import ExamReport
 from agent.doctor.scene import BEST, TRIED, Scene, scene
 from diffusion.errors import UserError
 from memory.backends import known_backend
@@ -62,7 +63,7 @@ def in_order(answers: list[Call]) -> Brain:
     return lambda messages: next(left)
 
 
-def examined(server: ModelServer) -> Report:
+def examined(server: ModelServer) -> ExamReport:
     return examine(backend(server.url))
 
 
@@ -118,19 +119,19 @@ class TestCases:
 class TestExam:
     def test_a_model_that_does_everything_right_passes_all(self) -> None:
         with serve(in_order(RIGHT)) as server:
-            found = examined(server).as_json()
-        assert (found["passed"], found["cases"], found["score"], found["answers"]) == (20, 20, 1.0, "tools")
-        assert {skill["passed"] - skill["cases"] for skill in found["skills"].values()} == {0}
-        assert (found["calls"], found["input_tokens"], found["output_tokens"]) == (22, 11 * 22, 7 * 22)
-        assert found["cost_usd"] is None
-        assert found["tokens_per_second"] > 0
+            found = examined(server)
+        assert (found.passed, found.cases, found.score, found.answers) == (20, 20, 1.0, "tools")
+        assert {skill.passed - skill.cases for skill in found.skills.values()} == {0}
+        assert (found.calls, found.input_tokens, found.output_tokens) == (22, 11 * 22, 7 * 22)
+        assert found.cost_usd is None
+        assert found.tokens_per_second is not None and found.tokens_per_second > 0
 
     def test_a_model_that_does_everything_wrong_passes_none_and_is_told_why(self) -> None:
         with serve(in_order(WRONG)) as server:
             report = examined(server)
         assert report.passed == 0
         assert not report.usable
-        whys = [grade.why or "" for grade in report.grades]
+        whys = [grade.why or "" for grade in report.results]
         assert whys[0] == "called finish_search instead of query_memory"
         assert "reason: Field required" in whys[5]
         assert whys[6] == f"wanted to train {DEAR}, which exceeds the budget"
@@ -144,16 +145,16 @@ class TestExam:
     def test_a_model_that_never_makes_a_usable_call_has_no_point(self, answer: Answer) -> None:
         with serve(lambda messages: answer) as server:
             report = examined(server)
-        assert (report.passed, len(report.grades)) == (0, 20)
-        assert all(grade.why for grade in report.grades)
+        assert (report.passed, len(report.results)) == (0, 20)
+        assert all(grade.why for grade in report.results)
 
     def test_a_model_that_looks_things_up_for_ever_proposes_nothing(self) -> None:
         answers = iter([count(NEW), count(NEW)])
         with serve(lambda messages: next(answers, Call("query_memory", {"question": "best"}))) as server:
             report = examined(server)
         assert report.passed == 0
-        assert report.grades[14].why == "proposed nothing in 3 calls"
-        assert report.grades[14].calls == 3
+        assert report.results[14].why == "proposed nothing in 3 calls"
+        assert report.results[14].calls == 3
 
     @pytest.mark.parametrize(
         ("tools", "response_format", "way"),
@@ -191,8 +192,8 @@ class TestExam:
         with serve(lambda messages: next(answers, Status(503))) as server:
             report = examined(server)
         assert report.passed == 1
-        assert [bool(re.match("no answer", grade.why or "")) for grade in report.grades[1:4]] == [True] * 3
-        assert {grade.why for grade in report.grades[4:]} == {"not asked: there was no answer in 3 cases in a row"}
+        assert [bool(re.match("no answer", grade.why or "")) for grade in report.results[1:4]] == [True] * 3
+        assert {grade.why for grade in report.results[4:]} == {"not asked: there was no answer in 3 cases in a row"}
         assert len(server.requests) == 3 + 3 * 2
 
     @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from agent.config.sources import resolve
 from agent.estimate import dry_run
 from agent.estimate.calibration import Calibration
 from agent.estimate.dry_run import estimate, print_use
-from agent.estimate.forecast import forecast_tokens
+from agent.estimate.forecast import Use, forecast_tokens
 from agent.search.plan import plan
 from agent.search.wiring import context_maker
 from diffusion.settings import TrainJob
@@ -30,9 +30,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def used(**changes: object) -> dict[str, object]:
-    found: dict[str, object] = estimate(resolve({**TINY, "parallel": 1, **changes}), measured=True)["use"]
-    return found
+def used(**changes: object) -> Use:
+    return estimate(resolve({**TINY, "parallel": 1, **changes}), measured=True).use
 
 
 def trial_seconds(times_macs: float) -> float:
@@ -43,19 +42,19 @@ def trial_seconds(times_macs: float) -> float:
 def test_seconds_are_those_of_the_steps_times_the_macs() -> None:
     expected = trial_seconds(1.0) + 3 * trial_seconds(BUDGET / BASELINE_MACS)
     found = used()
-    assert found["device_seconds"] == pytest.approx(expected)
-    assert found["wall_seconds"] == pytest.approx(expected)
+    assert found.device_seconds == pytest.approx(expected)
+    assert found.wall_seconds == pytest.approx(expected)
 
 
 def test_replicas_and_the_race_are_counted() -> None:
     at_baseline, at_budget = trial_seconds(1.0), trial_seconds(BUDGET / BASELINE_MACS)
     found = used(replicas=3, race_trainings=2)
-    assert found["device_seconds"] == pytest.approx(3 * at_baseline + 5 * at_budget)
+    assert found.device_seconds == pytest.approx(3 * at_baseline + 5 * at_budget)
 
 
 def test_nothing_is_said_of_time_where_no_step_was_measured() -> None:
-    found = estimate(resolve(TINY))["use"]
-    assert (found["device_seconds"], found["wall_seconds"], found["calibration"]) == (None, None, None)
+    found = estimate(resolve(TINY)).use
+    assert (found.device_seconds, found.wall_seconds, found.calibration) == (None, None, None)
 
 
 def test_money_is_tokens_times_prices_and_unknown_without_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,10 +62,10 @@ def test_money_is_tokens_times_prices_and_unknown_without_one(folder: Path, monk
     (folder / "prices.toml").write_text('"openai:mine" = [10, 20]\n')
     found = used(llm="openai:mine", prices=folder / "prices.toml")
     read, written = forecast_tokens(3)
-    assert (found["input_tokens"], found["output_tokens"]) == (read, written)
-    assert found["cost_usd"] == pytest.approx((10 * read + 20 * written) / 1e6)
-    assert used(llm="openai:mine")["cost_usd"] is None
-    assert used()["cost_usd"] == 0.0
+    assert (found.input_tokens, found.output_tokens) == (read, written)
+    assert found.cost_usd == pytest.approx((10 * read + 20 * written) / 1e6)
+    assert used(llm="openai:mine").cost_usd is None
+    assert used().cost_usd == 0.0
 
 
 def test_no_round_reads_nothing_and_later_rounds_read_more_up_to_a_bound() -> None:

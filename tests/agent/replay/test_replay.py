@@ -58,22 +58,22 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TinySearc
 
 
 def differences(search: TinySearch) -> list[tuple[str, str, str]]:
-    return [(found["kind"], found["name"], found["why"]) for found in replay(search.db)["differences"]]
+    return [(found.kind, found.name, found.why) for found in replay(search.db).differences]
 
 
 class TestReplay:
     def test_a_recorded_search_differs_in_nothing(self, played: tuple[TinySearch, ModelServer]) -> None:
         search, server = played
         found = replay(search.db, "first")
-        assert found["differences"] == []
-        assert found["checked"] == {
+        assert found.differences == []
+        assert found.checked == {
             "prompts": 9,
             "answers": len(server.requests),
             "gates": 6,
             "prices": len(server.requests),
             "tools": len(server.requests),
         }
-        assert found["unchecked"] == {"prompts": 0, "gates": 0}
+        assert found.unchecked == {"prompts": 0, "gates": 0}
 
     def test_it_needs_no_server_no_key_and_leaves_the_memory_alone(
         self, played: tuple[TinySearch, ModelServer]
@@ -122,8 +122,8 @@ class TestReplay:
         self, played: tuple[TinySearch, ModelServer], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(gates, "GATES", (*gates.GATES, lambda context, spec: Refused("moody", "Not today.")))
-        found = replay(played[0].db)["differences"]
-        assert [(each["kind"], each["name"], each["count"]) for each in found] == [("gate", "moody", 5)]
+        found = replay(played[0].db).differences
+        assert [(each.kind, each.name, each.count) for each in found] == [("gate", "moody", 5)]
 
     def test_a_reader_that_takes_what_was_refused_is_one_difference(
         self, played: tuple[TinySearch, ModelServer], monkeypatch: pytest.MonkeyPatch
@@ -155,7 +155,7 @@ class TestReplay:
                 " FROM model_calls WHERE id = 1",
                 [json.dumps(lost)],
             )
-        assert [each for each in replay(copy)["differences"] if each["kind"] == "answer"] == []
+        assert [each for each in replay(copy).differences if each.kind == "answer"] == []
 
     def test_a_changed_tool_schema_is_one_difference(
         self, played: tuple[TinySearch, ModelServer], monkeypatch: pytest.MonkeyPatch
@@ -171,9 +171,9 @@ class TestReplay:
 
         values = module.round_values
         monkeypatch.setattr(module, "round_values", one_more)
-        (found,) = replay(played[0].db)["differences"]
-        assert (found["name"], found["why"], found["count"]) == ("round", "the memory gives other values", 4)
-        assert found["first"]["now"] == "# Round 77 of 4"
+        (found,) = replay(played[0].db).differences
+        assert (found.name, found.why, found.count) == ("round", "the memory gives other values", 4)
+        assert found.first.now == "# Round 77 of 4"
 
     def test_what_a_template_is_has_a_name(self) -> None:
         assert template_sha("round") != template_sha("system")
@@ -233,7 +233,7 @@ class TestFork:
         rows = search.rows("SELECT round, proposer FROM results WHERE search = ? ORDER BY round", forked.search)
         assert [row["proposer"] for row in rows] == ["baseline"] + ["openai:scripted"] * 3 + ["offline"]
         assert len(search.executor.trained) <= trained + 1
-        assert replay(search.db, "second")["differences"] == []
+        assert replay(search.db, "second").differences == []
 
     def test_a_model_that_is_none_is_refused_before_anything_is_copied(
         self, played: tuple[TinySearch, ModelServer]
@@ -250,8 +250,8 @@ def test_parallel_rounds_replay_exactly_too(tmp_path: Path) -> None:
         search = TinySearch(tmp_path, options, executor=PretendedExecutor())
         search.run()
     found = replay(search.db)
-    assert found["differences"] == []
-    assert found["checked"]["gates"] >= 5
+    assert found.differences == []
+    assert found.checked["gates"] >= 5
 
 
 def test_a_model_without_tool_calling_is_replayed_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,16 +6,18 @@ import json
 from typing import Any
 
 import pytest
+from counted import meta_count
 from rich.console import Console
 
 from agent.report import audit as module
 from agent.report.audit import audit, print_audit, second_result
+from agent.report.results import plain
 from diffusion.cost.closed_form import cost, costs
-from diffusion.cost.verify import meta_count
 from diffusion.space import built_in
 from diffusion.spec import UNetSpec
 
-FOUND = audit()
+AUDITED = audit()
+FOUND = plain(AUDITED)
 MODELS = {model["model"]: model for model in FOUND["models"]}
 BASELINE_TOTAL, BASELINE_PAPER = 8_386_707_456, 8_137_015_296  # IDDPM b128-n3-m1.2.2.2-a0110
 
@@ -31,7 +33,7 @@ def named_specs() -> list[tuple[str, dict[str, Any], str]]:
 
 def shown(width: int = 200) -> str:
     console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True)
-    print_audit(console, FOUND)
+    print_audit(console, AUDITED)
     return console.export_text()
 
 
@@ -85,11 +87,11 @@ def test_candidates_are_all_the_specs_of_the_space_that_fit() -> None:
     ]
     candidates = module._searched(
         module.IDDPM_SEARCHED, high, lambda all_rows: (all_rows[:, 6] == 1) & (all_rows[:, 0] == 128), ""
-    )["candidates"]
-    assert candidates["of"] == 122_880
-    assert candidates["count"] == len(expected) > 50
-    assert candidates["least"]["macs"]["total"] == min(expected)
-    assert candidates["most"]["macs"]["total"] == max(expected)
+    ).candidates
+    assert candidates is not None and candidates.of == 122_880
+    assert candidates.count == len(expected) > 50
+    assert candidates.least.macs.total == min(expected)
+    assert candidates.most.macs.total == max(expected)
 
 
 def test_the_searched_iddpm_model_is_dearer_than_its_baseline_by_total() -> None:
@@ -105,7 +107,8 @@ def test_the_searched_iddpm_model_is_dearer_than_its_baseline_by_total() -> None
 
 def test_the_break_even_is_a_spec_that_is_not_dearer() -> None:
     found = second_result()
-    paper = round(found["break_even"] * BASELINE_PAPER)
+    assert found.break_even is not None
+    paper = round(found.break_even * BASELINE_PAPER)
     rows = built_in("images-32").rows()
     counts = costs(rows[rows[:, 6] == 1], "iddpm")
     (at,) = (counts.macs_paper == paper).nonzero()
@@ -122,7 +125,7 @@ def test_the_second_result_is_one_sentence_made_from_its_figures() -> None:
 
 
 def test_a_sentence_never_says_each_when_some_are_cheaper() -> None:
-    found = {**FOUND["second_result"], "dearer": 554}
+    found = AUDITED.second_result.model_copy(update={"dearer": 554})
     assert "554 of the 555 specs" in module._sentence(found)
 
 
@@ -138,13 +141,13 @@ def test_json_can_hold_it() -> None:
 
 def test_a_searched_model_that_is_typed_is_counted_exactly() -> None:
     typed = UNetSpec.parse("b128-n3-m1.2.2.2-a1100")
-    found = audit(iddpm_searched=typed)
+    found = plain(audit(iddpm_searched=typed))
     model = found["models"][3]
     expected = cost(typed, "iddpm").macs
     assert (model["spec"], model["macs"]) == (str(typed), expected.model_dump())
     result = found["second_result"]
     assert (result["dearer"], result["extra"]["most"]) == (1, pytest.approx(expected.total / BASELINE_TOTAL - 1))
     assert "no gain at equal compute" in result["sentence"]
-    cheap = audit(iddpm_searched=UNetSpec.parse("b64-n1-m1.1.1.1-a0000"))["second_result"]
-    assert cheap["dearer"] == 0 and "a gain at no more compute" in cheap["sentence"]
-    assert audit(ddpm_searched=typed)["models"][1]["spec"] == str(typed)
+    cheap = audit(iddpm_searched=UNetSpec.parse("b64-n1-m1.1.1.1-a0000")).second_result
+    assert cheap.dearer == 0 and "a gain at no more compute" in cheap.sentence
+    assert audit(ddpm_searched=typed).models[1].spec == str(typed)

@@ -79,8 +79,8 @@ def test_the_studys_own_strategies_are_read_and_not_trained(
     found = measure(studied, strategy)
     with opened(studied.db, read_only=True) as db:
         report = measured_study(db, stored_study(db, "s"))
-    row = next(row for row in report["proxies"] if row["arm"] == arm and row["is_end"])
-    assert (found.tau, found.low, found.high) == tuple(row["kendall"][name] for name in ("value", "low", "high"))
+    row = next(row for row in report.proxies if row.arm == arm and row.is_end)
+    assert (found.tau, found.low, found.high) == row.kendall
     assert len(studied.executor.jobs) == before
 
 

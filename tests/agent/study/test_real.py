@@ -42,9 +42,9 @@ def test_real_networks_go_through_the_whole_study(tmp_path: Path, monkeypatch: p
         first = study.arms[1]
         trainings = db.conn.execute("SELECT training FROM trials WHERE search = ?", [first.search]).fetchall()
         assert all(score_of(db, row["training"], first.protocol_at(1).fingerprint) for row in trainings)
-    assert (found["failed"], found["waiting"], found["truth"]["specs_with_truth"]) == ([], [], 5)
-    assert [(row["arm"], row["step"], row["ranked"]) for row in found["proxies"]] == [
+    assert (found.failed, found.waiting, found.truth.specs_with_truth) == ([], [], 5)
+    assert [(row.arm, row.step, row.ranked) for row in found.proxies] == [
         ("rapid", 1, 5), ("standard", 1, 5), ("standard", 2, 5),
     ]  # fmt: skip
-    assert all(row["device_seconds"]["total"] > row["device_seconds"]["train"] > 0 for row in found["proxies"])
-    assert [row["changes"] for row in found["cheaper_scores"]] == [{"num_images": 8}]
+    assert all(row.device_seconds.total > row.device_seconds.train > 0 for row in found.proxies)
+    assert [row.changes for row in found.cheaper_scores] == [{"num_images": 8}]

@@ -12,12 +12,15 @@ from scipy.stats import kendalltau, pearsonr, rankdata, spearmanr
 from studies import SECONDS_A_STEP, SECONDS_AN_IMAGE, Planted, PlantedStudy, arm_of, quality, spec_of
 
 from agent.cli.main import app
+from agent.report.results import plain
+from agent.study.cheaper_scores import CheaperScore, CheapestScore, cheapest
 from agent.study.columns import Cell, truth_of
 from agent.study.plots import draw_study, rank_pairs
-from agent.study.report import measured_study
+from agent.study.report import MeasuredStudy, Member, measured_study
 from agent.study.run import changed_score
 from agent.study.store import stored_study
 from agent.study.tables import NOT_AT_HAND, print_study
+from diffusion.cost.closed_form import Macs
 from diffusion.errors import UserError
 from diffusion.settings import ScoreJob
 from memory.connection import opened
@@ -29,14 +32,14 @@ SWAPPED = (3, 6)  # whose standard proxies stand the wrong way around
 
 def said(found: Found) -> str:
     stream = io.StringIO()
-    print_study(Console(file=stream, width=200), found)
+    print_study(Console(file=stream, width=200), MeasuredStudy.model_validate(found))
     return stream.getvalue()
 
 
 def measured(planted: PlantedStudy, top_k: int = 3) -> Found:
     with opened(planted.db, read_only=True) as db:
         found = measured_study(db, stored_study(db, "s"), top_k)
-    return json.loads(json.dumps(found, allow_nan=False))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(plain(found), allow_nan=False))  # type: ignore[no-any-return]
 
 
 def row(found: Found, arm: str, step: int) -> Found:
@@ -153,21 +156,23 @@ class TestCheaperScores:
         assert fewer["conclusion"].startswith("rapid at step 20 scored with num_images=14 and standard at step 60:")
 
     def test_none_is_said_where_none_keeps_it(self, found: Found) -> None:
-        from agent.study.cheaper_scores import cheapest as _cheapest
-
-        wrong = [ours for ours in found["cheaper_scores"] if ours["changes"] == {"num_images": 8}]
-        assert _cheapest(wrong) == {
-            "protocol": None,
-            "why": "none of 1 cheaper scores keeps a tau-b of at least 0.9 with the interval above 0.75",
-        }
-        able = {"keeps_the_ranking": True, "is_cheaper": True, "arm": "rapid"}
-        two = [
-            {**able, "device_seconds_a_score": 3.0, "protocol": "dear", "changes": {"num_images": 9}},
-            {**able, "device_seconds_a_score": 2.0, "protocol": "cheap", "changes": {"num_images": 5}},
+        wrong = [
+            CheaperScore.model_validate(ours)
+            for ours in found["cheaper_scores"]
+            if ours["changes"] == {"num_images": 8}
         ]
-        best = _cheapest(two)
-        assert best is not None and best["protocol"] == "cheap"
-        assert _cheapest([]) is None
+        assert cheapest(wrong) == CheapestScore(
+            protocol=None,
+            why="none of 1 cheaper scores keeps a tau-b of at least 0.9 with the interval above 0.75",
+        )
+        able = wrong[0].model_copy(update={"keeps_the_ranking": True, "is_cheaper": True})
+        two = [
+            able.model_copy(update={"device_seconds_a_score": seconds, "protocol": protocol})
+            for seconds, protocol in ((3.0, "dear"), (2.0, "cheap"))
+        ]
+        best = cheapest(two)
+        assert best is not None and best.protocol == "cheap"
+        assert cheapest([]) is None
 
 
 class TestTable2:
@@ -277,7 +282,9 @@ class TestUnfinished:
         assert (rapid["ranked"], rapid["failed"], rapid["waiting"]) == (6, 0, 1)
         assert rapid["kendall"]["value"] == 1
         assert [(one["arm"], one["steps"]) for one in ours["waiting"]] == [("rapid", [10, 20])]
-        assert len(rank_pairs(ours, "rapid", 20)) == 6 and len(rank_pairs(ours, "standard", 60)) == 7
+        assert [
+            len(rank_pairs(MeasuredStudy.model_validate(ours), *at)) for at in (("rapid", 20), ("standard", 60))
+        ] == [6, 7]
 
     def test_truths_that_failed_are_not_waited_for(self, tmp_path: Path) -> None:
         def half(found: PlantedStudy) -> set[tuple[str, str, int]]:
@@ -291,11 +298,15 @@ class TestUnfinished:
 class TestPlots:
     def test_ranks_are_those_of_scipy_and_failed_ones_share_the_last(self) -> None:
         pairs = [("a", 1.0, 5.0), ("b", 2.0, None), ("c", 3.0, 4.0), ("d", None, 1.0), ("e", 4.0, None)]
-        members = [{"spec": spec, "truth": truth, "scores": {"rapid": {"20": value}}} for spec, truth, value in pairs]
-        assert rank_pairs({"members": members, "waiting": []}, "rapid", 20) == [(1, 2), (2, 3.5), (3, 1), (4, 3.5)]
+        members = [
+            Member(spec=spec, macs=Macs(paper=1, total=1), params=1, truth=truth, scores={"rapid": {"20": value}})
+            for spec, truth, value in pairs
+        ]
+        study = MeasuredStudy.model_construct(members=members, waiting=[])
+        assert rank_pairs(study, "rapid", 20) == [(1, 2), (2, 3.5), (3, 1), (4, 3.5)]
 
     def test_two_pictures_are_drawn(self, found: Found, tmp_path: Path) -> None:
-        paths = draw_study(found, tmp_path / "new")
+        paths = draw_study(MeasuredStudy.model_validate(found), tmp_path / "new")
         assert [path.name for path in paths] == ["s-curves.png", "s-ranks.png"]
         assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
@@ -304,7 +315,7 @@ class TestPlots:
     ) -> None:
         monkeypatch.setattr("agent.study.plots.find_spec", lambda name: None)
         with pytest.raises(UserError, match=r"^--plots .* needs matplotlib; pip install matplotlib$"):
-            draw_study(found, tmp_path)
+            draw_study(MeasuredStudy.model_validate(found), tmp_path)
 
 
 class TestTyped:

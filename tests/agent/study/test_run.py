@@ -163,8 +163,8 @@ class TestFailedScores:
         assert planted.rows("SELECT count(*) AS n FROM trials WHERE state = 'failed'")[0]["n"] == 0
         with opened(planted.db, read_only=True) as db:
             found = measured_study(db, stored_study(db, "s"))
-        assert [(row["arm"], row["spec"], row["steps"]) for row in found["failed"]] == [("rapid", spec, [10])]
-        assert [row["failed"] for row in found["proxies"]] == [1, 0, 0, 0]
+        assert [(row.arm, row.spec, row.steps) for row in found.failed] == [("rapid", spec, [10])]
+        assert [row.failed for row in found.proxies] == [1, 0, 0, 0]
 
     def test_weights_that_are_not_there_are_no_failure_of_the_spec(self, planted: PlantedStudy) -> None:
         self.failing(planted, 10)
@@ -180,6 +180,6 @@ class TestFailedScores:
         assert [row["error"] for row in rows] == ["the score is nan"]
         with opened(planted.db, read_only=True) as db:
             found = measured_study(db, stored_study(db, "s"))
-        assert [(row["arm"], row["spec"], row["steps"], row["why"]) for row in found["failed"]] == [
+        assert [(row.arm, row.spec, row.steps, row.why) for row in found.failed] == [
             ("rapid", spec, [20], "the score is nan")
         ]

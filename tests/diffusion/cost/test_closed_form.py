@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from counted import meta_count
 from torch.utils.flop_counter import FlopCounterMode
 
 from diffusion.cost import verify
@@ -126,7 +127,7 @@ def test_closed_form_equals_torchs_flop_counter(count: int, monkeypatch: pytest.
         spec, family = built_in("images-32").sample(rng), FAMILIES[index % 2]
         counted = cost(spec, family)
         expected = {"params": counted.params, "macs_total": counted.macs.total}
-        assert verify.meta_count(spec, family, 32, 3) == expected, (spec, family)
+        assert meta_count(spec, family, 32, 3) == expected, (spec, family)
 
 
 @pytest.mark.timeout(300)
@@ -148,7 +149,7 @@ def test_three_five_and_six_stages_cost_what_both_counters_count(count: int) -> 
 
 
 def test_torchs_flop_counter_knows_the_baseline() -> None:
-    assert verify.meta_count(DDPM, "ddpm", 32, 3) == {"params": 35_746_307, "macs_total": 6_221_856_768}
+    assert meta_count(DDPM, "ddpm", 32, 3) == {"params": 35_746_307, "macs_total": 6_221_856_768}
 
 
 @pytest.mark.parametrize("head_width", [None, 4, 8, 32])

@@ -17,7 +17,6 @@ from diffusion.statistics.ranking_power import (
     power_of,
     underlying,
     variance,
-    z_test,
 )
 
 ALL: tuple[Statistic, ...] = ("spearman", "kendall", "pearson")
@@ -56,6 +55,12 @@ MEASURES: dict[Statistic, Callable[[Numbers, Numbers], Numbers]] = {
     "kendall": tau,
     "spearman": rho,
 }
+
+
+def z_test(statistic: Statistic, r_a: Any, r_b: Any, r_ab: Any, count: int) -> Any:
+    """How many standard errors two correlations of `count` architectures with one truth are apart; `r_ab` is theirs."""
+    triple = underlying(statistic, r_a, r_b, r_ab)
+    return (np.arctanh(r_a) - np.arctanh(r_b)) / np.sqrt(variance(triple, statistic, count))
 
 
 def z_values(statistic: Statistic, triple: Triple, count: int, number: int, seed: int) -> Numbers:

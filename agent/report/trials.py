@@ -1,0 +1,156 @@
+"""Trials, failures and all about one trial, as `memory` shows them to scripts and to people."""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from rich.console import Console
+
+from agent.report.results import Result, plain
+from agent.report.tables import print_table, say, score
+from agent.report.words import NO_FAILURE, NO_SCORE
+from diffusion.cost.closed_form import Macs
+from diffusion.settings import Family
+from diffusion.spec import widths
+from diffusion.units import format_size
+from diffusion.verdicts import Answer
+
+
+class Answers(Result):
+    """What a score is against the baseline's, and against the best one that was there before."""
+
+    baseline: Answer
+    incumbent: Answer
+
+
+class TrialRow(Result):
+    """A trial; ``memory top --json`` is a list of these, best first."""
+
+    trial: int
+    """id of the trial"""
+    search: int
+    """id of its search"""
+    round: int
+    """its round"""
+    spec: str
+    """its spec"""
+    family: Family
+    """`ddpm` or `iddpm`"""
+    dataset: str
+    """the data set's word"""
+    rfid: float | None
+    """its score"""
+    metric: str | None
+    """name of the score"""
+    params: int
+    """its parameters"""
+    protocol: str
+    """fingerprint of the protocol"""
+    seed: int
+    """seed of its training"""
+    state: str
+    """`scored`"""
+    proposer: str
+    """who proposed it"""
+    reason: str | None
+    """the proposer's sentence"""
+    device_seconds: float
+    """seconds of training"""
+    error: str | None
+    """`null` for a scored trial"""
+    created: str
+    """when it began"""
+    macs: Macs
+    """its cost under both conventions"""
+    cached: bool
+    """whether its training was there before"""
+    train: str
+    """`rapid`"""
+    ci95: tuple[float, float] | None
+    """`[low, high]`, or `null`"""
+    verdict: Answers
+    """`{"baseline": …, "incumbent": …}`: `better`, `worse`, `inconclusive` or `unmeasured`"""
+
+
+class ShownTrial(TrialRow):
+    """``memory show --json``; rows are objects with the columns of their table."""
+
+    search_name: str
+    """name of its search"""
+    finished: str | None
+    """when it was scored, failed or pruned, or `null`"""
+    proposal: dict[str, Any]
+    """its row of `proposals`"""
+    training: dict[str, Any]
+    """its row of `trainings`, `strategy` and `settings` as objects"""
+    scores: list[dict[str, Any]]
+    """its rows of `scores` under every protocol, `extra` as an object"""
+    protocol_content: dict[str, Any]
+    """what the fingerprint stands for: `data_fingerprint`, `settings`, `strategy`, `score`"""
+
+
+class FailureRow(Result):
+    """A trial without a score, or a proposal that was refused; ``memory failures --json`` is a list of these."""
+
+    kind: Literal["failed", "pruned", "refused"]
+    """`failed` or `pruned` (a trial), or `refused` (a proposal)"""
+    round: int
+    """its round"""
+    trial: int | None
+    """id of the trial, or `null`"""
+    proposal: int
+    """id of the proposal"""
+    spec: str | None
+    """its spec, or `null`"""
+    proposer: str
+    """who proposed it"""
+    why: str | None
+    """the reason"""
+    refusal_kind: str | None
+    """class of the refusal, or `null`; see [refusals](memory.md#refusals)"""
+    created: str
+    """when"""
+
+
+def trial_rows(records: Iterable[dict[str, Any]]) -> list[TrialRow]:
+    """Those of records."""
+    return [TrialRow(**record) for record in records]
+
+
+def print_top(console: Console, found: list[TrialRow]) -> None:
+    """Trials in their order, with the protocol that makes them comparable; the baseline is its own proposer."""
+    if not found:
+        say(console, NO_SCORE)
+        return
+    rows = [
+        (
+            row.trial,
+            row.spec,
+            widths(row.spec),
+            score(row.rfid),
+            f"{format_size(row.macs.paper)}/{format_size(row.macs.total)}",
+            format_size(row.params),
+            row.proposer + (" (cached)" if row.cached else ""),
+        )
+        for row in found
+    ]
+    columns = ("trial", "spec", "widths", "score", "MACs paper/total", "params", "proposed by")
+    print_table(console, columns, rows, right="trial,score,MACs paper/total,params")
+    say(console, f"{found[0].metric}, lower is better; protocol {found[0].protocol}")
+
+
+def print_failures(console: Console, found: list[FailureRow]) -> None:
+    """Failures and refusals with their reasons."""
+    if not found:
+        say(console, NO_FAILURE)
+        return
+    rows = [
+        (row.round, row.kind, row.spec or "–", widths(row.spec) if row.spec else "–", row.proposer, row.why)
+        for row in found
+    ]
+    print_table(console, ("round", "", "spec", "widths", "proposed by", "why"), rows)
+
+
+def print_trial(console: Console, found: ShownTrial) -> None:
+    """Everything about one trial, as indented JSON: what is not asked for often needs no table."""
+    console.print_json(json.dumps(plain(found)))
