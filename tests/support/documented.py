@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from unetbench_sheet import figures_of
 
 from agent.config.settings import FIELDS, GROUPS, PREFIX, sentence, setting_of
 from agent.config.sources import typed_name
 
 ROOT = Path(__file__).parents[2]
 PAGES = (*sorted((ROOT / "docs").glob("*.md")), ROOT / ".env.example")
-MADE = re.compile(r"<!-- (fields|options|settings) of ([\w.]+) -->\n.*?<!-- end -->", re.DOTALL)
+MADE = re.compile(r"<!-- (fields|options|settings|figures) of ([\w.]+) -->\n.*?<!-- end -->", re.DOTALL)
 EXAMPLES = re.compile(r"(?<=\n)## .*?(?=## the providers' own keys\n)", re.DOTALL)
 
 
@@ -96,7 +97,12 @@ def examples() -> str:
     return "\n".join(lines) + "\n"
 
 
-MAKERS: dict[str, Callable[[str], str]] = {"fields": fields_of, "options": options_of, "settings": settings_of}
+MAKERS: dict[str, Callable[[str], str]] = {
+    "fields": fields_of,
+    "options": options_of,
+    "settings": settings_of,
+    "figures": figures_of,
+}
 
 
 def made(text: str) -> str:
