@@ -159,6 +159,9 @@ class SearchSpace(BaseModel):
         """One member, uniformly."""
         return UNetSpec.from_row([rng.choice(allowed) for allowed in self.choices.values()])
 
+    def __str__(self) -> str:
+        return self.name
+
     def __iter__(self) -> Iterator[UNetSpec]:  # type: ignore[override]  # a space is its members, not its fields
         return (UNetSpec.from_row(row) for row in itertools.product(*self.choices.values()))
 

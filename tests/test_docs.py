@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
@@ -40,6 +40,7 @@ from agent.search.ending import Reason
 from agent.search.session import BY_LIMIT, INTERRUPTED
 from agent.searchers.llm import TOOLS
 from diffusion.errors import UserError
+from diffusion.networks import networks_in
 from diffusion.space import SPACE_NAMES, built_in
 from memory.connection import opened
 from memory.directives import add_directive, undo_directive
@@ -93,6 +94,16 @@ def tables(body: str) -> dict[str, list[str]]:
     for block in re.findall(r"(?:^\|.*\n)+", body + "\n", re.MULTILINE):
         found[block.split("|")[1].strip()] = names(block)
     return found
+
+
+def listed(values: Iterable[int]) -> str:
+    return ", ".join(map(str, values))
+
+
+def by_stage(choices: Iterable[Iterable[int]]) -> str:
+    """The choices of each stage, written once where all are the same."""
+    texts = [listed(values) for values in choices]
+    return f"{texts[0]} each" if len(set(texts)) == 1 else " · ".join(texts)
 
 
 def anchor(heading: str) -> str:
@@ -419,9 +430,12 @@ class TestSettings:
         assert names(text) == list(SPACE_NAMES)
         for name, space in ((name, built_in(name)) for name in SPACE_NAMES):
             row = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))
-            chosen = (space.base_channel, space.num_blocks, space.channel_mult, map(int, space.attn))
-            cells = [", ".join(map(str, values)) for values in chosen]
-            assert [cell.strip() for cell in row.strip("|").split("|")][1:] == [*cells, f"{space.size:,}"]
+            cells = [
+                *(str(space.stages), listed(space.base_channel), listed(space.num_blocks)),
+                *(by_stage(space.channel_mult), by_stage([map(int, flags) for flags in space.attn])),
+                *(f"`{space.baseline}`", f"{networks_in(space, 'ddpm'):,}"),
+            ]
+            assert [cell.strip() for cell in row.strip("|").split("|")][1:] == cells
 
     def test_a_shown_toml_file_is_one_that_can_be_used(self) -> None:
         for body in fences(page("docs/configuration.md"), "toml"):
