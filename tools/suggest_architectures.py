@@ -14,7 +14,7 @@ from memory.queries.so_far import TrialSoFar
 from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
 from tools.gates.feasible import feasible
-from tools.suggestions import Suggestion, as_percent, networks_of, round_generator, suggest
+from tools.suggestions import Suggestion, as_percent, covered, networks_of, round_generator, suggest
 
 MOST = 20
 CALIBRATED = (0.8, 0.97)  # coverage of 90 % intervals by a dozen scores or more: what chance leaves of a true 90 %
@@ -105,7 +105,7 @@ def _candidate(context: SearchContext, suggestion: Suggestion, trials: Sequence[
     distance, nearest = _nearest(context, spec, trials)
     return Candidate(
         spec=str(spec),
-        widths=_widths(spec),
+        widths=spec.widths,
         predicted=forecast
         and Predicted(
             score=_short(forecast.score),
@@ -137,27 +137,23 @@ def _knowledge(context: SearchContext, surrogate: Surrogate, trials: Sequence[Tr
     scored = [trial for trial in trials if trial.state == "scored"]
     means = surrogate.predict(networks_of(scored, family)).mean
     best = scored[int(np.argmin(means))]
-    score = "no score" if best.score is None else f"scored {best.score:.4g}"
     return Knowledge(
         scores=int(surrogate.measured.sum()),
         calibration=_calibration(surrogate),
-        noise=f"training again moves a score by about {np.expm1(surrogate.noise_std):.0%}, as the surrogate has it",
+        noise=f"training again moves a score by about {as_percent(surrogate.noise_std)}, as the surrogate has it",
         reach=f"two networks that differ by one doubling or attention go together with correlation "
         f"{surrogate.correlation(1):.2f}, by four with {surrogate.correlation(4):.2f}; the length is the same for "
         "every number",
-        best=f"trial {best.trial}, {best.spec} (widths {_widths(best.spec)}): {score}, believed "
+        best=f"trial {best.trial}, {best.spec} (widths {best.spec.widths}): scored {best.score:.4g}, believed "
         f"{np.exp(means.min()):.4g}",
         effects=_effects(context, surrogate, best.spec),
     )
 
 
 def _calibration(surrogate: Surrogate) -> str:
-    left_out = surrogate.left_one_out()
-    share, count = left_out.coverage(LEVEL), len(left_out.log_scores)
-    low, high = CALIBRATED
+    share, (low, high) = surrogate.left_one_out().coverage(LEVEL), CALIBRATED
     judged = "too sure of itself" if share < low else "more careful than it need be" if share > high else "calibrated"
-    said = f"{round(share * count)} of {count} scores lie in the {LEVEL:.0%} interval that the others predict for them"
-    return f"{said}: {judged}".replace("%", " %")
+    return f"{covered(surrogate)}: {judged}"
 
 
 def _effects(context: SearchContext, surrogate: Surrogate, best: UNetSpec) -> list[Effect]:
@@ -193,10 +189,6 @@ def _step(here: list[int], there: list[int], stages: int) -> str:
     changed = [f"{name}: {old} → {new}" for name, old, new in zip(names, here, there, strict=True) if old != new]
     widths = [".".join(map(str, each[1 : 1 + stages])) for each in (here, there)]
     return changed[0] if len(changed) == 1 else f"widths: {widths[0]} → {widths[1]}"  # with another base
-
-
-def _widths(spec: UNetSpec) -> str:
-    return ".".join(map(str, spec.channels))
 
 
 def _short(value: float) -> float:

@@ -94,6 +94,13 @@ def as_percent(improvement: float) -> str:
     return f"{-math.expm1(-improvement):.1%}".replace("%", " %")
 
 
+def covered(surrogate: Surrogate) -> str:
+    """How well its intervals did so far, to be said beside each forecast."""
+    left_out = surrogate.left_one_out()
+    count = len(left_out.log_scores)
+    return f"{round(left_out.coverage() * count)} of {count} scores lie in the 90 % interval that the others predict"
+
+
 def networks_of(trials: Sequence[Trial], family: Family) -> Networks:
     """The networks of trials."""
     return networks(np.array([trial.spec.row for trial in trials], dtype=np.int64), family)

@@ -4,7 +4,7 @@ An enumerable space needs no optimiser of the acquisition. With fewer than five 
 """
 
 from agent.searchers.base import Proposal, Seen, SeenTrial
-from tools.suggestions import Forecast, Suggestions, as_percent, suggest
+from tools.suggestions import Forecast, Suggestions, as_percent, covered, suggest
 
 
 class GP:
@@ -30,6 +30,6 @@ def reason(forecast: Forecast | None, suggestions: Suggestions) -> str:
         return "A random feasible network: with fewer than five scores there is no surrogate."
     return (
         f"Of all feasible networks it has the largest expected improvement, {as_percent(forecast.improvement)}: "
-        f"predicted {forecast.score:.4g} (90 %: {forecast.low:.4g} to {forecast.high:.4g}) from "
-        f"{int(suggestions.surrogate.measured.sum())} scores."
+        f"predicted {forecast.score:.4g} (90 %: {forecast.low:.4g} to {forecast.high:.4g}). So far "
+        f"{covered(suggestions.surrogate)}."
     )

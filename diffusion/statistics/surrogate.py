@@ -247,7 +247,8 @@ def _squared_distances(one: Floats, other: Floats) -> Floats:
     found = one @ (-2 * other.T)
     found += (one**2).sum(axis=1)[:, None]
     found += (other**2).sum(axis=1)
-    return np.maximum(found, 0, out=found)
+    np.maximum(found, 0, out=found)  # rounding
+    return found
 
 
 def _chunks(count: int) -> Iterator[slice]:

@@ -10,12 +10,13 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from snapshots import assert_no_other_file, assert_snapshot
 
+from agent.searchers.centaur import SuggestedProposer
 from agent.searchers.llm import TOOLS
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 NAMES = ["count_flops", "train_ract", "evaluate_fid", "query_memory", "finish_search"]
 
-by_name = pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+by_name = pytest.mark.parametrize("tool", SuggestedProposer.tools, ids=lambda tool: tool.name)
 
 
 def schema(tool: BaseTool) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def keys_of(value: Any) -> set[str]:
 
 def test_the_agent_has_these_five_tools() -> None:
     assert [tool.name for tool in TOOLS] == NAMES
+    assert [tool.name for tool in SuggestedProposer.tools] == [*NAMES, "suggest_architectures"]
 
 
 @by_name
@@ -72,4 +74,4 @@ def test_an_argument_that_the_schema_does_not_know_is_refused(tool: BaseTool) ->
 
 
 def test_every_snapshot_belongs_to_a_tool() -> None:
-    assert_no_other_file(SNAPSHOTS, {f"{name}.json" for name in NAMES})
+    assert_no_other_file(SNAPSHOTS, {f"{tool.name}.json" for tool in SuggestedProposer.tools})

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ class TestKnowledge:
         found = suggested(search.context(7)).surrogate
         assert found is not None
         assert found.scores == 7
-        assert found.calibration.partition(" of 7 scores lie in the 90 % interval that the others predict")[0].isdigit()
+        assert re.match(r"\d of 7 scores lie in the 90 % interval that the others predict: ", found.calibration)
         assert found.noise.startswith("training again moves a score by about ")
 
     def test_each_step_from_the_best_is_told_once_the_most_promising_first(self, search: TinySearch) -> None:
