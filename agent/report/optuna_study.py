@@ -3,6 +3,7 @@
 The trials stand in the order of their rounds; their number in the memory is an attribute. Nothing is read back.
 """
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
@@ -127,13 +128,19 @@ def _distribution(name: str, values: list[int]) -> BaseDistribution:
 def as_optuna(record: Record, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
     """A record of ``memory show`` as a trial. One that was scored without a number failed, as Optuna sees it."""
     numbers, state = UNetSpec.parse(record["spec"]).numbers, STATES[record["state"]]
+    curve = {} if state is TrialState.FAIL else scores_on_the_way(record)
+    value = record["rfid"]
+    if state is TrialState.COMPLETE and value is None:
+        state = TrialState.FAIL
+    elif state is TrialState.PRUNED and curve:
+        value = curve[max(curve)]  # as Optuna does; the dashboard draws a pruned trial only with a value
     trial = optuna.create_trial(
-        state=TrialState.FAIL if state is TrialState.COMPLETE and record["rfid"] is None else state,
-        value=record["rfid"],
-        params={name: bool(value) if name.startswith("attn") else value for name, value in numbers.items()},
+        state=state,
+        value=value,
+        params={name: bool(number) if name.startswith("attn") else number for name, number in numbers.items()},
         distributions={name: distributions[name] for name in numbers},
         user_attrs=attributes_of(record),
-        intermediate_values={} if state is TrialState.FAIL else scores_on_the_way(record),
+        intermediate_values=curve,
     )
     trial.datetime_start, trial.datetime_complete = local_time(record["created"]), local_time(record["finished"])
     return trial
@@ -194,6 +201,8 @@ def write_study(place: URL, url: str, search: SearchRow, metric: str, trials: li
         told = {"search": search.id, "metric": metric, "protocol": search.protocol, "backend": search.backend}
         for name, value in {**told, "budget_macs": search.budget_macs, "count": search.count_convention}.items():
             study.set_user_attr(name, value)
+        with warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning):
+            study.set_metric_names([metric])
         study.add_trials(trials)
     except BaseException:
         optuna.delete_study(study_name=search.name, storage=storage)

@@ -116,6 +116,7 @@ def test_every_trial_is_as_the_memory_shows_it(memory: Path, exported: optuna.St
 
 
 def test_the_study_says_what_its_values_are(memory: Path, exported: optuna.Study) -> None:
+    assert exported.metric_names == ["fid-digits-cnn"]
     assert exported.direction is optuna.study.StudyDirection.MINIMIZE
     assert exported.user_attrs == {
         "search": 1,
@@ -172,8 +173,8 @@ def test_a_pruned_trial_keeps_what_it_scored_at_the_rungs(tmp_path: Path) -> Non
         ]
         trial = optuna_study.as_optuna(record, optuna_study.distributions_of(find_search(db), [record]))
     assert trial.state is TrialState.PRUNED
-    assert trial.value is None
     assert trial.intermediate_values == dict(scored)
+    assert trial.value == 350.0  # as Optuna keeps it
 
 
 def test_a_study_of_that_name_is_left_as_it_is(memory: Path, tmp_path: Path, exported: optuna.Study) -> None:
