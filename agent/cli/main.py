@@ -16,6 +16,7 @@ from agent.cli.confirm import confirm
 from agent.cli.doctor import doctor
 from agent.cli.evaluate import evaluate
 from agent.cli.export import export
+from agent.cli.export_study import export_study
 from agent.cli.flops import flops
 from agent.cli.fork import fork
 from agent.cli.memory import app as memory
@@ -50,6 +51,7 @@ for command in COMMANDS:
     app.command()(command)
 app.command("list")(list_command)
 app.command("rank-study")(rank_study)
+app.command("export-study")(export_study)
 
 
 @app.callback(invoke_without_command=True)

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from diffusion.statistics.ranking import Estimate, RankAgreement
-from diffusion.units import format_size
 from diffusion.unetbench.figures import agreement_at, best_at, noise_at, steps_agreement
 from diffusion.unetbench.table import FOLDER, Table, find_table
+from diffusion.units import format_size
 
 NOT_YET = "The table is not there yet: its networks are being trained."
 

@@ -47,6 +47,7 @@ MISTAKES = [
         ["run", "--budget", "100K"],
         "--budget 100K is below the smallest spec of the space digits-8: b8-n1-m1.1.1.1-a0000 costs 490.6K",
     ),
+    (["export-study", "first", "study.db"], "'study.db' is not the URL of a database; write sqlite:///study.db"),
     (["run", "--preset", "foo"], "'foo' is not a preset; there are digits, ddpm-cifar10, iddpm-cifar10"),
     (["run", "--sampler", "iddpm"], "'iddpm' needs the learned variance of the family iddpm; take ddpm, ddim"),
     (["run", "--sampler", "euler"], "--sampler euler: input should be 'ddpm', 'iddpm', 'ddim' or 'dpm-solver++'"),
@@ -205,6 +206,16 @@ class TestReading:
             assert (code, err) == (0, "")
             assert str(TINY["baseline"]) in out or "first" in out
         assert "No trial failed" in typed("memory", "failures")[1]
+
+    def test_a_search_becomes_a_study_and_the_command_that_shows_it_is_named(
+        self, search: TinySearch, typed: Typed, tmp_path: Path
+    ) -> None:
+        code, out, err = typed("export-study", "first", "sqlite:///study.db")
+        assert (code, err) == (0, "")
+        assert out.endswith("optuna-dashboard sqlite:///study.db\n")
+        code, out, _ = typed("export-study", "first", "sqlite:///other.db", "--json")
+        assert json.loads(out)["trials"] == {"complete": 2, "pruned": 0, "fail": 0, "running": 0}
+        assert (tmp_path / "study.db").is_file()
 
     def test_sql_that_would_write_is_refused(self, search: TinySearch, typed: Typed) -> None:
         code, _, err = typed("memory", "sql", "DELETE FROM trials")

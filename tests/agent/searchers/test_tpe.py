@@ -67,7 +67,7 @@ def test_what_failed_was_pruned_or_refused_is_told_as_pruned_and_what_runs_as_ru
 def test_a_network_lies_where_the_space_spells_it_and_nowhere_outside() -> None:
     grid = Grid(SPELLED, "ddpm")
     assert grid.place(UNetSpec.parse("b4-n1-m4.8.8-a000")) == (1, 0, 0, 1, 0, 0, 0, 0)  # as b16-n1-m1.2.2
-    assert grid.place(UNetSpec.parse("b64-n1-m1.1.2-a000")) is None
+    assert grid.place(UNetSpec.parse("b128-n1-m1.1.1-a000")) is None
     assert grid.spec((2, 1, 0, 1, 1, 0, 1, 0)) == UNetSpec.parse("b32-n2-m1.2.4-a010")
 
 
