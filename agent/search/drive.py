@@ -7,7 +7,7 @@ from agent.search.loop import Loop
 from agent.search.plan import Plan
 from agent.search.session import Session, driving
 from agent.search.summary import announce, summary
-from agent.searchers.making import make_proposer
+from agent.searchers.registry import make_proposer
 
 
 def drive(search: int, planned: Plan, *, as_json: bool) -> int:

@@ -1,9 +1,13 @@
-"""The searchers that are no language model, by name. Each is imported when it is made: Optuna alone takes 0.2 s."""
+"""Makes whoever proposes in a search, by name. Each is imported when it is made: Optuna alone takes 0.2 s."""
 
+from functools import partial
 from importlib import import_module
 from typing import NamedTuple, cast
 
-from agent.searchers.base import Searcher
+from agent.backends.registry import Address
+from agent.config.settings import RunConfig
+from agent.searchers.ask_tell import AskTell
+from agent.searchers.base import Proposer, Searcher
 from diffusion.errors import UserError
 
 
@@ -38,3 +42,25 @@ def make_searcher(name: str) -> Searcher:
         raise UserError(f"'{name}' is not a searcher; there are {', '.join(ENTRIES)}")
     entry = ENTRIES[name]
     return cast(Searcher, getattr(import_module(f"agent.searchers.{entry.module}"), entry.maker)())
+
+
+def make_proposer(config: RunConfig, first: Address | None = None) -> Proposer:
+    """Who proposes; `first` stands in for the first language model of the settings, where one is asked at all.
+
+    Raises:
+        UserError: there is no such searcher, or a backend cannot be used from here.
+    """
+    asked = config.search
+    if asked.searcher == "llm":
+        from agent.searchers.llm import LLMProposer  # LangChain is not needed where no model is asked
+
+        return LLMProposer.of(config, first)
+    if asked.searcher == "centaur":
+        from agent.searchers.centaur import Centaur, SuggestedProposer
+
+        return Centaur(SuggestedProposer.of(config, first), _ask_tell(config, "gp"), asked.centaur_share)
+    return _ask_tell(config, asked.searcher)
+
+
+def _ask_tell(config: RunConfig, name: str) -> AskTell:
+    return AskTell(partial(make_searcher, name), name, config.search.rounds, config.search.memory)
