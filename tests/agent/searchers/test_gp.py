@@ -10,6 +10,7 @@ from ended_search import digits_protocol
 
 from agent.searchers.base import Proposal, Seen, SeenTrial, State
 from agent.searchers.gp import GP
+from diffusion.neighbourhood import distances
 from diffusion.networks import distinct, networks
 from diffusion.space import built_in
 from diffusion.spec import Rows, UNetSpec
@@ -90,11 +91,14 @@ def test_the_order_of_the_trials_and_refusals_change_nothing() -> None:
     assert ask(seen(known, EVERY[::5])).spec == ask(seen([*known[::-1], refused], EVERY[::5])).spec
 
 
-def test_what_is_under_way_is_believed_so_that_another_is_proposed() -> None:
-    known = trials(15)
-    first = ask(seen(known)).spec
-    near_it = ask(seen([*known, SeenTrial(16, 9, first, "running")])).spec
-    assert first != near_it
+def test_what_is_under_way_is_believed_so_that_another_part_of_the_space_is_asked() -> None:
+    known, candidates = trials(15), EVERY[::5]
+    first = ask(seen(known, candidates)).spec
+    left = candidates[(candidates != first.row).any(axis=1)]
+    beside = ask(seen([*known, SeenTrial(16, 9, first, "running")], left)).spec
+    second = ask(seen(known, left)).spec  # had nobody told that the first is under way
+    apart = [distances(np.array([spec.row]), first)[0] for spec in (beside, second)]
+    assert apart[0] > apart[1]
 
 
 def test_trials_of_another_number_of_stages_are_left_out() -> None:
