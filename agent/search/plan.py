@@ -229,13 +229,9 @@ def affordable_baseline(config: RunConfig, settings: Settings) -> tuple[UNetSpec
         )
     if cost(baseline, *size).macs.by(count) <= budget:
         return baseline, ()
-    narrower = [
-        spec
-        for width in sorted(space.base_channel, reverse=True)
-        if (spec := baseline.model_copy(update={"base_channel": width})) and width < baseline.base_channel
-    ]
-    fitting = [spec for spec in narrower if cost(spec, *size).macs.by(count) <= budget]
-    found = fitting[0] if fitting else space.smallest
+    widths = [width for width in reversed(space.base_channel) if width < baseline.base_channel]
+    narrower = (baseline.model_copy(update={"base_channel": width}) for width in widths)
+    found = next((spec for spec in narrower if cost(spec, *size).macs.by(count) <= budget), space.smallest)
     return found, (f"the default baseline {baseline} exceeds the budget; the baseline is {found}",)
 
 

@@ -53,12 +53,14 @@ def repeated(context: SearchContext, spec: UNetSpec) -> Refused | None:
     known = spec_in_search(context.db, context.search, spec)
     if known is None or known["round"] == context.round_number:
         return None
-    same = "" if known["spec"] == str(spec) else f" ({known['spec']}, the same network: widths {spec.widths})"
-    trial = f"trial {known['trial']}{same}"
+    is_spelled_anew = known["spec"] != str(spec)
+    trial = f"trial {known['trial']} ({known['spec']})" if is_spelled_anew else f"trial {known['trial']}"
     if known["state"] in ("running", "trained"):
-        return Refused("repeated", f"{spec} is under way as {trial} of round {known['round']}. Propose a new spec.")
-    outcome = f"it scored {known['rfid']:.4g}" if known["rfid"] is not None else f"it {ENDED[known['state']]}"
-    return Refused("repeated", f"{spec} was tried already as {trial}: {outcome}. Propose a new spec.")
+        said = f"is the network of {trial}, under way in" if is_spelled_anew else f"is under way as {trial} of"
+        return Refused("repeated", f"{spec} {said} round {known['round']}. Propose a new spec.")
+    outcome = f"scored {known['rfid']:.4g}" if known["rfid"] is not None else ENDED[known["state"]]
+    said = f"is the network of {trial}, which" if is_spelled_anew else f"was tried already as {trial}: it"
+    return Refused("repeated", f"{spec} {said} {outcome}. Propose a new spec.")
 
 
 def round_taken(context: SearchContext, spec: UNetSpec) -> Refused | None:

@@ -281,7 +281,9 @@ class TestLimits:
         }
 
     def test_the_offline_backend_obeys_and_names_what_changed_its_choice(self, tmp_path: Path) -> None:
-        search = TinySearch(tmp_path, executor=Planted(tuple(float(40 + number) for number in range(9))))
+        search = TinySearch(
+            tmp_path, {"searcher": "llm"}, executor=Planted(tuple(float(40 + number) for number in range(9)))
+        )
         with opened(search.db) as db:
             add_directive(db, search.search, "restrict", {"parameter": "base_channel", "values": [16]}, "sixteen")
         assert search.run() == "rounds"

@@ -14,7 +14,7 @@ from memory.queries.progress import proposer_shares
 
 
 def test_the_offline_backend_searches_locally_under_the_budget(tmp_path: Path) -> None:
-    search = TinySearch(tmp_path, {"rounds": 4})
+    search = TinySearch(tmp_path, {"rounds": 4, "searcher": "llm"})
     assert search.run() == "rounds"
     rows = search.rows("SELECT * FROM results ORDER BY round")
     assert [row["proposer"] for row in rows] == ["baseline", *["offline"] * 4]
@@ -40,7 +40,9 @@ def test_the_same_seed_gives_the_same_search_and_another_seed_another(tmp_path: 
 
 def test_the_order_in_which_neighbours_are_tried_is_the_known_one(tmp_path: Path) -> None:
     """Recorded when each proposer had a walk of its own; a search that is resumed goes on as it began."""
-    search = TinySearch(tmp_path, {"rounds": 6}, executor=Planted((90.0, 92.0, 95.0, 80.0, 85.0, 99.0)))
+    search = TinySearch(
+        tmp_path, {"rounds": 6, "searcher": "llm"}, executor=Planted((90.0, 92.0, 95.0, 80.0, 85.0, 99.0))
+    )
     search.run()
     assert search.executor.specs[1:] == [
         "b8-n1-m1.2.1.1-a0000", "b8-n1-m1.2.2.1-a0000", "b8-n2-m1.2.1.1-a0000", "b8-n1-m1.3.1.1-a0000",
@@ -72,7 +74,7 @@ def test_a_training_whose_weights_are_gone_is_trained_anew_unless_its_score_is_k
 
 
 def test_the_summary_counts_who_proposed(tmp_path: Path) -> None:
-    search = TinySearch(tmp_path)
+    search = TinySearch(tmp_path, {"searcher": "llm"})
     search.run()
     with opened(search.db, read_only=True) as db:
         assert proposer_shares(db, search.search) == {"offline": 3, "baseline": 1}

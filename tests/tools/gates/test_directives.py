@@ -240,7 +240,7 @@ class TestLatency:
             raise JobFailed("no such device")
 
         tell(search, "cap", {"what": "latency_ms", "at_most": 5})
-        monkeypatch.setattr("tools.gates.latency._measured", broken)
+        monkeypatch.setattr("tools.gates.latency.measured_ms", broken)
         found = refusal(search.context(), PLAIN)
         assert found is not None
         assert found.kind == "unmeasured"
@@ -248,7 +248,7 @@ class TestLatency:
 
     def test_counting_measures_nothing(self, search: TinySearch, monkeypatch: pytest.MonkeyPatch) -> None:
         tell(search, "cap", {"what": "latency_ms", "at_most": 0.001})
-        monkeypatch.setattr("tools.gates.latency._measured", lambda *asked: pytest.fail("measured"))
+        monkeypatch.setattr("tools.gates.latency.measured_ms", lambda *asked: pytest.fail("measured"))
         assert count(search.context(), PLAIN).forbidden is None
 
     @pytest.mark.slow
