@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 import pytest
 import typer
+from bench import planted_in, search_on
 from documented import PAGES as DOCUMENTED
 from documented import made
 from inprocess import InProcessExecutor
@@ -237,6 +238,16 @@ def steered(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
 
 
 @pytest.fixture(scope="module")
+def looked_up(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
+    """A search on a table that has no seeds for a race."""
+    with pytest.MonkeyPatch.context() as patch:
+        table = planted_in(tmp_path_factory.mktemp("tables"), patch)
+        found = search_on(tmp_path_factory.mktemp("looked-up"), table, rounds=4, race_trainings=20)
+        found.run()
+    return found
+
+
+@pytest.fixture(scope="module")
 def raced(tmp_path_factory: pytest.TempPathFactory) -> TinySearch:
     """A search with replicas, one of which fails, and a race at its end."""
     executor = Planted((50.0, 99.0, 200.0))
@@ -288,11 +299,16 @@ class TestEvents:
         assert set(self.documented()) == set(self.said())
 
     def test_the_fields_of_an_event_are_the_documented_ones(
-        self, search: TinySearch, raced: TinySearch, steered: TinySearch, strategies: TinyStrategySearch
+        self,
+        search: TinySearch,
+        raced: TinySearch,
+        looked_up: TinySearch,
+        steered: TinySearch,
+        strategies: TinyStrategySearch,
     ) -> None:
         documented = self.documented()
         driven = {event for event, path in self.said().items() if path == DRIVEN_FROM} | {"search.started", TOLD}
-        events = [*search.events, *raced.events, *steered.events, *strategies.events]
+        events = [*search.events, *raced.events, *looked_up.events, *steered.events, *strategies.events]
         assert {event["event"] for event in events} == set(documented) - driven
         for event in events:
             assert set(event) - ENVELOPE == documented[event["event"]], event["event"]

@@ -24,7 +24,7 @@ def _made(table: Table) -> str:
     failed = sum(row.error is not None for row in rows)
     return (
         f"{table.contents.made}. {len(table.contents.networks)} networks, {len(rows)} trainings ({failed} failed), "
-        f"{table.seeds(table.baseline)} of the baseline {table.baseline}; {trained / 3600:.1f} device-hours of training "
+        f"{table.seeds(table.baseline)} of the baseline {table.baseline}; {trained / 3600:.1f} hours of training "
         f"and {scored / 3600:.1f} of scoring. Protocol {table.protocol_at(table.steps[-1]).fingerprint}, "
         f"SHA-256 {table.sha256}."
     )
@@ -32,7 +32,8 @@ def _made(table: Table) -> str:
 
 def _by_step(table: Table) -> Iterator[str]:
     """Noise, agreement and the best, a row for each number of steps."""
-    yield "| steps | noise between seeds (CV) | τ of the two seeds | τ with the last step | best network | its mean | lowest true mean |"
+    titles = ("steps", "noise between seeds (CV)", "τ of the two seeds", "τ with the last step", "best network")
+    yield f"| {' | '.join((*titles, 'its mean', 'lowest true mean'))} |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for step in table.steps:
         noise, best = noise_at(table, step), best_at(table, step)

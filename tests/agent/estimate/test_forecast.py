@@ -102,7 +102,7 @@ def test_two_real_steps_are_measured_and_nothing_is_left_behind(folder: Path) ->
 def test_what_is_estimated_is_what_the_search_trains(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU that is bf16 with channels_last, which takes other seconds and other memory than fp32."""
     machine = Machine((Node(cores=2, gpus=gpus),))
-    for place in ("agent.estimate.dry_run", "agent.search.plan", "agent.search.wiring"):
+    for place in ("agent.config.bench", "agent.search.plan"):
         monkeypatch.setattr(f"{place}.this_machine", lambda: machine)
     estimated: list[TrainJob] = []
     monkeypatch.setattr(dry_run, "calibrate", lambda job: estimated.append(job) or STEP)

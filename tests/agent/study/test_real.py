@@ -27,7 +27,7 @@ class Inside(inprocess.InProcessExecutor):
 
 def test_real_networks_go_through_the_whole_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.search.wiring.LocalExecutor", Inside)
-    monkeypatch.setattr("agent.search.wiring.this_machine", lambda: Machine((Node(cores=1),)))  # one thread
+    monkeypatch.setattr("agent.config.bench.this_machine", lambda: Machine((Node(cores=1),)))  # one thread
     given = {"preset": "digits", "num_images": 16, "sampling_steps": 2, "parallel": 1, "db": tmp_path / "diffnas.db"}
     config = resolve({**given, "out": tmp_path / "runs", "budget": "600K", "baseline": "b8-n1-m1.1.1.1-a0000"}).config
     short = {"batch_size": 8, "diffusion_steps": 50}

@@ -153,7 +153,7 @@ def test_the_shipped_table_is_complete_small_and_closed_under_one_step() -> None
     for row in table.contents.networks:
         known = cost(row.spec, "ddpm", 8, 1)
         assert (known.macs.paper, known.macs.total, known.params) == (row.macs_paper, row.macs_total, row.params)
-        assert all(table.seeds(UNetSpec.from_row(map(int, near))) for near in neighbours(table.space, row.spec))
+        assert all(table.seeds(UNetSpec.from_row(near)) for near in neighbours(table.space, row.spec))
 
 
 @pytest.mark.skipif(not SHIPPED, reason="the table is made when its trainings are over")
