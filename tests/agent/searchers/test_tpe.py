@@ -15,11 +15,11 @@ from diffusion.spec import UNetSpec
 
 
 def test_it_proposes_what_a_study_told_by_hand_asks_for() -> None:
-    search = Played(seed=3).baseline()
-    search.play(TPE, 25)
-    found = search.ask(TPE(), 26)
+    search = Played().baseline()
+    search.play(TPE, 36)
+    found = search.ask(TPE(), 37)
     study = optuna.create_study(
-        sampler=optuna.samplers.TPESampler(seed=int(np.random.default_rng([3, 26]).integers(2**32)))
+        sampler=optuna.samplers.TPESampler(seed=int(np.random.default_rng([0, 37]).integers(2**32)))
     )
     space = {  # by hand: sizes ordered, attention not
         "base_channel": optuna.distributions.IntDistribution(0, 1),
@@ -45,7 +45,8 @@ def test_it_proposes_what_a_study_told_by_hand_asks_for() -> None:
         spec = UNetSpec.from_row([choices[name][asked.params[name]] for name in choices])
         if str(spec) in tried:
             study.tell(asked, state=TrialState.PRUNED)
-    assert found == (spec, f"Optuna's TPE asks for it after 26 scored trials, in ask {asks}.")
+    assert asks > 3, "a rejected ask changes what is asked next"
+    assert found == (spec, f"Optuna's TPE asks for it after 37 scored trials, in ask {asks}.")
 
 
 def test_what_failed_was_pruned_or_refused_is_told_as_pruned_and_what_runs_as_running() -> None:
