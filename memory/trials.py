@@ -118,23 +118,15 @@ def accept_proposal(
         keys, existing = keys_of(job), trial_in_round(db, search, round_number)
         if existing is not None and existing.key in keys:
             return AcceptedTrial(existing.id, existing.training, existing.cached, existing.run_folder)
-        of_the_network = f"trials.search = ? AND trainings.key IN ({', '.join('?' * len(keys))})"
-        if elsewhere := _trial_where(db, of_the_network, [search, *keys]):
+        among = ", ".join("?" * len(keys))
+        if elsewhere := _trial_where(db, f"trials.search = ? AND trainings.key IN ({among})", [search, *keys]):
             raise AlreadyTried(elsewhere, job.spec)
         proposal = _add_proposal(conn, search, round_number, proposer, raw_text, job.spec, reason, None, None)
         training = training_of(conn, job, costs)
         cached = training["state"] == "done"
-        trial = insert(
-            conn,
-            "trials",
-            search=search,
-            round=round_number,
-            proposal=proposal,
-            training=training["id"],
-            state="trained" if cached else "running",
-            cached=cached,
-            created=utc_now(),
-        )
+        values = {"proposal": proposal, "training": training["id"], "cached": cached, "created": utc_now()}
+        state = "trained" if cached else "running"
+        trial = insert(conn, "trials", search=search, round=round_number, state=state, **values)
         return AcceptedTrial(trial, training["id"], cached, Path(training["run_folder"]))
 
 

@@ -1,12 +1,13 @@
 """A comparison for people: a table of searchers, the pairs that can be told apart, and one picture."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from agent.compare.report import Compared, Curve, Mean
+from agent.compare.report import Compared, Curve, Mean, SearcherFigures
 from agent.report.tables import say
 from diffusion.errors import UserError
 
@@ -32,39 +33,27 @@ def print_compared(console: Console, found: Compared) -> None:
     )
     say(console, f"Regret by {judged}: how much worse the best network tried is than the best of {found.networks}.")
     marks = list(found.searchers[0].regret)
-    table = Table()
-    table.add_column("searcher")
-    for mark in marks:
-        table.add_column(f"regret after {mark}", justify="right")
-    for heading in (
-        "tried one of the best 1 %",
-        "of the best 5 %",
-        "recommends",
-        "diversity",
-        "refused",
-        "s of its own",
-    ):
+    table = Table("searcher")
+    for heading in (*(f"regret after {mark}" for mark in marks), *HEADINGS):
         table.add_column(heading, justify="right")
     for each in found.searchers:
-        reached = [
-            f"{one.reached} of {each.seeds}" + (f", after {one.evaluations:g}" if one.evaluations is not None else "")
-            for one in each.reached
-        ]
-        table.add_row(
-            each.searcher,
-            *(percent(each.regret[mark]) for mark in marks),
-            *reached,
-            percent(each.recommended),
-            f"{each.diversity.mean:.1f}",
-            f"{each.refusals:.1f}",
-            f"{each.own_seconds.mean:.1f}",
-        )
+        table.add_row(each.searcher, *_cells(each, marks))
     if found.chance:
-        table.add_row("chance (expected)", *(f"{found.chance[mark]:.1%}" for mark in marks), *[""] * 6)
+        table.add_row("chance (expected)", *(f"{found.chance[mark]:.1%}" for mark in marks), *[""] * len(HEADINGS))
     console.print(table)
     _say_pairs(console, found, marks[-1])
     if found.waiting:
         say(console, f"{found.waiting} searches are not over; go on by the same command.")
+
+
+def _cells(found: SearcherFigures, marks: list[int]) -> Iterator[str]:
+    """The row of a searcher."""
+    yield from (percent(found.regret[mark]) for mark in marks)
+    for one in found.reached:
+        after = "" if one.evaluations is None else f", after {one.evaluations:g}"
+        yield f"{one.reached} of {found.seeds}{after}"
+    yield percent(found.recommended)
+    yield from (f"{found.diversity.mean:.1f}", f"{found.refusals:.1f}", f"{found.own_seconds.mean:.1f}")
 
 
 def _say_pairs(console: Console, found: Compared, mark: int) -> None:

@@ -65,7 +65,18 @@ def context_maker(
         stop=stop,
     )
     limits = SearchLimits(config.search_space, config.search.budget, config.search.count, planned.protocol)
-    how = Jobs(
+    how = _jobs(config, share)
+
+    def make_context(round_number: int, proposer: str) -> SearchContext:
+        each = replace(how, is_alone=round_number == 0 or share.parallel == 1)
+        return SearchContext(search, round_number, proposer, limits, each, services)
+
+    return make_context
+
+
+def _jobs(config: RunConfig, share: Share) -> Jobs:
+    """How jobs run, by the settings."""
+    return Jobs(
         out=config.places.out,
         seed=config.search.seed,
         settings=config.jobs,
@@ -74,9 +85,3 @@ def context_maker(
         prune=DEFAULT if config.search.prune else None,
         table=table_of(config),
     )
-
-    def make_context(round_number: int, proposer: str) -> SearchContext:
-        each = replace(how, is_alone=round_number == 0 or share.parallel == 1)
-        return SearchContext(search, round_number, proposer, limits, each, services)
-
-    return make_context
