@@ -6,6 +6,7 @@ order that a seed fixes. Which of it may be tried is not known here.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from diffusion.spec import Rows, UNetSpec, parameters, stages_of
 HORIZON_STEP = 4.0  # of the averaged weights: a factor that is more than noise
 
 Found = TypeVar("Found")
+Place = tuple[int, ...]  # of each number among its choices, in the order of a row
 
 
 def neighbours(space: SearchSpace, spec: UNetSpec, family: Family = "ddpm") -> Rows:
@@ -52,6 +54,33 @@ def strategy_neighbours(strategy: Strategy) -> Iterator[tuple[str, float]]:
         yield "warmup_steps", warmup_steps
     for factor in (HORIZON_STEP, 1 / HORIZON_STEP):
         yield "ema_decay", 1 - (1 - strategy.ema_decay) / factor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A space by places, where classical optimisers move: of each number of a spec its place among its choices."""
+
+    space: SearchSpace
+    family: Family
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many choices each number has."""
+        return {name: len(values) for name, values in self.space.choices.items()}
+
+    def place(self, spec: UNetSpec) -> Place | None:
+        """Where a spec lies, in another spelling of its network if the space has it only there; None outside."""
+        for each in (spec, *spellings(spec, self.family)):
+            if self.space.why_not(each) is None:
+                choices = self.space.choices.values()
+                return tuple(values.index(number) for values, number in zip(choices, each.row, strict=True))
+        return None
+
+    def spec(self, place: Place) -> UNetSpec:
+        """The spec at a place."""
+        return UNetSpec.from_row(
+            [values[index] for values, index in zip(self.space.choices.values(), place, strict=True)]
+        )
 
 
 def shuffled(found: Iterable[Found], text: Callable[[Found], str]) -> list[Found]:

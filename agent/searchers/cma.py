@@ -13,8 +13,8 @@ from cmaes import CMAwM
 from numpy.typing import NDArray
 
 from agent.searchers.base import Proposal, Seen, SeenTrial
-from agent.searchers.grid import Grid, Place
 from agent.searchers.random_search import anywhere
+from diffusion.neighbourhood import Grid, Place
 from diffusion.streams import stream_seed
 
 MOST_ASKS = 100  # of a round; a draw takes a tenth of a millisecond

@@ -12,8 +12,8 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from agent.searchers.base import Proposal, Seen, SeenTrial
-from agent.searchers.grid import Grid
 from agent.searchers.random_search import anywhere
+from diffusion.neighbourhood import Grid
 
 MOST_ASKS = 50  # of a round; with 5 % of a space feasible a new spec took 2.5 on average
 SEEDS = 2**32  # what Optuna's generators take

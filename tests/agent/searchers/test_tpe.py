@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 from played import SMALL, SPELLED, Played
 
 from agent.searchers.base import Seen, SeenTrial
-from agent.searchers.grid import Grid
 from agent.searchers.tpe import MOST_ASKS, TPE, as_optuna
+from diffusion.neighbourhood import Grid
 from diffusion.spec import UNetSpec
 
 
