@@ -106,27 +106,33 @@ def accept_proposal(
     job: TrainJob,
     costs: dict[str, int],
 ) -> AcceptedTrial:
-    """Turn a proposal into a trial of the round, with a new training or the stored one of the same network.
-
-    Asking again for the same job in the same round gives the trial that is there already; a round has one trial, so
-    another job raises `sqlite3.IntegrityError`.
+    """Turn a proposal into a trial of the round, with a new training or the stored one; again, give what is there.
 
     Raises:
+        sqlite3.IntegrityError: the round has a trial of another job.
         AlreadyTried: another round of the search has the same training, even one that runs at this moment.
     """
     with transaction(db) as conn:
-        keys, existing = keys_of(job), trial_in_round(db, search, round_number)
-        if existing is not None and existing.key in keys:
-            return AcceptedTrial(existing.id, existing.training, existing.cached, existing.run_folder)
-        among = ", ".join("?" * len(keys))
-        if elsewhere := _trial_where(db, f"trials.search = ? AND trainings.key IN ({among})", [search, *keys]):
+        keys, known = keys_of(job), trial_in_round(db, search, round_number)
+        if known is not None and known.key in keys:
+            return AcceptedTrial(known.id, known.training, known.cached, known.run_folder)
+        marks = ", ".join("?" * len(keys))
+        if elsewhere := _trial_where(db, f"trials.search = ? AND trainings.key IN ({marks})", [search, *keys]):
             raise AlreadyTried(elsewhere, job.spec)
         proposal = _add_proposal(conn, search, round_number, proposer, raw_text, job.spec, reason, None, None)
         training = training_of(conn, job, costs)
         cached = training["state"] == "done"
-        values = {"proposal": proposal, "training": training["id"], "cached": cached, "created": utc_now()}
-        state = "trained" if cached else "running"
-        trial = insert(conn, "trials", search=search, round=round_number, state=state, **values)
+        trial = insert(
+            conn,
+            "trials",
+            search=search,
+            round=round_number,
+            proposal=proposal,
+            training=training["id"],
+            state="trained" if cached else "running",
+            cached=cached,
+            created=utc_now(),
+        )
         return AcceptedTrial(trial, training["id"], cached, Path(training["run_folder"]))
 
 
