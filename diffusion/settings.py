@@ -39,9 +39,7 @@ class Settings(Frozen):
 class Strategy(Frozen):
     """How a candidate is trained (the paper's Y). `standard` and `rapid` are presets of the data sets."""
 
-    learning_rate: Annotated[
-        float, Field(gt=0, le=1), Setting("learning rate of AdamW after the warm-up", more="without weight decay")
-    ] = 2e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1), Setting("learning rate of AdamW after the warm-up")] = 2e-4
     dropout: Annotated[float, Field(ge=0, lt=1), Setting("dropout inside the residual blocks")] = 0.1
     diffusion_steps: Annotated[
         int,
@@ -57,6 +55,11 @@ class Strategy(Frozen):
     ] = 0.9999
     gradient_clip: Annotated[float, Field(gt=0), Setting("the largest norm of a gradient")] = 1.0
     train_steps: Annotated[int, Field(ge=1), Setting("optimiser steps of each training", "N")] = 1000
+    weight_decay: Annotated[
+        float | None,
+        Field(gt=0, lt=1),
+        Setting("weight decay of AdamW", more="without one there is none", example="1e-4"),
+    ] = None  # None is no part of a fingerprint or key, so that what was measured before there was one stays found
 
 
 class Sampling(Frozen):
@@ -232,7 +235,7 @@ def training_key(
         {
             "spec": str(spec),
             "settings": settings.model_dump(mode="json", exclude={"dataset"}),
-            "strategy": strategy.model_dump(mode="json"),
+            "strategy": strategy.model_dump(mode="json", exclude_none=True),
             "seed": seed,
             "data": data_fingerprint,
             "code": CODE_VERSION,

@@ -33,7 +33,7 @@ class SearchSettings(Frozen):
     preset: Annotated[
         str,
         Setting(
-            "`digits`, `ddpm-cifar10` or `iddpm-cifar10`",
+            "`digits`, `ddpm-cifar10`, `iddpm-cifar10` or one of MLS-Bench",
             "NAME",
             more="defaults for a whole search; see [Presets](#presets)",
         ),

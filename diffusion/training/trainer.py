@@ -117,7 +117,8 @@ class Trainer:
         self.names = [name for name, _ in self.network.named_parameters()]
         self.parameters = list(self.network.parameters())
         self.average = Average(self.parameters, strategy.ema_decay)
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=strategy.learning_rate, weight_decay=0.0, fused=True)
+        decay = strategy.weight_decay or 0.0
+        self.optimizer = torch.optim.AdamW(self.parameters, strategy.learning_rate, weight_decay=decay, fused=True)
         if job.compiled:
             self.network.compile(mode="default", dynamic=False)  # in place, so no name changes
         self.model = accelerator.prepare(self.network)  # mixed precision, and one network of several processes

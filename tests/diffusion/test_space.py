@@ -35,7 +35,7 @@ def own(folder: Path, change: tuple[str, str] = ("", "")) -> str:
 def test_a_built_in_space_has_a_baseline_that_can_be_built(name: str) -> None:
     space = built_in(name)
     assert space.name == name and space.baseline is not None and space.why_not(space.baseline) is None
-    side = int(name.rpartition("-")[2])
+    side = int(re.findall(r"\d+", name)[-1])
     assert side % 2 ** (space.stages - 1) == 0
     assert norm_groups(space.baseline, side) >= 1 and cost(space.baseline, resolution=side).params > 0
     assert space.is_enumerable and len(space.rows()) == space.size

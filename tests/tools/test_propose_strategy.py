@@ -73,7 +73,7 @@ class TestWhatIsLeftOut:
         assert HALF.strategy({**PAPERS, "batch_size": 32}).train_steps == 12
 
     def test_nothing_is_left_out_of_the_fields_but_the_clipping(self) -> None:
-        assert {*FIELDS, "gradient_clip"} == set(Strategy.model_fields)
+        assert {*FIELDS, "gradient_clip", "weight_decay"} == set(Strategy.model_fields)
 
 
 class TestBounds:

@@ -16,7 +16,7 @@ from diffusion.space import SearchSpace
 from memory.directives import DirectiveRow
 from tools.gates.limits import Ban, Cap, DirectiveKind, Freeze, Near, Restrict, SpecOfTheSpace
 
-STRATEGY_FIELDS = tuple(name for name in Strategy.model_fields if name != "gradient_clip")
+STRATEGY_FIELDS = tuple(name for name in Strategy.model_fields if name not in ("gradient_clip", "weight_decay"))
 
 
 class StrategyBounds(DirectiveKind):

@@ -14,7 +14,7 @@ from tools.errors import Refused
 
 FIELDS = (
     "learning_rate", "dropout", "diffusion_steps", "batch_size", "train_steps", "warmup_steps", "ema_decay",
-)  # fmt: skip  # what is searched; gradient_clip stays the standard strategy's
+)  # fmt: skip  # what is searched; the others stay the standard strategy's
 FEWEST_DIFFUSION_STEPS = 50  # diffusion.settings.Strategy: below it the scaled betas exceed one
 WHOLE = ("diffusion_steps", "batch_size", "train_steps", "warmup_steps")  # fields that are whole numbers
 

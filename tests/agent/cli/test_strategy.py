@@ -116,7 +116,10 @@ class TestOffline:
 
     def test_every_field_is_moved(self) -> None:
         strategy = Strategy(dropout=0.2, warmup_steps=100)
-        assert {name for name, _ in strategy_neighbours(strategy)} == set(Strategy.model_fields) - {"gradient_clip"}
+        assert {name for name, _ in strategy_neighbours(strategy)} == set(Strategy.model_fields) - {
+            "gradient_clip",
+            "weight_decay",
+        }
 
 
 class TestTheBest:
@@ -241,7 +244,11 @@ class TestTheCommand:
         assert code == 0
         assert (found["cost_limit"], found["images_at_most"], found["rounds"]) == (0.5, 38_400, 1)
         assert found["bounds"]["diffusion_steps"] == [50, 4000]
-        assert found["standard"] == {**strategy_presets()["digits-standard"], "gradient_clip": 1.0}
+        assert found["standard"] == {
+            **strategy_presets()["digits-standard"],
+            "gradient_clip": 1.0,
+            "weight_decay": None,
+        }
         code, out, _ = typed("--dry-run")
         assert "38,400 images for each training. Nothing was written." in out
         assert list(tmp_path.iterdir()) == []
