@@ -19,6 +19,7 @@ from agent.chat.wiring import assistant_of, chat_about, talk_about
 from agent.config.settings import RunConfig
 from agent.replay.replay import replay
 from agent.report.curve import best_so_far, draw_png, drawn
+from agent.report.trials import TrialRow
 from diffusion.errors import UserError
 from memory.connection import opened
 from memory.directives import active_directives
@@ -452,8 +453,8 @@ class TestAnswersOnTheScreen:
         assert all(len(line) <= 20 for line in self.heard(20, "a few words of some length that go on " * 5))
 
 
-def ranking(*scores: float) -> list[dict[str, Any]]:
-    return [{"round": number, "rfid": score, "metric": "fid"} for number, score in enumerate(scores)]
+def ranking(*scores: float) -> list[TrialRow]:
+    return [TrialRow.model_construct(round=number, rfid=score, metric="fid") for number, score in enumerate(scores)]
 
 
 class TestPlot:
