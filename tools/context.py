@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, RLock
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from sqlite_utils import Database
 
@@ -19,11 +19,13 @@ from diffusion.training.compilation import is_compiled
 from diffusion.training.settings import JobSettings
 from diffusion.unetbench.table import Table
 from memory.connection import Memory
+from memory.queries.records import Scope
 from tools.allowance import Allowance
 from tools.executors.base import Executor
 from tools.executors.machine import Share
 
 Report = Callable[..., None]  # report(event, **values)
+Told = Literal["none", "search", "all"]  # of what was tried: nothing, this search, every search of the protocol
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class SearchLimits:
     budget_macs: int
     convention: Convention
     protocol: ScoringProtocol
+    told: Told = "search"  # what proposers are told of
+
+    @property
+    def scope(self) -> Scope:
+        """Whose trials proposers are told of, where they are told of any."""
+        return "memory" if self.told == "all" else "search"
 
     def cost(self, spec: UNetSpec) -> Cost:
         """The closed-form cost of a spec under this search's settings."""

@@ -19,6 +19,9 @@ from tools.errors import Refused
 MOST_ROWS = 50
 SAME_IN_ALL = {"search", "family", "dataset", "protocol", "seed", "train", "ci95", "verdict", "created", "distance_is"}
 
+ZERO_SHOT = "Propose from what you know of such networks; question=remaining says what may be proposed."
+OF_TRIALS = ("running", "without_score")  # what `remaining` tells of single trials
+
 Question = Literal["best", "pareto", "similar", "effect", "failures", "remaining", "sql"]
 
 
@@ -58,20 +61,22 @@ def ask(
     """The rows that answer a question, at most 50.
 
     Raises:
-        Refused: the question lacks its parameter, or the SQL is not a single read.
+        Refused: the question lacks its parameter, the SQL is not a single read, or proposers are told of no trial.
     """
+    if context.limits.told == "none" and question != "remaining":
+        raise Refused("memory", f"question={question} has no answer: this search tells of no trial. {ZERO_SHOT}")
     if question == "sql":
         return _sql(context, sql)
     if question == "similar" and spec is None:
         raise Refused("arguments", "question=similar needs spec, the spec to compare with.")
     if question == "effect" and parameter not in (known := _with_an_effect(context.limits.space)):
         raise Refused("arguments", f"question=effect needs parameter, one of {', '.join(known)}; not {parameter!r}.")
-    db = context.db
+    db, scope = context.db, context.limits.scope
     answers: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "best": lambda: records.best(db, context.search, limit=limit),
-        "pareto": lambda: records.pareto(db, context.search),
-        "similar": lambda: similar.similar(db, context.search, spec, limit=limit) if spec else [],
-        "effect": lambda: effect.effect(db, context.search, parameter or ""),
+        "best": lambda: records.best(db, context.search, limit, scope=scope),
+        "pareto": lambda: records.pareto(db, context.search, scope=scope),
+        "similar": lambda: similar.similar(db, context.search, spec, limit, scope=scope) if spec else [],
+        "effect": lambda: effect.effect(db, context.search, parameter or "", scope=scope),
         "failures": lambda: progress.failures(db, context.search, limit=limit),
         "remaining": lambda: progress.remaining(db, context.search),
     }
@@ -79,7 +84,10 @@ def ask(
         found = [_brief(row) for row in answers[question]()[:MOST_ROWS]]
     except UserError as error:
         raise Refused("arguments", f"{error}.") from None
-    return [{**found[0], **_of_the_search(context)}] if question == "remaining" else found
+    if question != "remaining":
+        return found
+    left = found[0] if context.limits.told != "none" else found[0] | {name: [] for name in OF_TRIALS}
+    return [{**left, **_of_the_search(context)}]
 
 
 def _with_an_effect(space: SearchSpace) -> tuple[str, ...]:

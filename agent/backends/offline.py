@@ -66,7 +66,7 @@ class OfflineModel(BaseChatModel):
             return _first_suggestion(messages, seen)
         if not seen.answers("query_memory"):
             return call(messages, "query_memory", question="remaining")
-        if len(seen.answers("query_memory")) == 1:
+        if seen.asked("query_memory") == 1:
             return call(messages, "query_memory", question="best", limit=50)
         if trained := seen.trained():
             return call(messages, "evaluate_fid", trial=trained)
@@ -92,6 +92,9 @@ class OfflineModel(BaseChatModel):
         With directives then the nearest specs that they leave; to explore, such specs from the whole space alone.
         """
         space, mode = seen.space(), mode_of(directives)
+        if seen.is_told_nothing:
+            yield from self._farther(seen, directives, next(iter(space)), explores=True)
+            return
         parents = seen.ranking()[: 1 if mode == "exploit" else PARENTS] or [next(iter(space))]
         if mode != "explore":
             for parent in parents:
@@ -103,7 +106,8 @@ class OfflineModel(BaseChatModel):
     def _farther(
         self, seen: "Thread", directives: dict[str, DirectiveKind], parent: UNetSpec, *, explores: bool
     ) -> Iterator[UNetSpec]:
-        number, rows = len(seen.ranking()), shapes_leave(seen.space(), directives.values())
+        number = seen.rounds_done if seen.is_told_nothing else len(seen.ranking())
+        rows = shapes_leave(seen.space(), directives.values())
         rows = distinct(rows, seen.family())
         random.Random(digest(self.seed, "farther", number)).shuffle(order := list(range(len(rows))))
         if not explores:
@@ -158,6 +162,20 @@ class Thread:
         """The JSON answers of a tool, oldest first; refusals are left out."""
         return [json.loads(m.text) for m in self._results(tool) if m.status == "success"]
 
+    def asked(self, tool: str) -> int:
+        """How often a tool answered or refused."""
+        return len(self._results(tool))
+
+    @property
+    def is_told_nothing(self) -> bool:
+        """Whether the memory answers nothing about trials."""
+        return self.asked("query_memory") > len(self.answers("query_memory"))
+
+    @property
+    def rounds_done(self) -> int:
+        """The rounds that are over."""
+        return int(self.answers("query_memory")[0][0]["rounds_done"])
+
     def was_refused_since(self, tool: str) -> bool:
         """Whether a proposal was refused after the last answer of a tool."""
         last = max((place for place, m in enumerate(self.messages) if m in self._results(tool)), default=-1)
@@ -193,7 +211,11 @@ class Thread:
 
     def ranking(self) -> list[UNetSpec]:
         """The scored specs, best first."""
-        return [UNetSpec.parse(row["spec"]) for row in self.answers("query_memory")[1]]
+        return [UNetSpec.parse(row["spec"]) for row in self.rows_of_best()]
+
+    def rows_of_best(self) -> list[dict[str, Any]]:
+        """The scored trials, best first; none where the memory does not tell."""
+        return next(iter(self.answers("query_memory")[1:]), [])
 
     def tried(self) -> set[str]:
         """The networks under way or over in this search, or counted or refused in this round."""
@@ -223,7 +245,7 @@ class Thread:
     def reason(self, spec: UNetSpec) -> str:
         """Which step this is, from which trial, at which share of the budget."""
         share = self.answers("count_flops")[-1]["share_of_budget"]
-        for row in self.answers("query_memory")[1]:
+        for row in self.rows_of_best():
             if len(differs := moved(UNetSpec.parse(row["spec"]), spec)) == 1:
                 ((name, values),) = differs.items()
                 step = one_step(f"trial {row['trial']} ({row['rfid']:.4g})", name, *values)

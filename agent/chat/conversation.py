@@ -7,7 +7,7 @@ contradiction is asked about. Where lines come from, and what is on the screen b
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,10 @@ class Chat:
     numbers: Any = field(default_factory=count)
     assistants: list["Assistant | None"] = field(default_factory=list)  # made when the first is needed
     words: Words | None = None  # of the answer that is being heard
+
+    def __post_init__(self) -> None:
+        limits = replace(self.context.limits, told="search")  # a person may ask about what proposers are not told
+        self.context = replace(self.context, limits=limits)
 
     @property
     def row(self) -> SearchRow:

@@ -16,6 +16,7 @@ NAME = "comparison"
 
 @configured(
     "search", "backend", "data", "strategy", "score", "jobs", "places", "-searcher", "-name",
+    "-approve", "-prune",
     rounds="evaluations of each search after the baseline's", seed="the first of the seeds",
     parallel="searches at once", bench="the table in which results are looked up; without one networks are trained",
 )  # fmt: skip

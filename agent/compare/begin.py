@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agent.compare.plan import Comparison, planned
+from agent.compare.plan import Comparison, check_begun, planned
 from agent.compare.play import left, play
 from agent.compare.report import compared
 from agent.compare.tables import check_plot, draw, print_compared
@@ -40,7 +40,8 @@ def begin(settings: Resolved, wanted: Wanted) -> int:
     check_memory(config.places.db)
     if not wanted.report:
         _play(comparison, Console(stderr=wanted.as_json, highlight=False))
-    with opened(config.places.db, read_only=wanted.report) as db:
+    with opened(config.places.db, read_only=True) as db:
+        check_begun(db, comparison)
         found = compared(db, comparison)
     show(found, wanted.as_json, print_compared)
     if wanted.plot:

@@ -1,8 +1,8 @@
 """What each search of a comparison found, evaluation by evaluation, judged by what is truly so where a table knows it.
 
 On a table the *regret* of what was tried is noise-free: how much worse the best network tried truly is (the mean over
-the table's seeds) than the best of the whole table. A search that merely picks lucky seeds gains nothing by that. In
-searches that trained for real nobody knows the truth: there the scores that were shown stand in for it, and the best of
+the table's seeds) than the best of the table that budget and limits leave. A search that merely picks lucky seeds gains
+nothing by that. In searches that trained for real nobody knows the truth: there the scores that were shown stand in for it, and the best of
 all searches for the best of the space.
 """
 
@@ -15,6 +15,8 @@ from sqlite_utils import Database
 
 from agent.compare.plan import Comparison, Entry
 from agent.config.bench import table_of
+from agent.search.limits import fitting
+from agent.search.plan import plan
 from diffusion.neighbourhood import distances
 from diffusion.networks import network
 from diffusion.settings import Family
@@ -58,7 +60,7 @@ class Played:
     seed: int
     specs: tuple[UNetSpec, ...]
     scores: Numbers  # as the search was shown them; infinite where a trial failed  (E,)
-    device_seconds: Numbers  # used when each was over  (E,)
+    device_seconds: Numbers  # that all so far took, without the baseline's replicas, which are the same for all  (E,)
     refusals: int
     input_tokens: int
     output_tokens: int
@@ -99,7 +101,7 @@ def _played(db: Database, entry: Entry) -> Played:
     rows = db.conn.execute(
         """
         SELECT trainings.spec AS spec, standings.rfid AS score, trials.state AS state,
-            trainings.device_seconds + coalesce(standings.score_seconds, 0.0) AS seconds
+            coalesce(trainings.device_seconds, 0.0) + coalesce(standings.score_seconds, 0.0) AS seconds
         FROM trials JOIN trainings ON trainings.id = trials.training
         JOIN standings ON standings.trial = trials.id AND standings.protocol = ?
         WHERE trials.search = ? ORDER BY trials.round
@@ -107,13 +109,12 @@ def _played(db: Database, entry: Entry) -> Played:
         [search.protocol, search.id],
     ).fetchall()
     used = totals(db, search.id)
-    seconds = np.cumsum([row["seconds"] for row in rows], dtype=np.float64)
     return Played(
         searcher=entry.searcher,
         seed=entry.seed,
         specs=tuple(UNetSpec.parse(row["spec"]) for row in rows),
         scores=np.array([np.inf if row["score"] is None else row["score"] for row in rows], dtype=np.float64),
-        device_seconds=seconds + max(0.0, used.device_seconds - seconds[-1]),  # the baseline's replicas come first
+        device_seconds=np.cumsum([row["seconds"] for row in rows], dtype=np.float64),
         refusals=search_counts(db, search.id)["refused"],
         input_tokens=used.input_tokens,
         output_tokens=used.output_tokens,
@@ -122,7 +123,7 @@ def _played(db: Database, entry: Entry) -> Played:
 
 
 def truth_of(comparison: Comparison, searches: Sequence[Played]) -> Truth:
-    """The table's means over seeds, or what the searches themselves were shown."""
+    """The table's means over seeds where budget and limits leave a network, or what the searches were shown."""
     family, table = comparison.config.data.family, table_of(comparison.config)
     if table is None:
         shown: dict[str, list[float]] = {}
@@ -132,8 +133,8 @@ def truth_of(comparison: Comparison, searches: Sequence[Played]) -> Truth:
                     shown.setdefault(network(spec, family), []).append(float(score))
         return Truth({name: float(np.mean(scores)) for name, scores in shown.items()}, family, is_noise_free=False)
     step = comparison.config.strategy.train_steps
-    space = comparison.config.search.space
-    means = {network(spec, family): table.mean(spec, step) for spec in space}
+    specs = map(UNetSpec.from_row, fitting(plan(comparison.config)))
+    means = {network(spec, family): table.mean(spec, step) for spec in specs}
     return Truth({name: mean for name, mean in means.items() if mean is not None}, family, is_noise_free=True)
 
 

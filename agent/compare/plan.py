@@ -1,13 +1,22 @@
 """What a comparison is made of: one search for each searcher and seed, all else equal."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.config.settings import SEARCHERS, RunConfig
+from sqlite_utils import Database
+
+from agent.config.settings import GROUPS, SEARCHERS, RunConfig
+from agent.config.sources import typed_name
 from diffusion.errors import UserError
-from memory.searches import check_name
+from memory.searches import check_name, list_searches
 
 FEWEST_SEEDS = 2  # one has no interval
+FREE = {"baseline", "data_dir", "feature_weights", "resolution"}  # where files lie, and what data or budget decide
+SAME = [
+    name for group in ("search", "strategy", "data", "score") for name in GROUPS[group].model_fields if name not in FREE
+]
+"""The settings in which all searches of a comparison agree with what is asked for, when it goes on."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Entry:
     def config(self) -> RunConfig:
         """The settings of the search; its rounds come one after the other, and no race follows them."""
         changes = {"searcher": self.searcher, "seed": self.seed, "name": self.name}
-        return self.comparison.config.changed(**changes, parallel=1, race_trainings=0, prune=False)
+        return self.comparison.config.changed(**changes, parallel=1, race_trainings=0, prune=False, approve=False)
 
 
 def planned(config: RunConfig, name: str, searchers: str, seeds: int) -> Comparison:
@@ -69,3 +78,19 @@ def planned(config: RunConfig, name: str, searchers: str, seeds: int) -> Compari
     check_name(f"{name}-{max(names, key=len)}-{config.search.seed + seeds}")
     first = config.search.seed
     return Comparison(name, names, tuple(range(first, first + seeds)), config)
+
+
+def check_begun(db: Database, comparison: Comparison) -> None:
+    """Whether the searches that are there were begun under the settings that are asked for.
+
+    Raises:
+        UserError: one was not.
+    """
+    begun = {row.name: json.loads(row.config_json) for row in list_searches(db)}
+    for entry in comparison:
+        asked, has = entry.config.as_json(), begun.get(entry.name)
+        if has is not None and (other := next((name for name in SAME if has.get(name) != asked[name]), None)):
+            raise UserError(
+                f"{typed_name(other, {})} {asked[other]}: '{entry.name}' was begun with {has.get(other)}; "
+                "take it so, or give the comparison another name"
+            )

@@ -10,22 +10,28 @@ import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from agent.compare.plan import Comparison, Entry
+from agent.compare.plan import Comparison, Entry, check_begun
 from agent.config.settings import RunConfig
 from agent.search.begin import open_run
 from agent.search.drive import drive
 from agent.search.plan import plan, reopened
+from agent.search.session import INTERRUPTED
 from diffusion.errors import UserError
 from memory.connection import opened
 from memory.searches import find_protocol, list_searches
 
 
 def left(comparison: Comparison) -> list[Entry]:
-    """The searches that are not finished."""
+    """The searches that are not finished.
+
+    Raises:
+        UserError: one was begun under other settings.
+    """
     with opened(comparison.config.places.db) as db:
+        check_begun(db, comparison)
         states = {row.name: row.state for row in list_searches(db)}
     return [entry for entry in comparison if states.get(entry.name) != "finished"]
 
@@ -35,41 +41,66 @@ def play(comparison: Comparison, processes: int) -> Iterator[Entry]:
 
     Args:
         comparison: what is compared.
-        processes: searches at once.
+        processes: searches at once; a single one is played in this process.
 
     Raises:
         UserError: a search cannot be played as it is asked for.
+        KeyboardInterrupt: the user stopped one; all can be gone on with.
     """
-    entries = iter(left(comparison))
-    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet) as pool:
+    entries, log = left(comparison), comparison.config.places.out / "compare.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if processes > 1:
+        yield from _beside(entries, processes, log)
+        return
+    for entry in entries:
+        with _aside(log):
+            code = _play(entry.config)
+        yield _over(entry, code)
+
+
+def _beside(entries: list[Entry], processes: int, log: Path) -> Iterator[Entry]:
+    """Several at once, each in a process."""
+    waiting, context = iter(entries), multiprocessing.get_context("spawn")  # a fork with threads may hang
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_quiet, initargs=(log,)) as pool:
         running: dict[Future[int], Entry] = {}
         try:
             while True:
-                while len(running) < processes and (entry := next(entries, None)):
+                while len(running) < processes and (entry := next(waiting, None)):
                     running[pool.submit(_play, entry.config)] = entry
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    entry, code = running.pop(future), future.result()
-                    if code:
-                        raise UserError(
-                            f"'{entry.name}' stopped with code {code}; look at `diffnas-agent status {entry.name}`"
-                        )
-                    yield entry
+                    yield _over(running.pop(future), future.result())
         except BaseException:
             for process in list(pool._processes.values()):  # each saves what it has, as on Ctrl-C
                 os.kill(process.pid or 0, signal.SIGINT) if process.is_alive() else None
             raise
 
 
-def _quiet() -> None:
-    """A worker says nothing: many searches at once would talk in confusion; their events stand in memory."""
+def _over(entry: Entry, code: int) -> Entry:
+    """A search that ended as it should."""
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code:
+        raise UserError(f"'{entry.name}' stopped with code {code}; look at `diffnas-agent status {entry.name}`")
+    return entry
+
+
+def _quiet(log: Path) -> None:
+    """A worker says nothing, since many at once would talk in confusion: what it has for people goes into a file."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w") as nowhere, log.open("a") as file:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
     sys.stdin.close()
+
+
+@contextmanager
+def _aside(log: Path) -> Iterator[None]:
+    """The same for a search in this process."""
+    with open(os.devnull, "w") as nowhere, log.open("a") as file, redirect_stdout(nowhere), redirect_stderr(file):
+        yield
 
 
 def _play(config: RunConfig) -> int:
@@ -83,20 +114,4 @@ def _play(config: RunConfig) -> int:
         else:
             search = known.id
             planned = reopened(known.config_json, find_protocol(db, known.protocol), {"db": db_path})
-    with _errors_kept(config.places.out / "compare.log"):
-        return drive(search, planned, as_json=True)
-
-
-@contextmanager
-def _errors_kept(log: Path) -> Iterator[None]:
-    """What a search says to people goes into a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    kept = os.dup(sys.stderr.fileno())
-    with log.open("a") as file:
-        os.dup2(file.fileno(), sys.stderr.fileno())
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, sys.stderr.fileno())
-            os.close(kept)
+    return drive(search, planned, as_json=True)

@@ -63,7 +63,8 @@ class SearcherFigures(Result):
     seeds: int
     """searches of it that are over"""
     regret: dict[int, Mean]
-    """after 10, 20, 40, … evaluations: how much worse the best network tried is than the best of all; 0.1 is a tenth"""
+    """after 10, 20, 40, … evaluations and at the end: how much worse the best network tried is than the best of all; 0.1 is
+    a tenth"""
     reached: list[Reached]
     """how soon it tried one of the best 1 % and 5 %"""
     recommended: Mean
@@ -133,7 +134,7 @@ def compared(db: Database, comparison: Comparison) -> Compared:
     truth = truth_of(comparison, searches)
     by_searcher = {name: [each for each in searches if each.searcher == name and each.seed in whole]
                    for name in comparison.searchers}  # fmt: skip
-    marks = [mark for mark in MARKS if mark <= comparison.rounds] or [comparison.rounds]
+    marks = [*(mark for mark in MARKS if mark < comparison.rounds), comparison.rounds]
     figures = [_figures(name, found, truth, comparison.rounds, marks) for name, found in by_searcher.items()]
     expected = chance(truth, searches[0].specs[0], comparison.rounds) if truth.is_noise_free else None
     return Compared(
@@ -181,9 +182,8 @@ def _at_evaluations(regret: Numbers, rounds: int) -> Numbers:
 
 def _over_seconds(found: Sequence[Played], truth: Truth) -> Curve:
     """The regret of what was over by then, on a grid that every search reaches."""
-    grid = np.linspace(
-        max(each.device_seconds[0] for each in found), min(each.device_seconds[-1] for each in found), POINTS
-    )
+    first, last = max(each.device_seconds[0] for each in found), min(each.device_seconds[-1] for each in found)
+    grid = np.linspace(first, max(first, last), POINTS)
     places = [np.searchsorted(each.device_seconds, grid, side="right") - 1 for each in found]
     return _curve(grid, np.array([each.regret(truth)[place] for each, place in zip(found, places, strict=True)]))
 

@@ -61,7 +61,9 @@ def reading_context(
         search=search.id,
         round_number=round_number,
         proposer=proposer,
-        limits=SearchLimits(config.search_space, search.budget_macs, search.count_convention, protocol),
+        limits=SearchLimits(
+            config.search_space, search.budget_macs, search.count_convention, protocol, config.search.memory
+        ),
         jobs=Jobs(config.places.out, search.seed, config.jobs, Share(1, config.jobs.nproc, 1)),
         services=Services(Memory(db_path.absolute()), NoJobs(), lambda event, **values: None),
     )

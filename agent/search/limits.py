@@ -74,6 +74,15 @@ def check(planned: Plan) -> None:
         _check_baseline(limit, planned, facts, fits)
 
 
+def fitting(planned: Plan) -> Rows:
+    """The networks that the budget and the counted limits leave; a latency is measured, so it is none of them."""
+    facts = facts_of_plan(planned)
+    fits = facts.within_budget.copy()
+    for limit in asked(planned.config):
+        fits &= limit.cap.mask(facts.rows, facts)
+    return facts.rows[fits]
+
+
 def facts_of_plan(planned: Plan) -> Facts:
     """What the limits are judged by, before there is a search."""
     config, share = planned.config, _share(planned)

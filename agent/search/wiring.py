@@ -64,7 +64,8 @@ def context_maker(
         approve=approve,
         stop=stop,
     )
-    limits = SearchLimits(config.search_space, config.search.budget, config.search.count, planned.protocol)
+    asked = config.search
+    limits = SearchLimits(config.search_space, asked.budget, asked.count, planned.protocol, asked.memory)
     how = _jobs(config, share)
 
     def make_context(round_number: int, proposer: str) -> SearchContext:

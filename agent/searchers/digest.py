@@ -13,6 +13,7 @@ from diffusion.units import format_size
 from diffusion.verdicts import if_measured
 from memory.directives import DirectiveRow, active_directives
 from memory.queries import effect, progress, records
+from memory.queries.records import Scope
 from tools.context import SearchContext
 from tools.gates.directive_kinds import KINDS, directive_of
 from tools.jobs.replicate import noise_of
@@ -53,30 +54,46 @@ def space_values(context: SearchContext) -> dict[str, Any]:
 
 
 def round_values(db: Database, context: SearchContext) -> dict[str, Any]:
-    """The variables of the round prompt."""
+    """The variables of the round prompt; of trials as much as proposers are told."""
     left = progress.remaining(db, context.search)[0]
-    baseline = records.baseline(db, context.search)
-    noise = noise_of(db, context.search)
+    used = left["ledger"]["device_seconds"]
     return {
         "round": context.round_number,
         "rounds": left["rounds"],
         "metric": context.limits.protocol.score.metric,
-        "baseline": baseline and _row(context, baseline),
-        "best": [_row(context, row) for row in records.best(db, context.search, BEST_ROWS)],
-        "recent": [_row(context, row) for row in records.recent(db, context.search, RECENT_ROWS)],
-        "noise": noise and f"{noise.cv:.1%} ({noise.degrees_of_freedom} degrees of freedom)",
-        "effects": effects(db, context.search),
-        "failures": [_failure(row) for row in progress.failures(db, context.search, limit=FAILURE_ROWS)],
-        "running": [_running(row) for row in left["running"] if row["round"] != context.round_number][-RUNNING_ROWS:],
+        **(_of_no_trial(db, context) if context.limits.told == "none" else _of_trials(db, context, left["running"])),
         "directives": directive_lines(active_directives(db, context.search)),
-        "remaining": f"{left['rounds_left']} rounds; used so far {left['ledger']['device_seconds']:.0f} device-seconds",
+        "remaining": f"{left['rounds_left']} rounds; used so far {used:.0f} device-seconds",
     }
 
 
-def effects(db: Database, search: int) -> dict[str, str]:
+def _of_no_trial(db: Database, context: SearchContext) -> dict[str, Any]:
+    """What was refused in this round, so that it is not proposed again, and nothing of what was tried."""
+    refused = [row for row in progress.failures(db, context.search) if row["kind"] == "refused"]
+    here = [_failure(row) for row in refused if row["round"] == context.round_number]
+    lacking = {"baseline": None, "best": [], "recent": [], "noise": None, "effects": {}, "running": []}
+    return {**lacking, "failures": here[:FAILURE_ROWS]}
+
+
+def _of_trials(db: Database, context: SearchContext, running: list[dict[str, Any]]) -> dict[str, Any]:
+    scope = context.limits.scope
+    baseline = records.baseline(db, context.search)
+    noise = noise_of(db, context.search)
+    return {
+        "baseline": baseline and _row(context, baseline),
+        "best": [_row(context, row) for row in records.best(db, context.search, BEST_ROWS, scope=scope)],
+        "recent": [_row(context, row) for row in records.recent(db, context.search, RECENT_ROWS)],
+        "noise": noise and f"{noise.cv:.1%} ({noise.degrees_of_freedom} degrees of freedom)",
+        "effects": effects(db, context.search, scope),
+        "failures": [_failure(row) for row in progress.failures(db, context.search, limit=FAILURE_ROWS)],
+        "running": [_running(row) for row in running if row["round"] != context.round_number][-RUNNING_ROWS:],
+    }
+
+
+def effects(db: Database, search: int, scope: Scope = "search") -> dict[str, str]:
     """For each width, the blocks and each attention tried at two values or more: mean score and trials by value."""
     found = {}
-    for parameter, values in effect.means(db, search).items():
+    for parameter, values in effect.means(db, search, scope).items():
         if len(values) > 1 and max(each.trials for each in values) >= FEWEST_FOR_EFFECT:
             found[parameter] = ", ".join(f"{each.value}: {each.mean:.4g} ({each.trials})" for each in values)
     return found

@@ -62,7 +62,8 @@ class Choice:
         if self.explores:
             self.in_the_way |= {each.id: each for each in self.active if each.kind == "mode"}
             return None
-        for row in best(db, self.context.search, limit=None):
+        known = best(db, self.context.search, limit=None) if self.context.limits.told != "none" else []
+        for row in known:
             near = map(UNetSpec.from_row, neighbours(self.facts.space, UNetSpec.parse(row["spec"]), self.family))
             found = [new for spec in near if (new := self._new_spelling(db, spec)) is not None]
             if (spec := self._chosen(found)) is not None:
@@ -75,7 +76,10 @@ class Choice:
         order = self.rng.sample(range(len(rows)), len(rows))
         new = (spec for spec in (UNetSpec.from_row(rows[index]) for index in order) if self._is_untried(db, spec))
         spec = self._fast_enough(new)
-        why = "the user wants to explore" if self.explores else "no scored trial has an untried neighbour"
+        nothing = (
+            "no scored trial has an untried neighbour" if self.context.limits.told != "none" else "no trial is told"
+        )
+        why = "the user wants to explore" if self.explores else nothing
         return None if spec is None else (spec, f"A random feasible spec: {why}.")
 
     def _is_untried(self, db: Database, spec: UNetSpec) -> bool:

@@ -67,9 +67,9 @@ def effect(
     return _paired(db, seen, parameter) + _by_value(db, seen, parameter)
 
 
-def means(db: Database, search: int) -> dict[str, list[Mean]]:
-    """For each width, the blocks and each attention the mean score of a search's trials by its value, ascending."""
-    seen = seen_by(db, search, "search", None)
+def means(db: Database, search: int, scope: Scope = "search") -> dict[str, list[Mean]]:
+    """For each width, the blocks and each attention the mean score of the trials by its value, ascending."""
+    seen = seen_by(db, search, scope, None)
     found: dict[str, dict[int, list[tuple[int, float]]]] = {name: defaultdict(list) for name in NETWORK}
     for names, beyond in TOGETHER:
         columns = ", ".join(f"{SQL[name]} AS {name}" for name in names)

@@ -36,6 +36,7 @@ class Feasible:
     facts: Facts
     active: Sequence[DirectiveRow]
     trials: Sequence[TrialSoFar]  # of this search, by round
+    told: Sequence[TrialSoFar]  # of which proposers are told
     refused: Sequence[UNetSpec]  # in this round
     too_slow: Sequence[UNetSpec]  # measured before, and over a cap on latency that holds
 
@@ -72,13 +73,23 @@ def feasible(context: "SearchContext") -> Feasible:
     """What may be proposed now, by what stands in memory."""
     db, search = context.db, context.search
     active, refused = active_directives(db, search), refused_in_round(db, search, context.round_number)
+    trials = trials_so_far(db, search)
     return Feasible(
         facts=narrowed_facts(facts_of(context), map(directive_of, active)),
         active=active,
-        trials=trials_so_far(db, search),
+        trials=trials,
+        told=_told(context, trials),
         refused=[UNetSpec.parse(text) for text in sorted(refused)],
         too_slow=_too_slow(context, active),
     )
+
+
+def _told(context: "SearchContext", trials: Sequence[TrialSoFar]) -> Sequence[TrialSoFar]:
+    """Of other searches those within this space: nobody could walk from others."""
+    if context.limits.told != "all":
+        return trials if context.limits.told == "search" else ()
+    everything, space = trials_so_far(context.db, context.search, "memory"), context.limits.space
+    return [each for each in everything if space.why_not(each.spec) is None]
 
 
 def _too_slow(context: "SearchContext", active: Sequence[DirectiveRow]) -> list[UNetSpec]:
