@@ -19,6 +19,7 @@ from diffusion.training.compilation import is_compiled
 from diffusion.training.settings import JobSettings
 from diffusion.unetbench.table import Table
 from memory.connection import Memory
+from memory.queries.so_far import Told
 from tools.allowance import Allowance
 from tools.executors.base import Executor
 from tools.executors.machine import Share
@@ -124,6 +125,7 @@ class SearchContext:
     limits: SearchLimits
     jobs: Jobs
     services: Services
+    told: Told = "search"  # what who proposes is told of what was tried
     one_at_a_time: RLock = field(default_factory=RLock)  # calls of one message of the round run in several threads
 
     @property

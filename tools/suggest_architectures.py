@@ -80,7 +80,7 @@ class SuggestArguments(Arguments):
 def suggested(context: SearchContext, count: int = 5) -> Suggested:
     """The candidates of this round, the one that the searcher `gp` would propose first, and what is known so far."""
     open_now, rng = feasible(context), round_generator(context.jobs.seed, context.round_number)
-    trials = open_now.trials
+    trials = open_now.told
     found, surrogate = suggest(trials, open_now.rows, context.limits.protocol.settings.family, rng, count)
     return Suggested(
         note=_note(found, surrogate, trials),

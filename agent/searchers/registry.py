@@ -63,4 +63,4 @@ def make_proposer(config: RunConfig, first: Address | None = None) -> Proposer:
 
 
 def _ask_tell(config: RunConfig, name: str) -> AskTell:
-    return AskTell(partial(make_searcher, name), name, config.search.rounds, config.search.memory)
+    return AskTell(partial(make_searcher, name), name, config.search.rounds)

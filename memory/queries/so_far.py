@@ -10,6 +10,7 @@ from memory.queries.records import Scope
 from memory.searches import find_search
 
 State = Literal["scored", "failed", "pruned", "running"]
+Told = Literal["none", "search", "all"]  # of what was tried: nothing, this search, every search of the protocol
 
 
 @dataclass(frozen=True)

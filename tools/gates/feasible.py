@@ -7,7 +7,7 @@ latency where a spec was not measured yet. What a space holds and what that cost
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,7 @@ class Feasible:
     facts: Facts
     active: Sequence[DirectiveRow]
     trials: Sequence[TrialSoFar]  # of this search, by round
+    told: Sequence[TrialSoFar]  # what who proposes is to know of
     refused: Sequence[UNetSpec]  # in this round
     too_slow: Sequence[UNetSpec]  # measured before, and over a cap on latency that holds
 
@@ -72,10 +73,13 @@ def feasible(context: "SearchContext") -> Feasible:
     """What may be proposed now, by what stands in memory."""
     db, search = context.db, context.search
     active, refused = active_directives(db, search), refused_in_round(db, search, context.round_number)
+    trials = trials_so_far(db, search)
+    told = {"none": list, "search": lambda: trials, "all": partial(trials_so_far, db, search, "memory")}
     return Feasible(
         facts=narrowed_facts(facts_of(context), map(directive_of, active)),
         active=active,
-        trials=trials_so_far(db, search),
+        trials=trials,
+        told=told[context.told](),
         refused=[UNetSpec.parse(text) for text in sorted(refused)],
         too_slow=_too_slow(context, active),
     )
