@@ -22,6 +22,7 @@ from memory.trainings import TrainingState, keys_of, training_of
 
 TrialState = Literal["running", "trained", "scored", "failed", "pruned"]
 OVER: tuple[TrialState, ...] = ("scored", "failed", "pruned")
+UNEXPLAINED = "unexplained"  # the kind of refusal of a spec for what was not said of it
 LARGEST_ID = 2**63 - 1  # SQLite's integers
 
 
@@ -182,10 +183,11 @@ def refusals_in_round(db: Database, search: int, round_number: int) -> int:
 
 
 def refused_in_round(db: Database, search: int, round_number: int) -> set[str]:
-    """The specs that were refused in a round."""
+    """The specs that were refused in a round for what they are; one that was not explained may come again."""
     rows = db.conn.execute(
-        "SELECT DISTINCT spec FROM proposals WHERE search = ? AND round = ? AND accepted = 0 AND spec IS NOT NULL",
-        [search, round_number],
+        "SELECT DISTINCT spec FROM proposals WHERE search = ? AND round = ? AND accepted = 0 AND spec IS NOT NULL"
+        " AND refusal_kind <> ?",
+        [search, round_number, UNEXPLAINED],
     )
     return {row["spec"] for row in rows}
 

@@ -135,19 +135,20 @@ def _first_suggestion(messages: list[BaseMessage], seen: "Thread") -> AIMessage:
         return call(messages, SUGGEST, count=1)
     if trained := seen.trained():
         return call(messages, "evaluate_fid", trial=trained)
-    suggestions = seen.answers(SUGGEST)[-1]["suggestions"]
-    if not suggestions:
+    answer = seen.answers(SUGGEST)[-1]
+    if not (suggestions := answer["suggestions"]):
         return AIMessage("Nothing is suggested: every network that the limits leave was tried or refused.")
-    spec, predicted = UNetSpec.parse(suggestions[0]["spec"]), suggestions[0].get("predicted")
-    return call(messages, "train_ract", spec=fields(spec), reason=_said_of(predicted))
+    return call(messages, "train_ract", spec=fields(UNetSpec.parse(suggestions[0]["spec"])), reason=_said_of(answer))
 
 
-def _said_of(predicted: dict[str, Any] | None) -> str:
-    if predicted is None:
+def _said_of(answer: dict[str, Any]) -> str:
+    """Why the first suggestion of an answer is trained, and how well the surrogate did so far."""
+    if (predicted := answer["suggestions"][0].get("predicted")) is None:
         return "The first suggestion, drawn at random: there are too few scores for a surrogate."
     return (
         f"The surrogate's first suggestion: expected improvement {predicted['expected_improvement']}, predicted "
-        f"{predicted['score']:.4g} (90 %: {predicted['low90']:.4g} to {predicted['high90']:.4g})."
+        f"{predicted['score']:.4g} (90 %: {predicted['low90']:.4g} to {predicted['high90']:.4g}). So far "
+        f"{answer['surrogate']['calibration']}."
     )
 
 

@@ -25,19 +25,21 @@ from agent.replay.fork import check_searched
 from agent.replay.record import Prompt, Proposal, Recorded, prompts_of, recorded_of
 from agent.report.results import Result
 from agent.report.tables import say
+from agent.searchers.centaur import SuggestedProposer
 from agent.searchers.digest import round_values, system_values
-from agent.searchers.llm import TOOLS
+from agent.searchers.llm import LLMProposer
 from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.journal import Past, past_of, snapshot
 from memory.redaction import redact
 from memory.searches import find_search
+from memory.trials import UNEXPLAINED
 from prompts.render import render, template_sha
 from tools.context import SearchContext
 from tools.gates.specs import refusal
 
 Kind = Literal["prompt", "answer", "gate", "price", "tool"]
-BY_A_PERSON = ("rejected",)  # refusals that came after the gates
+NOT_BY_GATES = ("rejected", UNEXPLAINED)  # refusals by a person, and for what was not said of a spec
 SHOWN_CHARACTERS = 160
 
 
@@ -82,6 +84,8 @@ class Replay:
 
     def __init__(self, recorded: Recorded) -> None:
         self.recorded = recorded
+        self.proposer = SuggestedProposer if recorded.search.searcher == "centaur" else LLMProposer
+        self.given = self.proposer.tools
         self.found: dict[tuple[str, str], Difference] = {}
         self.checked: dict[str, int] = dict.fromkeys(("prompts", "answers", "gates", "prices", "tools"), 0)
         self.unchecked = {"prompts": 0, "gates": 0}
@@ -142,7 +146,7 @@ class Replay:
             return chat_values(past.db, context)
         if prompt.template == "system":
             rounds = find_search(past.db, str(context.search)).rounds
-            return system_values(context, rounds, suggests=self.recorded.search.searcher == "centaur")
+            return system_values(context, rounds, suggests=self.proposer.suggests)
         return round_values(past.db, context)
 
     def gate(self, past: Past, proposal: Proposal) -> None:
@@ -152,7 +156,7 @@ class Replay:
         context = self.context(past, proposal.round, proposal.proposer)
         objection = refusal(context, UNetSpec.parse(proposal.spec))
         now = None if objection is None else (objection.kind, redact(str(objection)))
-        passed = proposal.accepted or proposal.refusal_kind in BY_A_PERSON
+        passed = proposal.accepted or proposal.refusal_kind in NOT_BY_GATES
         before = None if passed else (proposal.refusal_kind, proposal.refusal)
         if now != before:
             name = (before or now or ("",))[0]
@@ -184,7 +188,7 @@ class Replay:
 
     def tools(self) -> None:
         """Compare what the model was told about each tool with what it would be told now."""
-        now = {tool.name: tool_sha(told_of(tool)) for tool in TOOLS}
+        now = {tool.name: tool_sha(told_of(tool)) for tool in self.given}
         for call in self.recorded.calls:
             before = (call.extra or {}).get("tools")
             if call.purpose != "propose" or not isinstance(before, dict):
@@ -198,7 +202,7 @@ class Replay:
 
     def answers(self) -> None:
         """Read every answer again that the search went on with."""
-        tools = {tool.name: tool for tool in TOOLS}
+        tools = {tool.name: tool for tool in self.given}
         for number, calls in taken_by_round(self.recorded.calls, is_over=self.recorded.search.state == "finished"):
             self.checked["answers"] += len(calls)
             before = [
@@ -220,7 +224,7 @@ class Replay:
                 continue
             self.checked["prompts"] += 1
             messages = cast(list[AnyMessage], messages_from_dict(call.request["messages"]))
-            tools = [*CHAT_TOOLS, ANSWER] if call.purpose == "chat" else TOOLS
+            tools = [*CHAT_TOOLS, ANSWER] if call.purpose == "chat" else self.given
             before = [message["data"]["content"] for message in sent]
             now = [redact(message.text) for message in in_words(messages, tools)]
             if now != before:

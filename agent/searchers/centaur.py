@@ -23,6 +23,7 @@ from diffusion.errors import UserError
 from diffusion.networks import network
 from diffusion.spec import UNetSpec
 from diffusion.streams import stream_seed
+from memory.trials import UNEXPLAINED
 from tools.context import SearchContext
 from tools.errors import Refused
 from tools.refusals import refuse
@@ -69,7 +70,7 @@ class SaysWhy(AgentMiddleware[State, SearchContext]):
         if sentence is None:
             return handler(request)
         spec, raw_text = UNetSpec.parse(call["args"]["spec"]), json.dumps(call["args"], default=str)
-        refuse(context_of(request), Refused("unexplained", sentence), spec=spec, raw_text=raw_text)
+        refuse(context_of(request), Refused(UNEXPLAINED, sentence), spec=spec, raw_text=raw_text)
         return ToolMessage(sentence, tool_call_id=call["id"], name=call["name"], status="error")
 
 

@@ -71,7 +71,7 @@ def _of_no_trial(db: Database, context: SearchContext) -> dict[str, Any]:
     """What was refused in this round, so that it is not proposed again, and nothing of what was tried."""
     refused = [row for row in progress.failures(db, context.search) if row["kind"] == "refused"]
     here = [_failure(row) for row in refused if row["round"] == context.round_number]
-    lacking = {"baseline": None, "best": [], "recent": [], "noise": None, "effects": {}, "running": []}
+    lacking: dict[str, Any] = {"baseline": None, "best": [], "recent": [], "noise": None, "effects": {}, "running": []}
     return {**lacking, "failures": here[:FAILURE_ROWS]}
 
 

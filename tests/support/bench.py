@@ -1,6 +1,7 @@
 """A table of made-up numbers, for tests of what looks results up: 24 networks, two seeds each, five of the baseline."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from searches import TinySearch
 
+from agent.search.ending import Reason
 from diffusion.cost.closed_form import cost
 from diffusion.data.card import DataCard
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
@@ -15,6 +17,7 @@ from diffusion.space import SearchSpace
 from diffusion.spec import UNetSpec
 from diffusion.unetbench import table as tables
 from diffusion.unetbench.table import Contents, NetworkRow, Table, TrainingRow, find_table, write_table
+from tools.context import SearchContext
 from tools.executors.tabular import TabularExecutor
 
 NAME = "planted"
@@ -94,3 +97,34 @@ def search_on(folder: Path, table: Table, **options: Any) -> TinySearch:
     stop = Event()
     executor = TabularExecutor(table, options.get("seed", 0), stop)
     return TinySearch(folder, {**OPTIONS, "parallel": 1, **options}, executor=executor, stop=stop)
+
+
+class Killed(BaseException):
+    """As `kill -9` would, at a point that the test chose."""
+
+
+def run_killed(
+    search: TinySearch, at: str = "round.finished", each_round: Callable[[int], None] | None = None
+) -> Reason:
+    """Play a search that is killed at the first event of this name in each round, and goes on each time; why it ended.
+
+    `each_round` is called at the event of each round, before it is killed.
+    """
+    make, met = search.make_context, set[int]()
+
+    def killing(round_number: int, proposer: str) -> SearchContext:
+        def die() -> None:
+            if round_number not in met:
+                met.add(round_number)
+                if each_round:
+                    each_round(round_number)
+                raise Killed
+
+        return make(round_number, proposer).watched(at, die)
+
+    search.make_context = killing
+    while True:
+        try:
+            return search.run()
+        except Killed:
+            continue

@@ -17,6 +17,7 @@ from agent.replay import replay as module
 from agent.replay.fork import Forked, Parent, fork
 from agent.replay.replay import replay
 from agent.search.plan import reopened
+from agent.searchers.llm import TOOLS
 from diffusion.errors import UserError
 from memory.connection import opened
 from memory.searches import find_protocol, find_search
@@ -160,7 +161,7 @@ class TestReplay:
     def test_a_changed_tool_schema_is_one_difference(
         self, played: tuple[TinySearch, ModelServer], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module.TOOLS[0], "description", "Counts.")
+        monkeypatch.setattr(TOOLS[0], "description", "Counts.")
         assert differences(played[0]) == [("tool", "count_flops", "it has changed")]
 
     def test_another_memory_than_the_recorded_one_is_seen(
@@ -193,7 +194,7 @@ def test_the_exit_code_says_whether_anything_differs(
     place = str(played[0].db)
     code, out = typed("replay", "first", "--db", place)
     assert (code, out.splitlines()[-1]) == (0, "No difference.")
-    monkeypatch.setattr(module.TOOLS[0], "description", "Counts.")
+    monkeypatch.setattr(TOOLS[0], "description", "Counts.")
     code, out = typed("replay", "first", "--db", place, "--json")
     assert (code, len(json.loads(out)["differences"])) == (DIFFERS, 1)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import bench
 import pytest
-from bench import search_on
+from bench import Killed, search_on
 
 from agent.cli.main import main
 from agent.config.bench import FIXED, bench_settings
@@ -72,10 +72,6 @@ def test_what_a_table_shows_is_never_taken_for_a_training_of_ones_own(table: Tab
     assert job.key == search.context().jobs.train_job(search.context().limits, bench.BASELINE).key
     assert job.key != job.model_copy(update={"table": None}).key
     assert job.key in str(job.run_folder)
-
-
-class Killed(BaseException):
-    """As `kill -9` would, at a point that the test chose."""
 
 
 @pytest.mark.parametrize("at", ["trial.started", "trial.trained", "trial.scored", "replica.started", "round.finished"])
