@@ -63,8 +63,8 @@ class SearcherFigures(Result):
     seeds: int
     """searches of it that are over"""
     regret: dict[int, Mean]
-    """after 10, 20, 40, … evaluations and at the end: how much worse the best network tried is than the best of all; 0.1 is
-    a tenth"""
+    """after 10, 20, 40, … evaluations and at the end: how much worse the best network tried is than the best of all,
+    0.1 for a tenth"""
     reached: list[Reached]
     """how soon it tried one of the best 1 % and 5 %"""
     recommended: Mean

@@ -94,3 +94,11 @@ def search_on(folder: Path, table: Table, **options: Any) -> TinySearch:
     stop = Event()
     executor = TabularExecutor(table, options.get("seed", 0), stop)
     return TinySearch(folder, {**OPTIONS, "parallel": 1, **options}, executor=executor, stop=stop)
+
+
+def quiet_with_tables(folder: Path, log: Path) -> None:
+    """What a worker of a comparison begins with, where the tables lie in a folder of the test."""
+    from agent.compare.play import _quiet
+
+    tables.FOLDER = folder
+    _quiet(log)
