@@ -72,7 +72,7 @@ class AlreadyProposed(sqlite3.IntegrityError):
 
 def strategy_fingerprint(strategy: Strategy) -> str:
     """Twelve hex digits that two strategies share when all their values are equal."""
-    return digest(strategy.model_dump(mode="json"))
+    return digest(strategy.model_dump(mode="json", exclude_none=True))
 
 
 def accept_strategy(

@@ -39,7 +39,7 @@ from agent.report.results import plain
 from agent.report.status import search_status
 from agent.search.ending import Reason
 from agent.search.session import BY_LIMIT, INTERRUPTED
-from agent.searchers.llm import TOOLS
+from agent.searchers.centaur import SuggestedProposer
 from diffusion.errors import UserError
 from diffusion.networks import networks_in
 from diffusion.space import SPACE_NAMES, built_in
@@ -409,6 +409,7 @@ class TestMemory:
         assert {kind for kind in documented if f'"{kind}"' in gates + answers} == documented
 
 
+TOOLS = SuggestedProposer.tools  # all that there are
 RESULTS = {"count_flops": CountResult, "train_ract": TrainResult, "evaluate_fid": ScoreResult}
 
 

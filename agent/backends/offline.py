@@ -73,7 +73,7 @@ class OfflineModel(BaseChatModel):
         if counted := seen.within_budget():
             return call(messages, "train_ract", spec=fields(counted), reason=self._reason(seen, counted))
         candidate = next(self._candidates(seen), None)
-        if candidate is None and seen.directives():
+        if candidate is None and (seen.directives() or seen.is_told_nothing):
             return AIMessage("No spec that I can find obeys the directives within the budget.")  # the fallback may
         if candidate is None:
             return call(messages, "finish_search", reason="No untried neighbour of the best specs fits the budget.")

@@ -2,8 +2,8 @@
 
 On a table the *regret* of what was tried is noise-free: how much worse the best network tried truly is (the mean over
 the table's seeds) than the best of the table that budget and limits leave. A search that merely picks lucky seeds gains
-nothing by that. In searches that trained for real nobody knows the truth: there the scores that were shown stand in for it, and the best of
-all searches for the best of the space.
+nothing by that. In searches that trained for real nobody knows the truth: there the scores that were shown stand in for
+it, and the best of all searches for the best of the space.
 """
 
 from collections.abc import Mapping, Sequence

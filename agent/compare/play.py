@@ -93,7 +93,6 @@ def _quiet(log: Path) -> None:
     with open(os.devnull, "w") as nowhere, log.open("a") as file:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
-    sys.stdin.close()
 
 
 @contextmanager

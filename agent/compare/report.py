@@ -23,9 +23,11 @@ class Mean(Result):
     """A mean over seeds."""
 
     mean: float
+    """over seeds"""
     low: float | None
-    """lower end of its 95 % bootstrap interval"""
+    """lower end of its 95 % bootstrap interval; `null` of a single seed"""
     high: float | None
+    """upper end"""
 
     @classmethod
     def of(cls, values: Numbers) -> "Mean":
@@ -51,20 +53,25 @@ class Curve(Result):
     """Regret over evaluations or device-seconds."""
 
     at: list[float]
+    """evaluations or device-seconds; the latter without the baseline's replicas"""
     mean: list[float]
+    """the regret there, over seeds"""
     low: list[float | None]
+    """lower ends of its 95 % bootstrap intervals"""
     high: list[float | None]
+    """upper ends"""
 
 
 class SearcherFigures(Result):
     """One searcher."""
 
     searcher: str
+    """its name"""
     seeds: int
     """searches of it that are over"""
     regret: dict[int, Mean]
-    """after 10, 20, 40, … evaluations and at the end: how much worse the best network tried is than the best of all; 0.1 is
-    a tenth"""
+    """after 10, 20, 40, … evaluations and at the end: how much worse the best network tried is than the best of all,
+    0.1 for a tenth"""
     reached: list[Reached]
     """how soon it tried one of the best 1 % and 5 %"""
     recommended: Mean
@@ -78,7 +85,9 @@ class SearcherFigures(Result):
     own_seconds: Mean
     """wall-clock of its rounds, in which nothing is trained on a table"""
     by_evaluations: Curve
+    """regret after each evaluation"""
     by_device_seconds: Curve
+    """regret over device-seconds, the table's where results are looked up"""
 
 
 class Pair(Result):
@@ -87,7 +96,9 @@ class Pair(Result):
     evaluations: int
     """the regret after so many is compared"""
     a: str
+    """a searcher"""
     b: str
+    """another one"""
     difference: float
     """mean of a's regret less b's; below zero a is better"""
     p: float
@@ -102,6 +113,7 @@ class Compared(Result):
     """What a comparison found."""
 
     comparison: str
+    """its name"""
     bench: str | None
     """the table in which results were looked up; `null` if networks were trained"""
     is_noise_free: bool
@@ -109,16 +121,20 @@ class Compared(Result):
     networks: int
     """how many networks are judged"""
     rounds: int
+    """evaluations of each search after the baseline's"""
     memory: str
     """what proposers were told of: `none`, `search` or `all`"""
     seeds: list[int]
+    """of which every searcher's search is over: these are judged"""
     waiting: int
     """searches that are not over"""
     searchers: list[SearcherFigures]
     """least regret at the end first"""
     pairs: list[Pair]
+    """every two searchers at every number of evaluations that `regret` names"""
     chance: dict[int, float] | None
-    """the expected regret of drawing at random without replacement; `null` without a table"""
+    """by evaluations the expected regret of drawing networks other than the baseline without replacement; `null` without a
+    table"""
 
 
 def compared(db: Database, comparison: Comparison) -> Compared:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,7 @@ from diffusion.errors import UserError
 
 HEADINGS = ("tried one of the best 1 %", "of the best 5 %", "recommends", "diversity", "refused", "s of its own")
 WIDTH_INCHES, HEIGHT_INCHES, DPI = 11.0, 4.4, 130
+STYLES = ("-", (0, (6, 2)), (0, (2, 1)))  # so that of two equal lines both are seen
 
 
 def percent(value: Mean, digits: int = 1) -> str:
@@ -87,28 +89,33 @@ def draw(found: Compared, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, 2, figsize=(WIDTH_INCHES, HEIGHT_INCHES), dpi=DPI, sharey=True)
+    size = (WIDTH_INCHES, HEIGHT_INCHES)
+    figure, panels = pyplot.subplots(1, 2, figsize=size, dpi=DPI, sharey=True, layout="constrained")
     for number, each in enumerate(found.searchers):
         for panel, curve in zip(panels, (each.by_evaluations, each.by_device_seconds), strict=True):
-            _line(panel, curve, each.searcher, f"C{number % 10}", "-" if number < 10 else "--")
+            _line(panel, curve, each.searcher, f"C{number % 10}", STYLES[number % len(STYLES)])
+    if found.chance:
+        expected = [100 * value for value in found.chance.values()]
+        panels[0].plot([*found.chance], expected, "kx", label="chance (expected)", zorder=3)
     panels[0].set_xlabel("evaluations after the baseline")
     panels[1].set_xlabel("device-seconds")
     panels[0].set_ylabel("regret, %")
     panels[0].set_yscale("symlog", linthresh=1)
+    panels[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     for panel in panels:
         panel.grid(alpha=0.3)
-    panels[1].legend(fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.suptitle(f"{found.comparison}: mean over {len(found.seeds)} seeds with 95 % intervals", fontsize=10)
-    figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
 
 
-def _line(panel: "object", curve: Curve, name: str, colour: str, style: str) -> None:
+def _line(panel: "object", curve: Curve, name: str, colour: str, style: Any) -> None:
     from matplotlib.axes import Axes
 
     assert isinstance(panel, Axes)
-    panel.plot(curve.at, [100 * value for value in curve.mean], style, color=colour, label=name, linewidth=1.5)
+    how = {"drawstyle": "steps-post", "linewidth": 1.5}
+    panel.plot(curve.at, [100 * value for value in curve.mean], **how, linestyle=style, color=colour, label=name)
     if None not in (*curve.low, *curve.high):
         low, high = ([100 * value for value in side if value is not None] for side in (curve.low, curve.high))
-        panel.fill_between(curve.at, low, high, color=colour, alpha=0.15, linewidth=0)
+        panel.fill_between(curve.at, low, high, color=colour, alpha=0.1, linewidth=0, step="post")

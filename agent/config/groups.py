@@ -97,7 +97,7 @@ class SearchSettings(Frozen):
         Setting(
             "limit on the memory of a training, e.g. `8G`",
             "BYTES",
-            more="the estimated peak of one process; see [memory](design.md#memory-of-a-training)",
+            more="the estimated peak of one process; `--dry-run` says what the baseline's is",
             example="8G",
         ),
     ] = None

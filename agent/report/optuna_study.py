@@ -57,7 +57,7 @@ class ExportedStudy(Result):
     protocol: str
     """fingerprint of the protocol"""
     trials: dict[str, int]
-    """how many were written as `complete`, `pruned`, `fail` and `running`"""
+    """those that were written, counted as `complete`, `pruned`, `fail` and `running`"""
 
 
 def export_study(db_path: Path, name: str, url: str) -> ExportedStudy:

@@ -17,6 +17,7 @@ from diffusion.cost.closed_form import cost
 from diffusion.errors import UserError
 from diffusion.neighbourhood import distances
 from diffusion.spec import Rows, UNetSpec
+from diffusion.units import format_size, parse_size
 from memory.directives import add_directive
 from tools.errors import JobFailed
 from tools.executors.machine import Share, this_machine
@@ -44,7 +45,13 @@ def asked(config: RunConfig) -> Iterator[Asked]:
         ("--max-latency", "latency_ms", search.max_latency),
     ):
         if value is not None:
-            yield Asked(f"{option} {value}", Cap.model_validate({"what": what, "at_most": value}))
+            yield Asked(f"{option} {_typed(value)}", Cap.model_validate({"what": what, "at_most": value}))
+
+
+def _typed(value: float) -> str:
+    """A value as one types it: with a unit where that is all of it."""
+    short = format_size(value)
+    return short if isinstance(value, int) and parse_size(short) == value else f"{value:.12g}"
 
 
 def keep(db: Database, search: int, config: RunConfig) -> None:

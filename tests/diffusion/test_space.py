@@ -75,7 +75,8 @@ def test_of_a_huge_space_a_sample_is_looked_at() -> None:
     huge = SearchSpace(name="huge", stages=6, base_channel=(32, 64), num_blocks=(1, 2, 3), channel_mult=(1, 2, 3, 4, 5))
     assert huge.size > ENUMERABLE and not huge.is_enumerable
     rows = huge.rows()
-    assert len(rows) == SAMPLED and (rows == huge.rows()).all() and not (rows == huge.rows(seed=1)).all()
+    assert len(rows) == SAMPLED + 1 and (rows == huge.rows()).all() and not (rows == huge.rows(seed=1)).all()
+    assert UNetSpec.from_row(rows[0]) == huge.smallest
     for column, values in zip(rows.T, huge.choices.values(), strict=True):
         assert np.allclose(np.unique(column, return_counts=True)[1] / SAMPLED, 1 / len(values), atol=0.01)
 
@@ -85,8 +86,7 @@ def test_of_a_huge_space_a_sample_is_looked_at() -> None:
     [
         (("num_blocks", "blocks"), "'blocks' in {file} is no key of a space; there are name, stages, base_channel, "
          "num_blocks, channel_mult, attn, baseline"),
-        (("num_blocks = [1]", "num_blocks = []"), "'num_blocks' in {file}: tuple should have at least 1 item after "
-         "validation, not 0"),
+        (("num_blocks = [1]", "num_blocks = []"), "'num_blocks' in {file} is empty; name at least one choice"),
         (("[[1], [1, 2], [2]]", "[[1], [1, 2]]"), "{file}: channel_mult has choices for 2 stages, and there are 3"),
         (("[[1], [1, 2], [2]]", "[[1], [2, 1], [2]]"), "{file}: the choices of mult_1 are 2, 1; write each once, "
          "ascending"),

@@ -71,7 +71,7 @@ def test_a_round_has_one_strategy(db: Database, tables: Any, search: int) -> Non
 def test_strategies_are_the_same_when_every_value_is() -> None:
     assert strategy_fingerprint(RAPID) == strategy_fingerprint(Strategy(**RAPID.model_dump()))
     for name in Strategy.model_fields:
-        other = RAPID.model_copy(update={name: getattr(RAPID, name) + 1})
+        other = RAPID.model_copy(update={name: (getattr(RAPID, name) or 0) + 1})
         assert strategy_fingerprint(other) != strategy_fingerprint(RAPID), name
 
 

@@ -128,3 +128,11 @@ def run_killed(
             return search.run()
         except Killed:
             continue
+
+
+def quiet_with_tables(folder: Path, log: Path) -> None:
+    """What a worker of a comparison begins with, where the tables lie in a folder of the test."""
+    from agent.compare.play import _quiet
+
+    tables.FOLDER = folder
+    _quiet(log)
