@@ -114,8 +114,8 @@ def _line(panel: "object", curve: Curve, name: str, colour: str, style: Any) -> 
     from matplotlib.axes import Axes
 
     assert isinstance(panel, Axes)
-    how = {"drawstyle": "steps-post", "linewidth": 1.5}
-    panel.plot(curve.at, [100 * value for value in curve.mean], **how, linestyle=style, color=colour, label=name)
+    values = [100 * value for value in curve.mean]
+    panel.step(curve.at, values, where="post", linewidth=1.5, linestyle=style, color=colour, label=name)
     if None not in (*curve.low, *curve.high):
         low, high = ([100 * value for value in side if value is not None] for side in (curve.low, curve.high))
         panel.fill_between(curve.at, low, high, color=colour, alpha=0.1, linewidth=0, step="post")

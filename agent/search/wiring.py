@@ -70,7 +70,7 @@ def context_maker(
 
     def make_context(round_number: int, proposer: str) -> SearchContext:
         each = replace(how, is_alone=round_number == 0 or share.parallel == 1)
-        return SearchContext(search, round_number, proposer, limits, each, services, config.search.memory)
+        return SearchContext(search, round_number, proposer, limits, each, services)
 
     return make_context
 
