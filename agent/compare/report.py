@@ -133,8 +133,8 @@ class Compared(Result):
     pairs: list[Pair]
     """every two searchers at every number of evaluations that `regret` names"""
     chance: dict[int, float] | None
-    """by evaluations the expected regret of drawing networks other than the baseline without replacement; `null` without a
-    table"""
+    """by evaluations the expected regret of drawing networks other than the baseline without replacement, or `null`
+    without a table"""
 
 
 def compared(db: Database, comparison: Comparison) -> Compared:
