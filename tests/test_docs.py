@@ -55,6 +55,7 @@ from tools.jobs.scoring import ScoreResult
 from tools.jobs.training import TrainResult
 from tools.propose_strategy import propose
 from tools.query_memory import Question
+from tools.suggest_architectures import Suggested
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
@@ -411,6 +412,7 @@ class TestMemory:
 
 TOOLS = SuggestedProposer.tools  # all that there are
 RESULTS = {"count_flops": CountResult, "train_ract": TrainResult, "evaluate_fid": ScoreResult}
+RESULTS |= {"suggest_architectures": Suggested}
 
 
 class TestTools:

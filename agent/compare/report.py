@@ -133,7 +133,7 @@ class Compared(Result):
     pairs: list[Pair]
     """every two searchers at every number of evaluations that `regret` names"""
     chance: dict[int, float] | None
-    """by evaluations the expected regret of drawing networks other than the baseline without replacement; `null`
+    """by evaluations the expected regret of drawing networks other than the baseline without replacement, or `null`
     without a table"""
 
 
