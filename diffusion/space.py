@@ -222,7 +222,7 @@ def stored_space(space: SearchSpace) -> str | dict[str, Any]:
     """What a search keeps of its space: the name of a built-in one as it is here, or all of it."""
     if space.name in SPACE_NAMES and space == built_in(space.name):
         return space.name
-    return space.model_dump(mode="json", exclude={"baseline"})
+    return space.model_dump(mode="json", exclude={"baseline"}) | {"baseline": space.baseline and str(space.baseline)}
 
 
 def _space(values: Mapping[str, Any], where: str) -> SearchSpace:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from agent.searchers.base import Searcher, Seen, SeenTrial
 from tools.context import SearchContext
-from tools.errors import Refused
+from tools.errors import Interrupted, Refused
 from tools.gates.feasible import feasible
 from tools.jobs.training import train_candidate
 from tools.suggestions import round_generator
@@ -23,9 +23,15 @@ class AskTell:
     rounds: int
 
     def propose(self, context: SearchContext) -> None:
-        """Ask until a proposal passes; without one the round is left to the fallback."""
+        """Ask until a proposal passes; without one the round is left to the fallback.
+
+        Raises:
+            Interrupted: the user stops the search.
+        """
         context = replace(context, proposer=self.name)
         for _ in range(ASKS_PER_ROUND):
+            if context.services.stop.is_set():
+                raise Interrupted
             searcher, seen = self.make(), seen_by(context)
             for trial in seen.trials:
                 searcher.tell(trial)

@@ -37,7 +37,7 @@ def unused_url() -> str:
 def backend_options(kind: str, stack: ExitStack) -> tuple[dict[str, Any], ModelServer | None]:
     """The settings of a backend of this kind, and its server."""
     if kind == "offline":
-        return {"llm": "offline"}, None
+        return {"llm": "offline", "searcher": "llm"}, None
     tools: Any = {"tools rejected": "rejected", "tools ignored": "ignored"}.get(kind, "native")
     server = stack.enter_context(serve(well_behaved([A, B]), tools=tools))
     if kind != "chain":

@@ -64,9 +64,12 @@ MISTAKES = [
     ),
     (["run", "--base-url", "http://localhost:1/v1"], "'http://localhost:1/v1' is a server, but --llm is offline"),
     (["run", "--baseline", "b999"], "--baseline: 'b999' is not a spec; write it like b128-n2-m1.2.2.2-a0100"),
-    (["run", "--searcher", "tpe"], "--searcher 'tpe' does not exist; there are llm"),
+    (["run", "--searcher", "annealing"], "--searcher 'annealing' does not exist; there are llm"),
     (["run", "--count", "half"], "--count half: input should be 'paper' or 'total'"),
-    (["run", "--space", "huge"], "--space 'huge' does not exist; there are images-32, digits-8"),
+    (
+        ["run", "--space", "huge"],
+        "--space: 'huge' does not exist; name a file, or one of digits-8, images-128, images-256, images-32",
+    ),
     (
         ["run", "--feature-network", "vgg"],
         "'vgg' is no feature network; there are digits-cnn, efficientnet-lite0, inception-v3-compat",

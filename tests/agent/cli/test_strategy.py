@@ -158,6 +158,7 @@ class TestTheLimit:
     def test_seconds_are_a_share_of_what_was_measured_here(self, tmp_path: Path) -> None:
         search = TinyStrategySearch(tmp_path)
         values = {"key": "k", "spec": "b8-n1-m1.1.1.1-a0000", "seed": 0, "state": "done", "steps_done": 40}
+        values |= {"network": "n"}
         strategy = Strategy(batch_size=10, train_steps=40)  # 400 images in 20 seconds
         protocol = search.plan.protocol
         values |= {"family": "ddpm", "dataset": "digits", "device_seconds": 20.0, "run_folder": "", "created": ""}

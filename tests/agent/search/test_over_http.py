@@ -57,7 +57,7 @@ class TestAWholeSearch:
         assert [message["role"] for message in first["messages"]] == ["system", "user"]
         assert "at most 2M MACs per image" in first["messages"][0]["content"]
         assert "# Round 1 of 3" in first["messages"][1]["content"]
-        assert "Baseline: b8-n1-m1.1.1.1-a0000, fid-digits-cnn" in first["messages"][1]["content"]
+        assert "Baseline: b8-n1-m1.1.1.1-a0000, widths 8.8.8.8, fid-digits-cnn" in first["messages"][1]["content"]
         names = {tool["function"]["name"] for tool in first["tools"]}
         assert names == {"count_flops", "train_ract", "evaluate_fid", "query_memory", "finish_search"}
 

@@ -233,7 +233,7 @@ def test_the_model_is_told_what_runs_and_may_not_propose_it_again(tmp_path: Path
         played.executor.release()
         assert played.end() == "rounds"
     assert "Running at this moment" not in asked[0]
-    assert "- trial 2 (round 1): b8-n1-m1.1.1.2-a0000 (training)" in asked[1]
+    assert "- trial 2 (round 1): b8-n1-m1.1.1.2-a0000, widths 8.8.8.16 (training)" in asked[1]
     refused = played.search.rows("SELECT round, refusal_kind FROM proposals WHERE accepted = 0")
     assert refused == [{"round": 2, "refusal_kind": "repeated"}]
 

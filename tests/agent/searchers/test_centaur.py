@@ -1,6 +1,7 @@
 """The searcher `centaur`: safe whatever the model does, and the state of the search is the surrogate's."""
 
 import json
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,8 @@ from diffusion.streams import stream_seed
 from diffusion.unetbench.table import Table
 from tools.suggest_architectures import suggested
 
-ROUNDS = 12
+ROUNDS = 10
+ENDED = "round.finished"
 SPECS = "SELECT round, spec, rfid FROM results ORDER BY round"
 PROPOSERS = "SELECT round, proposer FROM results WHERE round > 0 ORDER BY round"
 REFUSALS = "SELECT round, refusal_kind AS kind, refusal, spec, proposer FROM proposals WHERE accepted = 0 ORDER BY id"
@@ -76,9 +78,7 @@ class TestDrivenByOffline:
         assert not centaur.rows(REFUSALS)
         assert {row["proposer"] for row in centaur.rows(PROPOSERS)} == {"gp", "offline"}
 
-    @pytest.mark.parametrize(
-        "at", ["round.started", "trial.started", "trial.trained", "trial.scored", "round.finished"]
-    )
+    @pytest.mark.parametrize("at", ["round.started", "trial.started", "trial.trained", "trial.scored", ENDED])
     def test_also_when_it_is_killed_in_or_after_each_round(self, table: Table, tmp_path: Path, at: str) -> None:
         alone, killed = on(tmp_path / "alone", table, "gp"), on(tmp_path / "killed", table)
         alone.run()
@@ -113,16 +113,16 @@ class TestDrivenByOffline:
 
     @pytest.mark.parametrize("memory", ["none", "all"])
     def test_what_is_suggested_knows_what_gp_is_told(self, table: Table, tmp_path: Path, memory: str) -> None:
-        """Three searches in each memory, the later of which may learn from those before."""
+        """Two searches in each memory, the later of which may learn from the one before."""
         found = []
         for name in ("gp", "centaur"):
-            for seed in range(3):
+            for seed in range(2):
                 search = on(tmp_path / name, table, name, seed=seed, memory=memory, centaur_share=1, rounds=6)
                 assert search.run() == "rounds"
                 found.append(search.rows(f"SELECT round, spec FROM results WHERE search = {search.search}"))
-        assert found[:3] == found[3:]
+        assert found[:2] == found[2:]
         known = suggested(search.context(7)).surrogate
-        assert (known.scores if known else 0) == {"none": 0, "all": 3 * 7}[memory]
+        assert (known.scores if known else 0) == {"none": 0, "all": 2 * 7}[memory]
 
 
 def test_seed_and_round_alone_say_who_decides() -> None:
@@ -159,31 +159,26 @@ class TestModelThatDeparts:
     def test_one_that_trains_before_it_asks_is_told_to_ask_and_may_train_it_then(
         self, table: Table, tmp_path: Path
     ) -> None:
-        first = []
+        alone = on(tmp_path / "gp", table, "gp", rounds=1)
+        alone.run()
+        (first,) = (row["spec"] for row in alone.rows(SPECS) if row["round"])
 
         def brain(messages: list[BaseMessage], seen: Thread) -> AIMessage:
             """Trains what it will be suggested, before and after it asked."""
             if trained := seen.trained():
                 return call(messages, "evaluate_fid", trial=trained)
-            if seen.was_refused_since("train_ract") and not seen.answers(SUGGEST):
+            if len(messages) > 2 and not seen.answers(SUGGEST):
                 return call(messages, SUGGEST, count=1)
-            if seen.answers(SUGGEST):
-                assert seen.answers(SUGGEST)[0]["suggestions"][0]["spec"] == first[0]
-            return trains(messages, UNetSpec.parse(first[0]), "I know it already.")
+            return trains(messages, UNetSpec.parse(first), "I know it already.")
 
         search = on(tmp_path / "a", table, rounds=1)
-        first.append(suggested(search.context(1), 1).suggestions[0].spec)
-        with search.session() as session:
-            assert session  # the baseline is played by the loop
         assert run_with(search, brain, share=1) == "rounds"
         (refused,) = search.rows(REFUSALS)
-        assert (refused["kind"], refused["spec"]) == ("unexplained", first[0])
+        assert (refused["kind"], refused["spec"]) == ("unexplained", first)
         assert refused["refusal"].startswith("Ask suggest_architectures first, which costs nothing; then train ")
-        assert search.rows("SELECT spec FROM results WHERE round = 1") == [{"spec": first[0]}]
+        assert search.rows("SELECT spec FROM results WHERE round = 1") == [{"spec": first}]
 
-    def test_one_that_never_explains_itself_leaves_the_round_to_the_fallback(
-        self, table: Table, tmp_path: Path
-    ) -> None:
+    def test_one_that_never_explains_itself_leaves_rounds_to_the_fallback(self, table: Table, tmp_path: Path) -> None:
         def brain(messages: list[BaseMessage], seen: Thread) -> AIMessage:
             return trains(messages, UNetSpec.parse("b8-n1-m1.1.2.1-a0100"), "Because.")
 
@@ -207,12 +202,24 @@ def at_random(seed: int) -> Brain:
     return brain
 
 
-def regret(search: TinySearch, table: Table) -> float:
-    """How much worse than the best network the best of a search really is, in log score."""
-    truth = {
-        str(spec): mean(table.shown(spec, 8, search_seed=0, number=n).score for n in (0, 1)) for spec in bench.SPACE
-    }
-    raise NotImplementedError(truth)
+@pytest.mark.slow
+def test_with_a_model_that_draws_it_is_no_worse_than_gp_without_the_rounds_of_the_model(
+    table: Table, tmp_path: Path
+) -> None:
+    """By the truth of the table, over 24 seeds, after three rounds and after each more."""
+    truth = {str(spec): math.log(mean(table.scores(spec, bench.STEPS[-1]))) for spec in bench.SPACE}
+    centaur, alone = dict[int, list[float]](), dict[int, list[float]]()
+    for seed in range(24):
+        both = [on(tmp_path / f"{name}{seed}", table, "gp", seed=seed) for name in ("centaur", "gp")]
+        assert run_with(both[0], at_random(seed), share=0.3) == both[1].run() == "rounds"
+        mixed, surrogate = ([truth[row["spec"]] for row in search.rows(SPECS)] for search in both)
+        for rounds in range(3, ROUNDS + 1):
+            own = sum(not is_models(seed, number, 0.3) for number in range(1, rounds + 1))
+            centaur.setdefault(rounds, []).append(min(mixed[: 1 + rounds]))
+            alone.setdefault(rounds, []).append(min(surrogate[: 1 + own]))
+    assert mean(map(mean, centaur.values())) <= mean(map(mean, alone.values()))
+    for rounds, found in centaur.items():
+        assert mean(found) <= mean(alone[rounds]) + 0.02
 
 
 class TestPrompts:
