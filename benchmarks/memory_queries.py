@@ -192,7 +192,9 @@ def add_training(
 
 def questions(db: Database, search: int) -> dict[str, Callable[[], object]]:
     """What a search, a model or a person asks, by name."""
-    limits = SimpleNamespace(protocol=PROTOCOL, convention="paper", budget_macs=BUDGET_MACS)
+    limits = SimpleNamespace(
+        protocol=PROTOCOL, convention="paper", budget_macs=BUDGET_MACS, told="search", scope="search"
+    )
     context = SimpleNamespace(search=search, limits=limits, round_number=1)
     return {
         "best": lambda: best(db, search),

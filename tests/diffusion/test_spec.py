@@ -171,7 +171,7 @@ class TestSpace:
         assert built_in("digits-8").size == 49_152 == len(built_in("digits-8").rows())
 
     def test_spaces_are_found_by_their_names(self) -> None:
-        assert set(SPACE_NAMES) == {"images-32", "digits-8", "images-64", "images-128", "images-256"}
+        assert set(SPACE_NAMES) == {"images-32", "images-32-wide", "digits-8", "images-64", "images-128", "images-256"}
 
     @pytest.mark.parametrize("space", [TINY, built_in("digits-8")], ids=lambda space: space.name)
     def test_rows_are_the_iteration_without_repeats(self, space: SearchSpace) -> None:

@@ -77,7 +77,7 @@ def test_every_printed_cost_equals_an_independent_count_of_the_built_network(
 def test_candidates_are_all_the_specs_of_the_space_that_fit() -> None:
     """A plain loop over the corner of the space where base_channel is 128, against the vectorised choice."""
     corner = itertools.product(
-        (128,), built_in("images-32").num_blocks, *[built_in("images-32").channel_mult] * 4, *[(0, 1)] * 4
+        (128,), built_in("images-32").num_blocks, *built_in("images-32").channel_mult, *[(0, 1)] * 4
     )
     low, high = MODELS["IDDPM searched"]["candidates"]["macs_paper"]
     expected = [

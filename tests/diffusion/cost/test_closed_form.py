@@ -140,7 +140,7 @@ def test_three_five_and_six_stages_cost_what_both_counters_count(count: int) -> 
         side = max(8, 2 ** (stages - 1) << index // 12 % 2)
         spec = of_stages(stages).sample(rng)
         counted = cost(spec, family, side, channels)
-        by_torch, by_fvcore = (verify.meta_count, verify.fvcore_count)
+        by_torch, by_fvcore = (meta_count, verify.fvcore_count)
         assert by_torch(spec, family, side, channels) == {"params": counted.params, "macs_total": counted.macs.total}
         assert by_fvcore(spec, family, side, channels) == {"params": counted.params, "macs_paper": counted.macs.paper}
         assert len(counted.stages) == stages and sum(stage.params for stage in counted.stages) == counted.params
