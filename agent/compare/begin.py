@@ -12,7 +12,7 @@ from agent.compare.tables import check_plot, draw, print_compared
 from agent.config.sources import Resolved
 from agent.report.tables import say, show
 from memory.connection import check_memory, opened
-from tools.executors.machine import this_machine
+from tools.executors.machine import cores
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def begin(settings: Resolved, wanted: Wanted) -> int:
 def _play(comparison: Comparison, console: Console) -> None:
     asked = comparison.config.search.parallel
     waiting = len(left(comparison))
-    processes = max(1, min(waiting, sum(node.cores for node in this_machine().nodes) if asked == "auto" else asked))
+    processes = max(1, min(waiting, cores() if asked == "auto" else asked))
     say(console, f"{comparison.name}: {waiting} searches to play, {processes} at once.")
     for number, entry in enumerate(play(comparison, processes), 1):
         say(console, f"{number} of {waiting}: {entry.searcher}, seed {entry.seed}")

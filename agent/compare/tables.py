@@ -1,7 +1,6 @@
 """A comparison for people: a table of searchers, the pairs that can be told apart, and one picture."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.compare.report import Compared, Curve, Mean, SearcherFigures
+from agent.report.pictures import check_matplotlib, pyplot
 from agent.report.tables import say
 from diffusion.errors import UserError
 
@@ -76,21 +76,15 @@ def check_plot(path: Path) -> None:
     Raises:
         UserError: there is no matplotlib, or the place cannot be written.
     """
-    if find_spec("matplotlib") is None:
-        raise UserError(f"--plot {path} needs matplotlib; pip install matplotlib")
+    check_matplotlib(f"--plot {path}")
     if not path.parent.is_dir() or path.suffix not in (".png", ".svg", ".pdf"):
         raise UserError(f"--plot {path} cannot be drawn; name a .png, .svg or .pdf in a folder that is there")
 
 
 def draw(found: Compared, path: Path) -> None:
     """Regret over evaluations and over device-seconds, with intervals."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    size = (WIDTH_INCHES, HEIGHT_INCHES)
-    figure, panels = pyplot.subplots(1, 2, figsize=size, dpi=DPI, sharey=True, layout="constrained")
+    plot, size = pyplot(), (WIDTH_INCHES, HEIGHT_INCHES)
+    figure, panels = plot.subplots(1, 2, figsize=size, dpi=DPI, sharey=True, layout="constrained")
     for number, each in enumerate(found.searchers):
         for panel, curve in zip(panels, (each.by_evaluations, each.by_device_seconds), strict=True):
             _line(panel, curve, each.searcher, f"C{number % 10}", STYLES[number % len(STYLES)])
@@ -107,7 +101,7 @@ def draw(found: Compared, path: Path) -> None:
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.suptitle(f"{found.comparison}: mean over {len(found.seeds)} seeds with 95 % intervals", fontsize=10)
     figure.savefig(path)
-    pyplot.close(figure)
+    plot.close(figure)
 
 
 def _line(panel: "object", curve: Curve, name: str, colour: str, style: Any) -> None:

@@ -1,8 +1,8 @@
 """``/plot``: the best score so far over the rounds, drawn in characters, or with matplotlib into a PNG file."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
+from agent.report.pictures import check_matplotlib, pyplot
 from agent.report.trials import TrialRow
 from agent.report.words import NO_SCORE
 from diffusion.errors import UserError
@@ -66,8 +66,7 @@ def check_picture(path: Path) -> None:
     """
     if path.suffix.lower() != ".png":
         raise UserError(f"'{path}' is not a PNG file; write /plot or /plot NAME.png")
-    if find_spec("matplotlib") is None:
-        raise UserError(f"'{path}' needs matplotlib; pip install matplotlib, or write /plot alone")
+    check_matplotlib(f"'{path}'", ", or write /plot alone")
     if not path.absolute().parent.is_dir():
         raise UserError(f"'{path}' cannot be made: its folder does not exist; make it or name another file")
 
@@ -82,12 +81,8 @@ def draw_png(ranking: list[TrialRow], path: Path) -> None:
     points = best_so_far(ranking)
     if not points:
         raise UserError(f"'{path}' would be empty: no trial has a score yet")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(6, 4), dpi=120)
+    plot = pyplot()
+    figure, axis = plot.subplots(figsize=(6, 4), dpi=120)
     rounds = [number for number, _, _ in points]
     axis.plot(rounds, [score for _, score, _ in points], "o", markersize=4, label="trial")
     axis.step(rounds, [best for _, _, best in points], where="post", label="best so far")
@@ -96,4 +91,4 @@ def draw_png(ranking: list[TrialRow], path: Path) -> None:
     axis.legend()
     figure.tight_layout()
     figure.savefig(path)
-    pyplot.close(figure)
+    plot.close(figure)

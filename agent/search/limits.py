@@ -4,16 +4,15 @@ Each becomes a directive of the kind ``cap`` when the search is opened: so it st
 before every proposal, whoever makes it, and a person may take it back. The baseline has to obey it from the start.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlite_utils import Database
 
 from agent.config.settings import RunConfig
 from agent.search.plan import Plan, jobs_of
-from diffusion.cost.closed_form import cost
 from diffusion.errors import UserError
 from diffusion.neighbourhood import distances
 from diffusion.spec import Rows, UNetSpec
@@ -71,12 +70,10 @@ def check(planned: Plan) -> None:
     if not limits:
         return
     facts = facts_of_plan(planned)
-    fits = facts.within_budget.copy()
-    for limit in limits:
-        left = fits & limit.cap.mask(facts.rows, facts)
-        if not left.any():
-            raise UserError(_empties(limit, facts, facts.rows[fits]))
-        fits = left
+    *before, fits = _left(facts, limits)
+    for limit, left, fewer in zip(limits, before, [*before[1:], fits], strict=True):
+        if not fewer.any():
+            raise UserError(_empties(limit, facts, facts.rows[left]))
     for limit in limits:
         _check_baseline(limit, planned, facts, fits)
 
@@ -84,10 +81,14 @@ def check(planned: Plan) -> None:
 def fitting(planned: Plan) -> Rows:
     """The networks that the budget and the counted limits leave; a latency is measured, so it is none of them."""
     facts = facts_of_plan(planned)
-    fits = facts.within_budget.copy()
-    for limit in asked(planned.config):
-        fits &= limit.cap.mask(facts.rows, facts)
+    *_, fits = _left(facts, asked(planned.config))
     return facts.rows[fits]
+
+
+def _left(facts: Facts, limits: Iterable[Asked]) -> Iterator[Mask]:
+    """Which rows the budget leaves, and which are left after each of the limits."""
+    caps = (limit.cap.mask(facts.rows, facts) for limit in limits)
+    return accumulate(caps, np.logical_and, initial=facts.within_budget)
 
 
 def facts_of_plan(planned: Plan) -> Facts:
@@ -110,18 +111,10 @@ def _share(planned: Plan) -> Share:
 
 def _empties(limit: Asked, facts: Facts, rows: Rows) -> str:
     """That a limit leaves nothing, with the spec that has the least of what it caps."""
-    found = _values(limit.cap, facts, rows)
+    found = limit.cap.counted(rows, facts)
     least = int(np.argmin(found))
     smallest, has = UNetSpec.from_row(rows[least]), said(limit.cap, found[least])
     return f"{limit.option} leaves no spec of the space {facts.space.name}: the smallest, {smallest}, has {has}"
-
-
-def _values(cap: Cap, facts: Facts, rows: Rows) -> NDArray[np.int64]:
-    """What a cap that is counted looks at.  (N,)"""
-    found: NDArray[np.int64] = (
-        facts.memory_bytes(rows) if cap.what == "memory_bytes" else getattr(facts.costs(rows), cap.what)
-    )
-    return found
 
 
 def said(cap: Cap, value: float) -> str:
@@ -133,30 +126,25 @@ def _check_baseline(limit: Asked, planned: Plan, facts: Facts, fits: Mask) -> No
     """Raises `UserError` if the baseline exceeds a limit."""
     spec, cap = planned.baseline, limit.cap
     rows = np.array([spec.row], dtype=np.int64)
-    value = _latency(planned, spec) if cap.what == "latency_ms" else float(_values(cap, facts, rows)[0])
+    value = _latency(planned, spec) if cap.what == "latency_ms" else float(cap.counted(rows, facts)[0])
     if value <= cap.at_most:
         return
-    near = _nearest(planned, facts.rows[fits])
+    near = _nearest(planned, facts, facts.rows[fits])
     remedy = f"take --baseline {near}, the nearest that fits" if near else "raise it, or name a smaller --baseline"
     raise UserError(f"{limit.option}: the baseline {spec} has {said(cap, value)}; {remedy}")
 
 
-def _nearest(planned: Plan, rows: Rows) -> UNetSpec | None:
+def _nearest(planned: Plan, facts: Facts, rows: Rows) -> UNetSpec | None:
     """The spec nearest to the baseline that every limit leaves; a latency is measured for a few."""
+    most = planned.config.search.max_latency
+    if most is not None:  # what costs less is taken to be quicker
+        baseline = np.array([planned.baseline.row], dtype=np.int64)
+        rows = rows[facts.costs(rows).macs_total < facts.costs(baseline).macs_total]
     order = np.argsort(distances(rows, planned.baseline), kind="stable")
     specs = (UNetSpec.from_row(rows[index]) for index in order)
-    most = planned.config.search.max_latency
     if most is None:
         return next(specs, None)
-    base = _macs(planned, planned.baseline)
-    smaller = (spec for spec in specs if _macs(planned, spec) < base)
-    few = (spec for spec, _ in zip(smaller, range(MEASURED), strict=False))
-    return next((spec for spec in few if _latency(planned, spec) <= most), None)
-
-
-def _macs(planned: Plan, spec: UNetSpec) -> int:
-    settings = planned.protocol.settings
-    return cost(spec, settings.family, settings.resolution, settings.channels).macs.total
+    return next((spec for spec in islice(specs, MEASURED) if _latency(planned, spec) <= most), None)
 
 
 def _latency(planned: Plan, spec: UNetSpec) -> float:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from agent.searchers.base import Searcher, Seen, SeenTrial
+from agent.searchers.base import Searcher, Seen
+from memory.queries.so_far import TrialSoFar
 from tools.context import SearchContext
 from tools.errors import Interrupted, Refused
 from tools.gates.feasible import feasible
@@ -46,13 +47,12 @@ class AskTell:
 def seen_by(context: SearchContext) -> Seen:
     """What a searcher is asked with in a round: a function of the memory, the seed and the round."""
     found = feasible(context)
-    known = [SeenTrial(each.trial, each.round, each.spec, each.state, each.score, each.proposer) for each in found.told]
-    refused = [SeenTrial(0, context.round_number, spec, "refused") for spec in found.refused]
+    refused = [TrialSoFar(0, context.round_number, spec, "refused") for spec in found.refused]
     return Seen(
         limits=context.limits,
         round_number=context.round_number,
         seed=context.jobs.seed,
-        trials=(*known, *refused),
+        trials=(*found.told, *refused),
         feasible=found.rows,
         allowed=found.allows,
         rng=round_generator(context.jobs.seed, context.round_number),

@@ -7,15 +7,14 @@ search that was killed goes on exactly, and nothing is pickled.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.spec import Rows, UNetSpec
+from memory.queries.so_far import TrialSoFar
 from tools.context import SearchContext, SearchLimits
-
-State = Literal["scored", "failed", "pruned", "refused", "running"]
 
 
 class Proposer(Protocol):
@@ -28,17 +27,6 @@ class Proposer(Protocol):
 
 
 MakeProposer = Callable[[str, str | None], Proposer]  # (llm, base_url) → who plays with it
-
-
-class SeenTrial(NamedTuple):
-    """What is known of one trial, or of a proposal of this round that was refused."""
-
-    number: int  # of the trial; of a refusal 0
-    round_number: int
-    spec: UNetSpec
-    state: State
-    score: float | None = None  # lower is better; of a scored trial alone
-    proposer: str = ""
 
 
 class Proposal(NamedTuple):
@@ -55,15 +43,10 @@ class Seen:
     limits: SearchLimits  # space, budget and its convention, protocol
     round_number: int
     seed: int  # of the search
-    trials: Sequence[SeenTrial]  # of the search so far, the baseline first; refusals of this round last
+    trials: Sequence[TrialSoFar]  # of the search so far, the baseline first; refusals of this round last
     feasible: Rows  # what limits and directives leave and was not tried: all of it, or a uniform sample of a huge space
     allowed: Callable[[Rows], NDArray[np.bool_]]  # which of any rows are feasible and untried  (N, k) → (N,)
     rng: np.random.Generator  # a function of (seed, round) alone
-
-    @property
-    def scored(self) -> list[SeenTrial]:
-        """The trials with a score, in their order."""
-        return [trial for trial in self.trials if trial.state == "scored"]
 
 
 class Searcher(Protocol):
@@ -71,7 +54,7 @@ class Searcher(Protocol):
 
     name: str
 
-    def tell(self, trial: SeenTrial) -> None:
+    def tell(self, trial: TrialSoFar) -> None:
         """Learn of a trial: scored, failed, pruned, refused or still running."""
 
     def ask(self, seen: Seen) -> Proposal | None:

@@ -12,10 +12,11 @@ import numpy as np
 from cmaes import CMAwM
 from numpy.typing import NDArray
 
-from agent.searchers.base import Proposal, Seen, SeenTrial
+from agent.searchers.base import Proposal, Seen
 from agent.searchers.random_search import anywhere
 from diffusion.neighbourhood import Grid, Place
 from diffusion.streams import stream_seed
+from memory.queries.so_far import TrialSoFar
 
 MOST_ASKS = 100  # of a round; a draw takes a tenth of a millisecond
 FIRST_DEVIATION = 0.3  # of the range of each number, as Hansen's tutorial has it (arXiv 1604.00772, Section B)
@@ -29,9 +30,9 @@ class CMA:
     name = "cma"
 
     def __init__(self) -> None:
-        self.told: list[SeenTrial] = []
+        self.told: list[TrialSoFar] = []
 
-    def tell(self, trial: SeenTrial) -> None:
+    def tell(self, trial: TrialSoFar) -> None:
         """Learn of a trial."""
         self.told.append(trial)
 
@@ -79,7 +80,7 @@ class Walk:
         place[self.free] = np.rint(rounded * (self.sizes[self.free] - 1))
         return tuple(place.tolist()), point
 
-    def tell(self, trial: SeenTrial) -> None:
+    def tell(self, trial: TrialSoFar) -> None:
         """Learn of a trial; a whole population of them moves the distribution."""
         place = self.grid.place(trial.spec)
         if place is None or trial.state in ("running", "refused"):
@@ -89,9 +90,9 @@ class Walk:
             self.optimiser.tell(self.solutions)
             self.solutions = []
 
-    def _point(self, trial: SeenTrial, place: Place) -> NDArray[np.float64]:
+    def _point(self, trial: TrialSoFar, place: Place) -> NDArray[np.float64]:
         """Where a trial was drawn: its round's draws are made again; of what others proposed, the place itself."""
-        self.begin_round(trial.round_number)
+        self.begin_round(trial.round)
         for _ in range(MOST_ASKS):
             drawn, point = self.draw()
             if drawn == place:

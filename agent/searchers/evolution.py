@@ -6,10 +6,11 @@ is not kept. A few of them are drawn with replacement, and the best of these has
 
 from collections import deque
 
-from agent.searchers.base import Proposal, Seen, SeenTrial
+from agent.searchers.base import Proposal, Seen
 from agent.searchers.local import step_from, untried_neighbours
 from agent.searchers.random_search import anywhere
 from diffusion.spec import UNetSpec
+from memory.queries.so_far import TrialSoFar
 
 POPULATION, SAMPLE = 10, 3
 """The paper's 100 and 25 are for 20,000 trainings; a search of 40 would end in its first, random population."""
@@ -21,10 +22,10 @@ class Evolution:
     name = "evolution"
 
     def __init__(self, population: int = POPULATION, sample: int = SAMPLE) -> None:
-        self.population: deque[tuple[float, SeenTrial]] = deque(maxlen=population)
+        self.population: deque[tuple[float, TrialSoFar]] = deque(maxlen=population)
         self.sample = sample
 
-    def tell(self, trial: SeenTrial) -> None:
+    def tell(self, trial: TrialSoFar) -> None:
         """Learn of a trial; with a score it joins the population, and the oldest leaves it."""
         if trial.score is not None:
             self.population.append((trial.score, trial))

@@ -3,7 +3,8 @@
 An enumerable space needs no optimiser of the acquisition. With fewer than five scores it draws at random.
 """
 
-from agent.searchers.base import Proposal, Seen, SeenTrial
+from agent.searchers.base import Proposal, Seen
+from memory.queries.so_far import TrialSoFar
 from tools.suggestions import Forecast, Suggestions, as_percent, covered, suggest
 
 
@@ -12,7 +13,7 @@ class GP:
 
     name = "gp"
 
-    def tell(self, trial: SeenTrial) -> None:
+    def tell(self, trial: TrialSoFar) -> None:
         """Nothing is kept: all trials stand in what it is asked with."""
 
     def ask(self, seen: Seen) -> Proposal | None:

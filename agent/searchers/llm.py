@@ -45,7 +45,6 @@ class LLMProposer:
 
     tools: ClassVar[list[BaseTool]] = TOOLS
     round_end: ClassVar[type[RoundEnd]] = RoundEnd
-
     suggests: ClassVar[bool] = False  # whether it sees the surrogate
 
     def __init__(self, backends: Sequence[Backend], rounds: int, retries: int, retry_seconds: float) -> None:

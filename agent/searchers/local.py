@@ -5,11 +5,12 @@ The walk is that of `agent.backends.offline`: best parents first, the neighbours
 
 from itertools import product
 
-from agent.searchers.base import Proposal, Seen, SeenTrial
+from agent.searchers.base import Proposal, Seen
 from agent.searchers.random_search import anywhere
 from diffusion.neighbourhood import moved, neighbours, one_step, shuffled
 from diffusion.networks import spellings
 from diffusion.spec import Rows, UNetSpec
+from memory.queries.so_far import TrialSoFar
 
 
 class Local:
@@ -18,12 +19,12 @@ class Local:
     name = "local"
 
     def __init__(self) -> None:
-        self.scored: list[tuple[float, int, SeenTrial]] = []
+        self.scored: list[tuple[float, int, TrialSoFar]] = []
 
-    def tell(self, trial: SeenTrial) -> None:
+    def tell(self, trial: TrialSoFar) -> None:
         """Learn of a trial; only its score says where to walk."""
         if trial.score is not None:
-            self.scored.append((trial.score, trial.number, trial))
+            self.scored.append((trial.score, trial.trial, trial))
 
     def ask(self, seen: Seen) -> Proposal | None:
         """The first feasible neighbour of the best; a random feasible spec where no trial has one left."""
@@ -34,13 +35,13 @@ class Local:
         return anywhere(seen, "no scored trial has an untried neighbour")
 
 
-def untried_neighbours(seen: Seen, parent: SeenTrial) -> Rows:
+def untried_neighbours(seen: Seen, parent: TrialSoFar) -> Rows:
     """The networks one step from a trial's that may be proposed, one spelling each.  (N, 2 + 2 stages)"""
     near = neighbours(seen.limits.space, parent.spec, seen.limits.protocol.settings.family)
     return near[seen.allowed(near)]
 
 
-def step_from(seen: Seen, parent: SeenTrial, spec: UNetSpec) -> Proposal:
+def step_from(seen: Seen, parent: TrialSoFar, spec: UNetSpec) -> Proposal:
     """A neighbour of a trial, and which number of which spelling was moved."""
     space, family = seen.limits.space, seen.limits.protocol.settings.family
     before, after = (
@@ -48,4 +49,4 @@ def step_from(seen: Seen, parent: SeenTrial, spec: UNetSpec) -> Proposal:
     )
     steps = (moved(here, there) for here, there in product(before, after))
     ((name, values),) = next(step for step in steps if len(step) == 1).items()
-    return Proposal(spec, f"{one_step(f'trial {parent.number} ({parent.score:.4g})', name, *values)}.")
+    return Proposal(spec, f"{one_step(f'trial {parent.trial} ({parent.score:.4g})', name, *values)}.")

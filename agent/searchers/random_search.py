@@ -1,7 +1,8 @@
 """`random`: every feasible network as likely as every other. Others fall back to it where they have nothing to say."""
 
-from agent.searchers.base import Proposal, Seen, SeenTrial
+from agent.searchers.base import Proposal, Seen
 from diffusion.spec import UNetSpec
+from memory.queries.so_far import TrialSoFar
 
 
 class Random:
@@ -9,7 +10,7 @@ class Random:
 
     name = "random"
 
-    def tell(self, trial: SeenTrial) -> None:
+    def tell(self, trial: TrialSoFar) -> None:
         """Learns nothing."""
 
     def ask(self, seen: Seen) -> Proposal | None:

@@ -11,9 +11,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from agent.searchers.base import Proposal, Seen, SeenTrial
+from agent.searchers.base import Proposal, Seen
 from agent.searchers.random_search import anywhere
 from diffusion.neighbourhood import Grid
+from memory.queries.so_far import TrialSoFar
 
 MOST_ASKS = 50  # of a round; with 5 % of a space feasible a new spec took 2.5 on average
 SEEDS = 2**32  # what Optuna's generators take
@@ -28,9 +29,9 @@ class TPE:
     name = "tpe"
 
     def __init__(self) -> None:
-        self.told: list[SeenTrial] = []
+        self.told: list[TrialSoFar] = []
 
-    def tell(self, trial: SeenTrial) -> None:
+    def tell(self, trial: TrialSoFar) -> None:
         """Learn of a trial."""
         self.told.append(trial)
 
@@ -68,7 +69,7 @@ def distributions_of(grid: Grid) -> dict[str, BaseDistribution]:
     }
 
 
-def as_optuna(trial: SeenTrial, grid: Grid) -> FrozenTrial | None:
+def as_optuna(trial: TrialSoFar, grid: Grid) -> FrozenTrial | None:
     """A trial as Optuna knows it; None of a spec outside the space."""
     if (place := grid.place(trial.spec)) is None:
         return None

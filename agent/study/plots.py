@@ -3,12 +3,12 @@
 Drawn with matplotlib, which only the development extra brings, from what `agent.study.report` found.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import rankdata
 
+from agent.report.pictures import check_matplotlib, pyplot
 from agent.study.report import MeasuredStudy
 from diffusion.errors import UserError
 
@@ -21,8 +21,7 @@ def check_plots(folder: Path) -> None:
     Raises:
         UserError: there is no matplotlib, or the folder cannot be made.
     """
-    if find_spec("matplotlib") is None:
-        raise UserError(f"--plots {folder} needs matplotlib; pip install matplotlib")
+    check_matplotlib(f"--plots {folder}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -64,20 +63,13 @@ def rank_pairs(found: MeasuredStudy, arm: str, step: int) -> list[tuple[float, f
 
 def _panels(count: int) -> Any:
     """A figure with so many panels side by side."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot.subplots(1, count, figsize=(SIDE_INCHES * count, SIDE_INCHES), dpi=DPI, squeeze=False)
+    return pyplot().subplots(1, count, figsize=(SIDE_INCHES * count, SIDE_INCHES), dpi=DPI, squeeze=False)
 
 
 def _save(figure: Any, path: Path) -> None:
-    from matplotlib import pyplot
-
     figure.tight_layout()
     figure.savefig(path)
-    pyplot.close(figure)
+    pyplot().close(figure)
 
 
 def _arms(found: MeasuredStudy) -> dict[str, list[int]]:

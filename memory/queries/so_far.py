@@ -9,19 +9,22 @@ from diffusion.spec import UNetSpec
 from memory.queries.records import Scope
 from memory.searches import find_search
 
-State = Literal["scored", "failed", "pruned", "running"]
+State = Literal["scored", "failed", "pruned", "refused", "running"]
 
 
 @dataclass(frozen=True)
 class TrialSoFar:
-    """One trial under its search's protocol; a score that is not finite counts as a failure."""
+    """One trial under its search's protocol, or a proposal of this round that was refused.
 
-    trial: int
+    A score that is not finite counts as a failure.
+    """
+
+    trial: int  # of a refusal 0
     round: int
     spec: UNetSpec
     state: State
-    score: float | None
-    proposer: str
+    score: float | None = None  # lower is better; of a scored trial alone
+    proposer: str = ""
 
 
 def trials_so_far(db: Database, search: int, scope: Scope = "search") -> list[TrialSoFar]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from sqlite_utils import Database
+
 from agent.config.settings import RunConfig
 from diffusion.cost.closed_form import cost
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy, TrainJob
@@ -10,7 +12,7 @@ from memory.connection import opened
 from memory.scores import add_score
 from memory.searches import create_search, set_state
 from memory.trainings import training_finished, training_started
-from memory.trials import accept_proposal, trial_scored, trial_trained
+from memory.trials import AcceptedTrial, accept_proposal, trial_scored, trial_trained
 
 TRIALS = (
     ("b8-n1-m1.1.1.1-a0000", 156.3, "baseline", "The baseline: the data set's default spec."),
@@ -38,6 +40,40 @@ def digits_protocol() -> Protocol:
     )
 
 
+def begun(
+    db: Database,
+    search: int,
+    number: int,
+    spec: UNetSpec,
+    protocol: Protocol,
+    folder: Path,
+    proposer: str,
+    reason: str,
+) -> AcceptedTrial:
+    """The trial of a round, whose training has begun."""
+    found = cost(spec, "ddpm", 8, 1)
+    accepted = accept_proposal(
+        db,
+        search,
+        number,
+        proposer=proposer,
+        raw_text=str(spec),
+        reason=reason,
+        job=TrainJob(
+            spec=spec,
+            settings=protocol.settings,
+            strategy=protocol.strategy,
+            seed=0,
+            data_fingerprint=protocol.data_fingerprint,
+            data_folder=folder / "data",
+            run_folder=folder / str(spec),
+        ),
+        costs={"macs_paper": found.macs.paper, "macs_total": found.macs.total, "params": found.params},
+    )
+    training_started(db, accepted.training)
+    return accepted
+
+
 def ended_search(folder: Path, **settings: object) -> Path:
     """The memory, in `diffnas.db` of a folder, with the search ``first``."""
     protocol = digits_protocol()
@@ -57,27 +93,7 @@ def ended_search(folder: Path, **settings: object) -> Path:
             config=config.as_json() | {"baseline": TRIALS[0][0]},
         )
         for number, (text, value, proposer, reason) in enumerate(TRIALS):
-            spec = UNetSpec.parse(text)
-            found = cost(spec, "ddpm", 8, 1)
-            accepted = accept_proposal(
-                db,
-                search,
-                number,
-                proposer=proposer,
-                raw_text=text,
-                reason=reason,
-                job=TrainJob(
-                    spec=spec,
-                    settings=protocol.settings,
-                    strategy=protocol.strategy,
-                    seed=0,
-                    data_fingerprint=protocol.data_fingerprint,
-                    data_folder=folder / "data",
-                    run_folder=folder / text,
-                ),
-                costs={"macs_paper": found.macs.paper, "macs_total": found.macs.total, "params": found.params},
-            )
-            training_started(db, accepted.training)
+            accepted = begun(db, search, number, UNetSpec.parse(text), protocol, folder, proposer, reason)
             training_finished(db, accepted.training, steps_done=STEPS, loss=0.1, device_seconds=30.0)
             trial_trained(db, accepted.trial)
             add_score(

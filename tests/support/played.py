@@ -11,12 +11,13 @@ import numpy as np
 from ended_search import digits_protocol
 from numpy.typing import NDArray
 
-from agent.searchers.base import Proposal, Searcher, Seen, SeenTrial, State
+from agent.searchers.base import Proposal, Searcher, Seen
 from diffusion.cost.closed_form import costs
 from diffusion.networks import distinct, network
 from diffusion.settings import Family
 from diffusion.space import SearchSpace
 from diffusion.spec import Rows, UNetSpec
+from memory.queries.so_far import State, TrialSoFar
 from tools.context import SearchLimits
 
 SMALL = SearchSpace(
@@ -56,7 +57,7 @@ class Played:
     budget_macs: int = 10**12
     family: Family = "ddpm"
     leaves: Callable[[Rows], NDArray[np.bool_]] = lambda rows: np.ones(len(rows), dtype=bool)  # by the directives
-    trials: list[SeenTrial] = field(default_factory=list)
+    trials: list[TrialSoFar] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         protocol = digits_protocol()
@@ -108,10 +109,10 @@ class Played:
         self.add(spec or UNetSpec.from_row(self.rows[0]), 0, "baseline")
         return self
 
-    def add(self, spec: UNetSpec, round_number: int, proposer: str = "") -> SeenTrial:
+    def add(self, spec: UNetSpec, round_number: int, proposer: str = "") -> TrialSoFar:
         """A trial, with what came of it."""
         state, score = self.outcome(spec)
-        self.trials.append(SeenTrial(len(self.trials) + 1, round_number, spec, state, score, proposer))
+        self.trials.append(TrialSoFar(len(self.trials) + 1, round_number, spec, state, score, proposer))
         return self.trials[-1]
 
     def ask(self, searcher: Searcher, round_number: int) -> Proposal | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 from diffusion.neighbourhood import distances
@@ -139,8 +140,14 @@ class Cap(Limit):
         """Latency is not counted here: `objection` has it measured."""
         if self.what == "latency_ms":
             return np.ones(len(rows), dtype=np.bool_)
-        found = facts.memory_bytes(rows) if self.what == "memory_bytes" else getattr(facts.costs(rows), self.what)
-        return np.asarray(found <= self.at_most)
+        return np.asarray(self.counted(rows, facts) <= self.at_most)
+
+    def counted(self, rows: Rows, facts: Facts) -> NDArray[np.int64]:
+        """What it looks at, of each row; a latency is measured instead.  (N,)"""
+        found: NDArray[np.int64] = (
+            facts.memory_bytes(rows) if self.what == "memory_bytes" else getattr(facts.costs(rows), self.what)
+        )
+        return found
 
 
 class Ban(Shape):

@@ -6,23 +6,21 @@ from pathlib import Path
 
 import optuna
 import pytest
-from ended_search import TRIALS, digits_protocol, ended_search
+from ended_search import TRIALS, begun, digits_protocol, ended_search
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import TrialState
 
 from agent.report import optuna_study
 from agent.report.optuna_study import export_study
-from diffusion.cost.closed_form import cost
 from diffusion.errors import UserError
-from diffusion.settings import Protocol, TrainJob
+from diffusion.settings import Protocol
 from diffusion.spec import UNetSpec
 from diffusion.statistics.pruning import rung_protocol
 from memory.connection import opened
 from memory.queries.records import show_trial, top_records
 from memory.scores import add_score
 from memory.searches import create_search, find_search
-from memory.trainings import training_started
-from memory.trials import accept_proposal, trial_failed, trial_pruned
+from memory.trials import trial_failed, trial_pruned
 
 OUTSIDE = "b40-n1-m1.2.2.2-a0100"  # of digits-8, whose widest base is 32
 UNSCORED = (("b8-n1-m2.1.1.2-a1000", "failed"), ("b8-n3-m1.1.1.2-a0000", "pruned"), (OUTSIDE, "running"))
@@ -40,27 +38,9 @@ def memory(tmp_path: Path) -> Path:
     with opened(path) as db:
         search = find_search(db).id
         for number, (text, state) in enumerate(UNSCORED, start=len(TRIALS)):
+            reason = f"To see what « {state} » does."
             spec = UNetSpec.parse(text)
-            found = cost(spec, "ddpm", 8, 1)
-            accepted = accept_proposal(
-                db,
-                search,
-                number,
-                proposer="openai:gpt-4.1",
-                raw_text=text,
-                reason=f"To see what « {state} » does.",
-                job=TrainJob(
-                    spec=spec,
-                    settings=protocol.settings,
-                    strategy=protocol.strategy,
-                    seed=0,
-                    data_fingerprint=protocol.data_fingerprint,
-                    data_folder=tmp_path / "data",
-                    run_folder=tmp_path / text,
-                ),
-                costs={"macs_paper": found.macs.paper, "macs_total": found.macs.total, "params": found.params},
-            )
-            training_started(db, accepted.training)
+            accepted = begun(db, search, number, spec, protocol, tmp_path, "openai:gpt-4.1", reason)
             if state == "failed":
                 trial_failed(db, accepted.trial, "the loss is nan at step 1")
             if state == "pruned":

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from played import SMALL, Outcome, Played
 
-from agent.searchers.base import SeenTrial
 from agent.searchers.evolution import Evolution
 from diffusion.spec import UNetSpec
 from diffusion.streams import stream_seed
+from memory.queries.so_far import TrialSoFar
 
 
 class Scripted:
@@ -25,8 +25,8 @@ class Scripted:
         return found if size is None else np.array(found)
 
 
-def trial(number: int, text: str, score: float) -> SeenTrial:
-    return SeenTrial(number, number - 1, UNetSpec.parse(text), "scored", score)
+def trial(number: int, text: str, score: float) -> TrialSoFar:
+    return TrialSoFar(number, number - 1, UNetSpec.parse(text), "scored", score)
 
 
 def asked(search: Played, searcher: Evolution, *drawn: tuple[int, Any]) -> tuple[str, str]:

@@ -3,18 +3,20 @@
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ended_search import digits_protocol
 
-from agent.searchers.base import Proposal, Seen, SeenTrial, State
+from agent.searchers.base import Proposal, Seen
 from agent.searchers.gp import GP
 from diffusion.neighbourhood import distances
 from diffusion.networks import distinct, networks
 from diffusion.space import built_in
 from diffusion.spec import Rows, UNetSpec
 from diffusion.statistics.surrogate import Surrogate
+from memory.queries.so_far import State, TrialSoFar
 from tools.context import SearchLimits
 
 EVERY = distinct(built_in("digits-8").rows(), "ddpm")
@@ -26,17 +28,17 @@ def score(spec: UNetSpec) -> float:
     return float(40 / spec.channels[0] ** 0.6 + 10 / spec.channels[1] ** 0.4 + hash(spec.row) % 97 / 200)
 
 
-def trials(count: int, state: State = "scored", begin: int = 0) -> list[SeenTrial]:
+def trials(count: int, state: State = "scored", begin: int = 0) -> list[TrialSoFar]:
     """Trials of random networks."""
     order = np.random.default_rng(7).permutation(len(EVERY))[begin : begin + count]
     specs = [UNetSpec.from_row(EVERY[place]) for place in order]
     return [
-        SeenTrial(number, number, spec, state, score(spec) if state == "scored" else None)
+        TrialSoFar(number, number, spec, state, score(spec) if state == "scored" else None)
         for number, spec in enumerate(specs, begin + 1)
     ]
 
 
-def seen(known: Sequence[SeenTrial], feasible: "Rows | None" = None, round_number: int = 9) -> Seen:
+def seen(known: Sequence[TrialSoFar], feasible: "Rows | None" = None, round_number: int = 9) -> Seen:
     tried = {trial.spec.row for trial in known}
     left = EVERY if feasible is None else feasible
     left = left[[tuple(row) not in tried for row in left.tolist()]]
@@ -70,7 +72,7 @@ def test_the_reason_says_what_is_predicted_and_expected() -> None:
 
 def test_of_equal_ones_the_first_is_proposed() -> None:
     """All scores are equal, and two candidates are equally far from everything."""
-    known = [trial._replace(score=3.0) for trial in trials(6)]
+    known = [replace(trial, score=3.0) for trial in trials(6)]
     twice = np.repeat(EVERY[1000:1001], 3, axis=0)
     assert ask(seen(known, twice)).spec == UNetSpec.from_row(EVERY[1000])
     assert ask(seen(known, EVERY[::50])) == ask(seen(known, EVERY[::50]))
@@ -87,7 +89,7 @@ def test_with_fewer_than_five_scores_it_draws_from_the_rounds_own_generator(scor
 
 def test_the_order_of_the_trials_and_refusals_change_nothing() -> None:
     known = trials(15)
-    refused = SeenTrial(0, 9, UNetSpec.parse("b8-n1-m1.1.1.1-a0000"), "refused")
+    refused = TrialSoFar(0, 9, UNetSpec.parse("b8-n1-m1.1.1.1-a0000"), "refused")
     assert ask(seen(known, EVERY[::5])).spec == ask(seen([*known[::-1], refused], EVERY[::5])).spec
 
 
@@ -95,7 +97,7 @@ def test_what_is_under_way_is_believed_so_that_another_part_of_the_space_is_aske
     known, candidates = trials(15), EVERY[::5]
     first = ask(seen(known, candidates)).spec
     left = candidates[(candidates != first.row).any(axis=1)]
-    beside = ask(seen([*known, SeenTrial(16, 9, first, "running")], left)).spec
+    beside = ask(seen([*known, TrialSoFar(16, 9, first, "running")], left)).spec
     second = ask(seen(known, left)).spec  # had nobody told that the first is under way
     apart = [distances(np.array([spec.row]), first)[0] for spec in (beside, second)]
     assert apart[0] > apart[1]
@@ -103,7 +105,7 @@ def test_what_is_under_way_is_believed_so_that_another_part_of_the_space_is_aske
 
 def test_trials_of_another_number_of_stages_are_left_out() -> None:
     known = trials(15)
-    other = SeenTrial(1, 1, UNetSpec.parse("b8-n1-m1.2.2-a010"), "scored", 0.5)
+    other = TrialSoFar(1, 1, UNetSpec.parse("b8-n1-m1.2.2-a010"), "scored", 0.5)
     assert ask(seen([other, *known], EVERY[::5])) == ask(seen(known, EVERY[::5]))
 
 

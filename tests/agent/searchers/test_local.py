@@ -4,11 +4,11 @@ import numpy as np
 from near import near
 from played import SPELLED, Played
 
-from agent.searchers.base import SeenTrial
 from agent.searchers.local import Local
 from diffusion.neighbourhood import shuffled
 from diffusion.networks import network
 from diffusion.spec import UNetSpec
+from memory.queries.so_far import TrialSoFar
 
 BEST, SECOND, WORST = (
     UNetSpec.parse(text) for text in ("b8-n1-m1.2.1.1-a0000", "b16-n1-m1.1.1.1-a0000", "b16-n2-m1.2.2.3-a1100")
@@ -20,7 +20,7 @@ def played(seed: int = 0) -> Played:
     scores = ((WORST, 9.0), (BEST, 2.0), (SECOND, 4.0))
     search = Played(seed=seed)
     search.trials = [
-        SeenTrial(number, number - 1, spec, "scored", score) for number, (spec, score) in enumerate(scores, 1)
+        TrialSoFar(number, number - 1, spec, "scored", score) for number, (spec, score) in enumerate(scores, 1)
     ]
     return search
 
@@ -51,7 +51,7 @@ def test_a_step_in_another_spelling_is_told_in_it() -> None:
     """``b8-n1-m2.2.2-…`` is ``b16-n1-m1.1.1-…`` elsewhere; here the wide spelling of the child is two numbers away."""
     search = Played(SPELLED, outcome=lambda spec: ("scored", 100.0))
     parent = UNetSpec.parse("b32-n1-m1.1.2-a000")  # also b16 m2.2.4
-    search.trials = [SeenTrial(1, 0, parent, "scored", 2.0)]
+    search.trials = [TrialSoFar(1, 0, parent, "scored", 2.0)]
     reasons = list[str]()
     for round_number in range(1, 1 + len(near(SPELLED, parent))):
         proposal = search.ask(Local(), round_number)

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from played import SMALL, SPELLED, Outcome, Played, smooth
 
-from agent.searchers.base import SeenTrial
 from agent.searchers.registry import SEARCHERS, make_searcher
 from diffusion.errors import UserError
 from diffusion.networks import network
 from diffusion.spec import UNetSpec, parameters
 from diffusion.streams import stream_seed
+from memory.queries.so_far import TrialSoFar
 
 NAMES = list(SEARCHERS)
 
@@ -86,7 +86,7 @@ def test_a_trial_that_runs_and_a_refusal_of_the_round_are_not_proposed_again(nam
         assert proposal is not None
         assert network(proposal.spec, "ddpm") not in search.tried()
         asked.add(str(proposal.spec))
-        search.trials.append(SeenTrial(0, 15, proposal.spec, "refused"))
+        search.trials.append(TrialSoFar(0, 15, proposal.spec, "refused"))
     assert len(asked) == 5
 
 

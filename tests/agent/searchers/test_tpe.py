@@ -8,10 +8,11 @@ import pytest
 from optuna.trial import TrialState
 from played import SMALL, SPELLED, Played
 
-from agent.searchers.base import Seen, SeenTrial
+from agent.searchers.base import Seen
 from agent.searchers.tpe import MOST_ASKS, TPE, as_optuna
 from diffusion.neighbourhood import Grid
 from diffusion.spec import UNetSpec
+from memory.queries.so_far import TrialSoFar
 
 
 def test_it_proposes_what_a_study_told_by_hand_asks_for() -> None:
@@ -52,7 +53,7 @@ def test_it_proposes_what_a_study_told_by_hand_asks_for() -> None:
 def test_what_failed_was_pruned_or_refused_is_told_as_pruned_and_what_runs_as_running() -> None:
     grid, spec = Grid(SMALL, "ddpm"), UNetSpec.from_row(next(iter(SMALL.rows())))
     told = {
-        state: as_optuna(SeenTrial(1, 0, spec, state, 2.0 if state == "scored" else None), grid)
+        state: as_optuna(TrialSoFar(1, 0, spec, state, 2.0 if state == "scored" else None), grid)
         for state in ("scored", "failed", "pruned", "refused", "running")
     }
     states = {state: found.state for state, found in told.items() if found is not None}

@@ -313,7 +313,7 @@ class TestPlots:
     def test_without_matplotlib_the_remedy_is_one_sentence(
         self, found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("agent.study.plots.find_spec", lambda name: None)
+        monkeypatch.setattr("agent.report.pictures.find_spec", lambda name: None)
         with pytest.raises(UserError, match=r"^--plots .* needs matplotlib; pip install matplotlib$"):
             draw_study(MeasuredStudy.model_validate(found), tmp_path)
 
