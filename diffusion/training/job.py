@@ -31,6 +31,7 @@ from diffusion.training.checkpoint import (
     write_json,
 )
 from diffusion.training.child import Lines, Place, Stop, end_process, locked, run_child
+from diffusion.training.compilation import cache_of_its_own
 from diffusion.training.team import Team
 from diffusion.training.trainer import StepReport, Trainer
 
@@ -55,9 +56,10 @@ def train(text: str, lines: Lines, stop: Stop) -> bool:
         if found and found.step == job.strategy.train_steps and result.exists():
             lines.emit("done", **json.loads(result.read_text()))
             return True
-        run = Run(job, lines, found, team)
-        del found  # a second copy of all weights
-        return run.go(stop)
+        with cache_of_its_own(job.run_folder / f"compiled-{Place.here().rank}"):
+            run = Run(job, lines, found, team)
+            del found  # a second copy of all weights
+            return run.go(stop)
 
 
 def resumable(job: TrainJob) -> Checkpoint | None:
