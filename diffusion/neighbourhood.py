@@ -28,11 +28,16 @@ def neighbours(space: SearchSpace, spec: UNetSpec, family: Family = "ddpm") -> R
 
     Each stands in the spelling of the widest base.  (N, 2 + 2 stages)
     """
+    return distinct(spelled_neighbours(space, spec, family), family)
+
+
+def spelled_neighbours(space: SearchSpace, spec: UNetSpec, family: Family) -> Rows:
+    """The same in every spelling that a step leads to.  (N, 2 + 2 stages)"""
     members = [each for each in spellings(spec, family) if space.why_not(each) is None]
     found = np.array([row for each in members for row in _one_step_away(space, each)], dtype=np.int64)
     near = found.reshape(-1, len(spec.row))
     itself = networks(np.array([spec.row], dtype=np.int64), family)
-    return distinct(near[(networks(near, family) != itself).any(axis=1)], family)
+    return near[(networks(near, family) != itself).any(axis=1)]
 
 
 def _one_step_away(space: SearchSpace, spec: UNetSpec) -> Iterator[list[int]]:

@@ -55,5 +55,7 @@ def _play(comparison: Comparison, console: Console) -> None:
     waiting = len(left(comparison))
     processes = max(1, min(waiting, cores() if asked == "auto" else asked))
     say(console, f"{comparison.name}: {waiting} searches to play, {processes} at once.")
+    if waiting and comparison.config.search.bench is None:
+        say(console, "Every network is trained for real; --bench unetbench looks results up, in seconds a search.")
     for number, entry in enumerate(play(comparison, processes), 1):
         say(console, f"{number} of {waiting}: {entry.searcher}, seed {entry.seed}")

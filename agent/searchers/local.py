@@ -7,8 +7,8 @@ from itertools import product
 
 from agent.searchers.base import Proposal, Seen
 from agent.searchers.random_search import anywhere
-from diffusion.neighbourhood import moved, neighbours, one_step, shuffled
-from diffusion.networks import spellings
+from diffusion.neighbourhood import moved, one_step, shuffled, spelled_neighbours
+from diffusion.networks import distinct, spellings
 from diffusion.spec import Rows, UNetSpec
 from memory.queries.so_far import TrialSoFar
 
@@ -36,9 +36,13 @@ class Local:
 
 
 def untried_neighbours(seen: Seen, parent: TrialSoFar) -> Rows:
-    """The networks one step from a trial's that may be proposed, one spelling each.  (N, 2 + 2 stages)"""
-    near = neighbours(seen.limits.space, parent.spec, seen.limits.protocol.settings.family)
-    return near[seen.allowed(near)]
+    """The networks one step from a trial's that may be proposed, one spelling each.  (N, 2 + 2 stages)
+
+    A directive may leave one spelling of a network and not another, so what is allowed comes before what is equal.
+    """
+    family = seen.limits.protocol.settings.family
+    near = spelled_neighbours(seen.limits.space, parent.spec, family)
+    return distinct(near[seen.allowed(near)], family)
 
 
 def step_from(seen: Seen, parent: TrialSoFar, spec: UNetSpec) -> Proposal:

@@ -75,7 +75,7 @@ def _other_protocols(db: Database, arm: Arm, own: Column) -> list[Protocol]:
     counts: dict[str, int] = {}
     for cell in own:
         if cell.state == "scored" and cell.trial:
-            for fingerprint in {row["protocol"] for row in show_trial(db, cell.trial)["scores"]}:
+            for fingerprint in dict.fromkeys(row["protocol"] for row in show_trial(db, cell.trial)["scores"]):
                 counts[fingerprint] = counts.get(fingerprint, 0) + 1
     known = [find_protocol(db, fingerprint) for fingerprint, count in counts.items() if count >= FEWEST]
     return [found for found in known if found.score != arm.protocol.score and found.strategy == arm.strategy]

@@ -21,6 +21,7 @@ from agent.study.arms import FEWEST_TRUTH_SEEDS, RAPID, STANDARD, TRUTH, Arm, As
 from agent.study.store import check_one_protocol
 from diffusion.cost.closed_form import costs
 from diffusion.errors import UserError
+from diffusion.networks import distinct, networks
 from diffusion.settings import Settings, Strategy, choose_sampling
 from diffusion.spec import UNetSpec
 from diffusion.statistics.ranking import FEWEST
@@ -90,19 +91,19 @@ def _arm_config(
 def stratified_specs(
     config: RunConfig, settings: Settings, baseline: UNetSpec, count: int, seed: int
 ) -> tuple[UNetSpec, ...]:
-    """The baseline, and one spec from each of `count` - 1 equally large strata of MACs within the budget, shuffled.
+    """The baseline, and one network from each of `count` - 1 equally large strata of MACs within the budget, shuffled.
 
     Raises:
         UserError: the budget admits fewer specs.
     """
-    rows = config.search_space.rows()  # (size, 10)
+    rows = distinct(config.search_space.rows(), settings.family)  # (networks, 10)
     size = (settings.family, settings.resolution, settings.channels)
     macs = costs(rows, *size).macs(config.search.count)  # (size,)
-    others = np.flatnonzero((macs <= config.search.budget) & (rows != np.array(baseline.row)).any(axis=1))
+    same = (networks(rows, settings.family) == networks(np.array([baseline.row]), settings.family)).all(axis=1)
+    others = np.flatnonzero((macs <= config.search.budget) & ~same)
     if len(others) < count - 1:
-        raise UserError(
-            f"--specs {count}: the budget admits only {len(others) + 1} specs of the space {config.search.space.name}"
-        )
+        space = config.search.space.name
+        raise UserError(f"--specs {count}: the budget admits only {len(others) + 1} networks of the space {space}")
     strata = np.array_split(others[np.argsort(macs[others], kind="stable")], count - 1)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation([rng.choice(stratum) for stratum in strata])

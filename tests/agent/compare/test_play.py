@@ -183,6 +183,7 @@ def test_a_table_for_people_names_every_searcher_and_what_chance_would_find(
     asked = settings(tmp_path)
     assert begin(asked, Wanted("cmp", "random,local", 2)) == 0
     said = capsys.readouterr().out
+    assert "trained for real" not in said
     assert "cmp: 2 seeds, 3 evaluations after the baseline's, on planted; memory: search." in said
     for word in (
         "random",
@@ -194,6 +195,18 @@ def test_a_table_for_people_names_every_searcher_and_what_chance_would_find(
         assert word in said
     assert begin(asked, Wanted("cmp", "random,local", 3, report=True)) == 0
     assert "2 searches are not over; go on by the same command." in capsys.readouterr().out
+
+
+def test_without_a_table_it_says_that_networks_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("agent.compare.begin.play", lambda comparison, processes: iter(()))
+    monkeypatch.setattr("agent.compare.begin.check_begun", lambda db, comparison: None)
+    monkeypatch.setattr("agent.compare.begin.compared", lambda db, comparison: None)
+    monkeypatch.setattr("agent.compare.begin.show", lambda found, as_json, table: None)
+    asked = resolve({"preset": "digits", "db": tmp_path / "diffnas.db", "out": tmp_path / "runs"})
+    assert begin(asked, Wanted("cmp", "random,local", 2)) == 0
+    assert "Every network is trained for real; --bench unetbench looks results up" in capsys.readouterr().out
 
 
 def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_played(table: Table, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from near import near
 from played import SPELLED, Played
 
-from agent.searchers.local import Local
+from agent.searchers.local import Local, untried_neighbours
 from diffusion.neighbourhood import shuffled
 from diffusion.networks import network
 from diffusion.spec import UNetSpec
@@ -60,6 +60,15 @@ def test_a_step_in_another_spelling_is_told_in_it() -> None:
         search.add(proposal.spec, round_number)
     assert all(reason.startswith("One step from trial 1 (2): ") for reason in reasons)
     assert "One step from trial 1 (2): mult_0 2 → 1." in reasons  # b16-n1-m1.2.4: no spelling from base 32
+
+
+def test_a_step_whose_widest_spelling_a_directive_forbids_is_taken_in_another() -> None:
+    search = Played(SPELLED, leaves=lambda rows: rows[:, 0] == 16)
+    parent = UNetSpec.parse("b16-n1-m2.2.4-a000")
+    search.trials = [TrialSoFar(1, 0, parent, "scored", 2.0)]
+    near = {str(UNetSpec.from_row(row)) for row in untried_neighbours(search.seen(1), search.trials[0])}
+    assert "b16-n2-m2.2.4-a000" in near  # b32-n2-m1.1.2 is the same network
+    assert all(text.startswith("b16-") for text in near)
 
 
 def test_without_an_untried_neighbour_it_says_that_the_spec_is_a_random_one() -> None:

@@ -13,10 +13,19 @@ from agent.study.arms import Study
 from agent.study.store import open_study, stored_study
 from diffusion.cost.closed_form import cost, costs
 from diffusion.errors import UserError
+from diffusion.networks import distinct, network
 from diffusion.settings import Strategy
 from diffusion.space import built_in
 from memory.connection import opened
 from memory.searches import create_search, find_search
+
+TWICE_SPELLED = """
+name = "twice"
+base_channel = [8, 16]
+num_blocks = [1]
+channel_mult = [[1, 2], [1, 2], [1, 2], [1, 2, 4]]
+attn = [[false], [false], [false], [false]]
+"""  # 48 specs, 46 networks: base 8 with 2.2.2.2 and 2.2.2.4 is base 16 with half of each
 
 
 @pytest.fixture
@@ -39,7 +48,7 @@ class TestSpecs:
 
     def test_the_baseline_is_first_and_each_stratum_of_macs_gives_one_other(self, planted: PlantedStudy) -> None:
         study = self.study(planted)
-        rows = built_in("digits-8").rows()
+        rows = distinct(built_in("digits-8").rows(), "ddpm")
         macs = costs(rows, "ddpm", 8, 1).macs_paper
         within = np.sort(macs[macs <= 6_000_000])
         strata = np.array_split(within, 9)  # the baseline among them moves a bound by one place at most
@@ -49,15 +58,23 @@ class TestSpecs:
 
     def test_they_are_all_different_and_within_the_budget(self, planted: PlantedStudy) -> None:
         study = self.study(planted, budget="1M", baseline="b8-n1-m1.1.1.1-a0000")
-        assert len(set(study.specs)) == 10
+        assert len({network(spec, "ddpm") for spec in study.specs}) == 10
         assert max(cost(spec, "ddpm", 8, 1).macs.paper for spec in study.specs) <= 1_000_000
+
+    def test_two_spellings_of_one_network_are_never_both_chosen(self, planted: PlantedStudy) -> None:
+        space = planted.folder / "space.toml"
+        space.write_text(TWICE_SPELLED)
+        planted.options = {"space": str(space), "baseline": "b8-n1-m1.1.1.1-a0000", "budget": "1G"}
+        assert len({network(spec, "ddpm") for spec in planted.plan(specs=46).specs}) == 46
+        with pytest.raises(UserError, match=r"^--specs 47: the budget admits only 46 networks of the space twice$"):
+            planted.plan(specs=47)
 
     def test_a_seed_gives_the_same_specs_again_and_another_seed_others(self, planted: PlantedStudy) -> None:
         assert self.study(planted, seed=3).specs == self.study(planted, seed=3).specs
         assert self.study(planted, seed=3).specs[1:] != self.study(planted, seed=4).specs[1:]
 
     def test_more_than_the_budget_admits_are_refused(self, planted: PlantedStudy) -> None:
-        with pytest.raises(UserError, match=r"^--specs 10: the budget admits only \d specs of the space digits-8$"):
+        with pytest.raises(UserError, match=r"^--specs 10: the budget admits only \d networks of the space digits-8$"):
             self.study(planted, budget="494K", baseline="b8-n1-m1.1.1.1-a0000")
 
 
