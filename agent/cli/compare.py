@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.cli.options import Json, configured, option
+from agent.config.settings import SEARCHERS
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
 
-SEARCHERS = "random,local,evolution,gp,tpe,cma,centaur"
+KEYLESS = ",".join(name for name in SEARCHERS if name != "llm")
 NAME = "comparison"
 
 
@@ -22,8 +23,8 @@ NAME = "comparison"
 )  # fmt: skip
 def compare(
     settings: "Resolved",
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Name of the comparison.")] = NAME,
-    searchers: Annotated[str, option("NAME,NAME,…", "Which searchers.")] = SEARCHERS,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the comparison.")] = NAME,
+    searchers: Annotated[str, option("NAME,NAME,…", "Which searchers.")] = KEYLESS,
     seeds: Annotated[int, option("N", "Searches of each, each with a seed of its own.")] = 30,
     plot: Annotated[Path | None, option("FILE", "Draw the regret there (needs matplotlib).")] = None,
     report: Annotated[bool, typer.Option("--report", help="Say what is known so far; play nothing.")] = False,

@@ -14,7 +14,7 @@ from agent.config.settings import HOW_JOBS_RUN
 )  # fmt: skip
 def confirm(
     changes: dict[str, Any],
-    trials: Annotated[list[int] | None, typer.Argument(metavar="[TRIAL]...", help="Trials; default: the best.")] = None,
+    trials: Annotated[list[int] | None, typer.Argument(metavar="TRIAL...", help="Trials; default: the best.")] = None,
     search: Annotated[str | None, option("NAME", "The search they are of; default: the latest.")] = None,
     top: Annotated[int, typer.Option(min=1, metavar="K", help="How many of the best, without the baseline.")] = 1,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Training seeds of each; verdicts take three.")] = 3,

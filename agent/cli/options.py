@@ -45,7 +45,7 @@ def option_of(name: str, text: str | None = None) -> Any:
 
 Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout; people's output goes to stderr.")]
 Db = Annotated[Path | None, option_of("db")]
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name or number of a search; default: the latest.")]
+Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Name or number of a search; default: the latest.")]
 TrialId = Annotated[int, typer.Argument(metavar="TRIAL", help="Number of a trial.")]
 Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Most rows to print.")]
 Config = Annotated[Path | None, option("FILE", "Settings (default ./diffnas.toml if there).")]

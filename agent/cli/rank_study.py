@@ -20,7 +20,7 @@ DEFAULT_SPECS = 24
 )  # fmt: skip
 def rank_study(
     settings: "Resolved",
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Name of the study.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the study.")] = None,
     specs: Annotated[int, option("N", "Specs: the baseline, and one from each stratum of MACs.")] = DEFAULT_SPECS,
     rapid: Annotated[str | None, option("STRATEGY", "The cheap strategy: a preset's name, or FIELD=VALUE,….")] = None,
     standard: Annotated[

@@ -11,10 +11,12 @@ import math
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agent.backends.pricing import price_table
+from agent.config.groups import SearchSettings
 from agent.estimate.calibration import Calibration
 from agent.report.results import Result
 from agent.search.plan import Plan
-from agent.searchers.llm import TOOLS
+from agent.searchers.centaur import SuggestedProposer, is_models
+from agent.searchers.llm import LLMProposer
 from diffusion.cost.closed_form import cost
 from prompts.render import SAMPLES, render
 from tools.allowance import estimated_tokens
@@ -39,7 +41,7 @@ class Use(Result):
 def forecast(planned: Plan, calibration: Calibration | None, parallel: int) -> Use:
     """The estimates; None where nothing is known."""
     config = planned.config
-    tokens = forecast_tokens(config.search.rounds)
+    tokens = forecast_tokens(config.search)
     dollars = price_table(config.backend.prices).cost_usd(config.backend.llm, config.backend.base_url, *tokens)
     times = forecast_seconds(planned, calibration, parallel) if calibration else (None, None)
     return Use(
@@ -52,16 +54,22 @@ def forecast(planned: Plan, calibration: Calibration | None, parallel: int) -> U
     )
 
 
-def forecast_tokens(rounds: int) -> tuple[int, int]:
-    """Input and output tokens of all rounds."""
-    tools = [json.dumps(convert_to_openai_tool(tool)) for tool in TOOLS]
+def forecast_tokens(search: SearchSettings) -> tuple[int, int]:
+    """Input and output tokens of all rounds that a language model plays."""
+    played = [number for number in range(1, search.rounds + 1) if _is_models(search, number)]
+    player = SuggestedProposer if search.searcher == "centaur" else LLMProposer
+    tools = [json.dumps(convert_to_openai_tool(tool)) for tool in player.tools]
     fixed = estimated_tokens(render("system", **SAMPLES["system"]), *tools)
     exchanged = (ANSWER_TOKENS + RESULT_TOKENS) * sum(range(CALLS_PER_ROUND))
-    read = 0
-    for number in range(1, rounds + 1):
-        digest = min(FIRST_ROUND_TOKENS + TOKENS_PER_ROUND * number, MOST_ROUND_TOKENS)
-        read += CALLS_PER_ROUND * (fixed + digest) + exchanged
-    return read, rounds * CALLS_PER_ROUND * ANSWER_TOKENS
+    digests = (min(FIRST_ROUND_TOKENS + TOKENS_PER_ROUND * number, MOST_ROUND_TOKENS) for number in played)
+    read = sum(CALLS_PER_ROUND * (fixed + digest) + exchanged for digest in digests)
+    return read, len(played) * CALLS_PER_ROUND * ANSWER_TOKENS
+
+
+def _is_models(search: SearchSettings, number: int) -> bool:
+    if search.searcher == "centaur":
+        return is_models(search.seed, number, search.centaur_share)
+    return search.searcher == "llm"
 
 
 def forecast_seconds(planned: Plan, calibration: Calibration, parallel: int) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from sqlite_utils import Database
 
+from agent.config.bench import machine_of
 from agent.config.settings import RunConfig
 from agent.search.plan import Plan, jobs_of
 from diffusion.errors import UserError
@@ -19,7 +20,7 @@ from diffusion.spec import Rows, UNetSpec
 from diffusion.units import format_size, parse_size
 from memory.directives import add_directive
 from tools.errors import JobFailed
-from tools.executors.machine import Share, this_machine
+from tools.executors.machine import Share
 from tools.gates.facts import Facts, Mask
 from tools.gates.latency import measured_ms
 from tools.gates.limits import Cap
@@ -106,7 +107,7 @@ def facts_of_plan(planned: Plan) -> Facts:
 
 
 def _share(planned: Plan) -> Share:
-    return jobs_of(planned.config, this_machine())
+    return jobs_of(planned.config, machine_of(planned.config))
 
 
 def _empties(limit: Asked, facts: Facts, rows: Rows) -> str:

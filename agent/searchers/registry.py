@@ -2,7 +2,7 @@
 
 from functools import partial
 from importlib import import_module
-from typing import NamedTuple, cast
+from typing import cast
 
 from agent.backends.registry import Address
 from agent.config.settings import RunConfig
@@ -10,26 +10,15 @@ from agent.searchers.ask_tell import AskTell
 from agent.searchers.base import Proposer, Searcher
 from diffusion.errors import UserError
 
-
-class Entry(NamedTuple):
-    """Where a searcher is, and what it does in a few words."""
-
-    module: str
-    maker: str
-    does: str
-
-
 ENTRIES = {
-    "random": Entry("random_search", "Random", "any feasible spec, each as likely as any other"),
-    "local": Entry("local", "Local", "an untried neighbour of the best trial"),
-    "evolution": Entry("evolution", "Evolution", "regularised evolution: a child of the best of a few young trials"),
-    "gp": Entry("gp", "GP", "the feasible spec of which a Gaussian process expects most"),
-    "tpe": Entry("tpe", "TPE", "Optuna's tree-structured Parzen estimator"),
-    "cma": Entry("cma", "CMA", "CMA-ES with margin over the places of the space"),
+    "random": ("random_search", "Random"),
+    "local": ("local", "Local"),
+    "evolution": ("evolution", "Evolution"),
+    "gp": ("gp", "GP"),
+    "tpe": ("tpe", "TPE"),
+    "cma": ("cma", "CMA"),
 }
-
-SEARCHERS = {name: entry.does for name, entry in ENTRIES.items()}
-"""One line about each, for help and tables."""
+"""Module and class of each that is no language model."""
 
 
 def make_searcher(name: str) -> Searcher:
@@ -40,8 +29,8 @@ def make_searcher(name: str) -> Searcher:
     """
     if name not in ENTRIES:
         raise UserError(f"'{name}' is not a searcher; there are {', '.join(ENTRIES)}")
-    entry = ENTRIES[name]
-    return cast(Searcher, getattr(import_module(f"agent.searchers.{entry.module}"), entry.maker)())
+    module, maker = ENTRIES[name]
+    return cast(Searcher, getattr(import_module(f"agent.searchers.{module}"), maker)())
 
 
 def make_proposer(config: RunConfig, first: Address | None = None) -> Proposer:

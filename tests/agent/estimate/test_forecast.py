@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from searches import TINY
 
+from agent.config.groups import SearchSettings
 from agent.config.sources import resolve
 from agent.estimate import dry_run
 from agent.estimate.calibration import Calibration
@@ -16,6 +17,7 @@ from agent.estimate.dry_run import estimate, print_use
 from agent.estimate.forecast import Use, forecast_tokens
 from agent.search.plan import plan
 from agent.search.wiring import context_maker
+from agent.searchers.centaur import is_models
 from diffusion.settings import TrainJob
 from tools.executors.machine import Machine, Node
 
@@ -61,19 +63,33 @@ def test_money_is_tokens_times_prices_and_unknown_without_one(folder: Path, monk
     monkeypatch.setenv("OPENAI_API_KEY", "not-a-key")
     (folder / "prices.toml").write_text('"openai:mine" = [10, 20]\n')
     found = used(llm="openai:mine", prices=folder / "prices.toml")
-    read, written = forecast_tokens(3)
+    read, written = forecast_tokens(search(3))
     assert (found.input_tokens, found.output_tokens) == (read, written)
     assert found.cost_usd == pytest.approx((10 * read + 20 * written) / 1e6)
     assert used(llm="openai:mine").cost_usd is None
     assert used().cost_usd == 0.0
 
 
+def search(rounds: int, searcher: str = "llm", **changes: object) -> SearchSettings:
+    return resolve({**TINY, "rounds": rounds, "searcher": searcher, **changes}).config.search
+
+
 def test_no_round_reads_nothing_and_later_rounds_read_more_up_to_a_bound() -> None:
-    assert forecast_tokens(0) == (0, 0)
-    reads = [forecast_tokens(rounds)[0] for rounds in range(102)]
+    assert forecast_tokens(search(0)) == (0, 0)
+    reads = [forecast_tokens(search(rounds))[0] for rounds in range(102)]
     steps = [after - before for before, after in pairwise(reads)]
     assert steps[0] < steps[5]
     assert steps[99] == steps[100]
+
+
+def test_only_rounds_that_a_model_plays_are_counted() -> None:
+    assert forecast_tokens(search(20, "gp")) == (0, 0)
+    _, written = forecast_tokens(search(20))
+    played = sum(is_models(0, number, 0.3) for number in range(1, 21))
+    assert 0 < played < 20
+    assert forecast_tokens(search(20, "centaur"))[1] == written * played // 20
+    every = forecast_tokens(search(20, "centaur", centaur_share=1.0))
+    assert every[1] == written and every[0] > forecast_tokens(search(20))[0]  # one tool more to read of
 
 
 def test_people_are_told_in_two_lines(capsys: pytest.CaptureFixture[str]) -> None:

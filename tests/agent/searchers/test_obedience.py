@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from searches import TinySearch
 
 from agent.search import limits
-from agent.searchers.registry import SEARCHERS
+from agent.searchers.registry import ENTRIES
 from diffusion.cost.closed_form import Cost, cost
 from diffusion.networks import network
 from diffusion.spec import UNetSpec
@@ -27,7 +27,7 @@ from memory.connection import opened
 from memory.directives import add_directive
 
 EVERYTHING = list(SPACE)
-PROPOSERS = {name: {name} for name in SEARCHERS} | {"centaur": {"gp", "offline"}}
+PROPOSERS = {name: {name} for name in ENTRIES} | {"centaur": {"gp", "offline"}}
 RESULTS = (
     "SELECT r.round, r.spec, r.rfid, r.proposer, r.reason FROM results r JOIN searches s ON s.id = r.search"
     " WHERE s.id = ? ORDER BY r.round"
