@@ -37,7 +37,7 @@ def spelled_neighbours(space: SearchSpace, spec: UNetSpec, family: Family) -> Ro
     found = np.array([row for each in members for row in _one_step_away(space, each)], dtype=np.int64)
     near = found.reshape(-1, len(spec.row))
     itself = networks(np.array([spec.row], dtype=np.int64), family)
-    return near[(networks(near, family) != itself).any(axis=1)]
+    return np.asarray(near[(networks(near, family) != itself).any(axis=1)], dtype=np.int64)
 
 
 def _one_step_away(space: SearchSpace, spec: UNetSpec) -> Iterator[list[int]]:
