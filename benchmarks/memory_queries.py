@@ -25,7 +25,7 @@ from typing import Any, cast
 
 from sqlite_utils import Database
 
-from agent.searchers.digest import round_values
+from agent.searchers.model.digest import round_values
 from diffusion.networks import network
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
 from diffusion.space import built_in

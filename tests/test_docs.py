@@ -404,7 +404,7 @@ class TestMemory:
         documented = set(names(sections(page("docs/memory.md"))["Refusals"]))
         gates, answers = (
             page("tools/gates/specs.py") + page("tools/jobs/training.py"),
-            page("agent/searchers/middleware.py") + page("memory/trials.py") + page("agent/backends/repair.py"),
+            page("agent/searchers/model/middleware.py") + page("memory/trials.py") + page("agent/backends/repair.py"),
         )
         assert set(re.findall(r'Refused\(\s*"(\w+)"', gates)) <= documented
         assert {kind for kind in documented if f'"{kind}"' in gates + answers} == documented

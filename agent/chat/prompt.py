@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from agent.searchers.digest import space_values
+from agent.searchers.model.digest import space_values
 from diffusion.spec import widths
 from diffusion.units import format_size
 from memory.directives import active_directives

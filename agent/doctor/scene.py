@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from agent.backends.repair import check_arguments, what_is_wrong
 from agent.config.stored import NoJobs
-from agent.searchers.digest import round_values, system_values
-from agent.searchers.llm import TOOLS
+from agent.searchers.model.digest import round_values, system_values
+from agent.searchers.model.proposer import TOOLS
 from diffusion.scores.networks import score_network
 from diffusion.settings import Protocol, ScoreProtocol, Settings, Strategy
 from diffusion.space import built_in

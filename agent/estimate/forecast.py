@@ -16,7 +16,7 @@ from agent.estimate.calibration import Calibration
 from agent.report.results import Result
 from agent.search.plan import Plan
 from agent.searchers.centaur import SuggestedProposer, is_models
-from agent.searchers.llm import LLMProposer
+from agent.searchers.model.proposer import LLMProposer
 from diffusion.cost.closed_form import cost
 from prompts.render import SAMPLES, render
 from tools.allowance import estimated_tokens

@@ -26,8 +26,8 @@ from agent.replay.record import Prompt, Proposal, Recorded, prompts_of, recorded
 from agent.report.results import Result
 from agent.report.tables import say
 from agent.searchers.centaur import SuggestedProposer
-from agent.searchers.digest import round_values, system_values
-from agent.searchers.llm import LLMProposer
+from agent.searchers.model.digest import round_values, system_values
+from agent.searchers.model.proposer import LLMProposer
 from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.journal import Past, past_of, snapshot

@@ -8,7 +8,7 @@ from threading import Lock
 from agent.backends.errors import BackendError
 from agent.search.ending import SpaceExhausted
 from agent.searchers.base import Proposer
-from agent.searchers.fallback import fallback_spec
+from agent.searchers.model.fallback import fallback_spec
 from diffusion.spec import UNetSpec
 from memory.trials import trial_in_round
 from tools.context import SearchContext

@@ -18,7 +18,7 @@ from tools.context import SearchContext, SearchLimits
 
 
 class Proposer(Protocol):
-    """Who plays a round; see `agent.searchers.llm.LLMProposer`."""
+    """Who plays a round; see `agent.searchers.model.proposer.LLMProposer`."""
 
     rounds: int  # of the search, as it is told
 

@@ -17,8 +17,8 @@ from langchain_core.tools import BaseTool
 from langgraph.types import Command
 
 from agent.searchers.ask_tell import AskTell
-from agent.searchers.llm import TOOLS, LLMProposer
-from agent.searchers.middleware import State, context_of
+from agent.searchers.model.middleware import State, context_of
+from agent.searchers.model.proposer import TOOLS, LLMProposer
 from diffusion.errors import UserError
 from diffusion.networks import network
 from diffusion.spec import UNetSpec

@@ -41,7 +41,7 @@ def make_proposer(config: RunConfig, first: Address | None = None) -> Proposer:
     """
     asked = config.search
     if asked.searcher == "llm":
-        from agent.searchers.llm import LLMProposer  # LangChain is not needed where no model is asked
+        from agent.searchers.model.proposer import LLMProposer  # LangChain is not needed where no model is asked
 
         return LLMProposer.of(config, first)
     if asked.searcher == "centaur":

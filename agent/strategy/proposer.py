@@ -1,7 +1,7 @@
 """Who proposes a training strategy: a language model with one tool, or the local search of ``offline``.
 
-The agent, its retries, repairs and records are those of `agent.searchers.llm`; one prompt carries the task and all that
-was measured. Nothing is measured here.
+The agent, its retries, repairs and records are those of `agent.searchers.model.proposer`; one prompt carries the task
+and all that was measured. Nothing is measured here.
 """
 
 from typing import Any, ClassVar, Protocol
@@ -15,8 +15,8 @@ from sqlite_utils import Database
 from agent.backends.registry import make_chain
 from agent.config.backend import OFFLINE
 from agent.config.settings import RunConfig
-from agent.searchers.llm import LLMProposer
-from agent.searchers.middleware import RoundEnd, State, Update
+from agent.searchers.model.middleware import RoundEnd, State, Update
+from agent.searchers.model.proposer import LLMProposer
 from agent.strategy.local_search import LocalSearch
 from memory.strategies import StoredStrategy, refused_strategies, strategies_of, strategy_in_round
 from prompts.origin import origin

@@ -11,7 +11,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from snapshots import assert_no_other_file, assert_snapshot
 
 from agent.searchers.centaur import SuggestedProposer
-from agent.searchers.llm import TOOLS
+from agent.searchers.model.proposer import TOOLS
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 NAMES = ["count_flops", "train_ract", "evaluate_fid", "query_memory", "finish_search"]

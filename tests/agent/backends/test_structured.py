@@ -16,7 +16,7 @@ from agent.backends.json_calls import MOST_MENDED, call_in, parsed
 from agent.backends.registry import Address, Backend, make_model
 from agent.backends.repair import check_arguments
 from agent.backends.structured import calls_schema, in_words, read, rejects, spoken
-from agent.searchers.llm import TOOLS
+from agent.searchers.model.proposer import TOOLS
 from memory.backends import Way, known_backend
 from memory.connection import opened
 

@@ -17,7 +17,7 @@ from agent.replay import replay as module
 from agent.replay.fork import Forked, Parent, fork
 from agent.replay.replay import replay
 from agent.search.plan import reopened
-from agent.searchers.llm import TOOLS
+from agent.searchers.model.proposer import TOOLS
 from diffusion.errors import UserError
 from memory.connection import opened
 from memory.searches import find_protocol, find_search

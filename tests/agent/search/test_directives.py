@@ -20,8 +20,8 @@ from agent.search.directives import lift_pauses
 from agent.search.ending import Reason
 from agent.search.loop import Loop
 from agent.search.plan import reopened
-from agent.searchers.digest import round_values
-from agent.searchers.fallback import fallback_spec
+from agent.searchers.model.digest import round_values
+from agent.searchers.model.fallback import fallback_spec
 from diffusion.errors import UserError
 from diffusion.space import built_in
 from diffusion.spec import UNetSpec

@@ -12,7 +12,7 @@ from agent.config.sources import resolve
 from agent.search import limits
 from agent.search.begin import go_on, open_run
 from agent.search.plan import Plan, plan
-from agent.searchers.digest import round_values
+from agent.searchers.model.digest import round_values
 from agent.searchers.registry import ENTRIES
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec

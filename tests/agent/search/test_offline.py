@@ -6,7 +6,7 @@ from near import near
 from planted import Planted
 from searches import TinySearch
 
-from agent.searchers.fallback import fallback_spec
+from agent.searchers.model.fallback import fallback_spec
 from diffusion.space import built_in
 from diffusion.spec import UNetSpec
 from memory.connection import opened

@@ -14,7 +14,7 @@ from model_server import Answer, Call, Say, Status, serve, tool_answers
 from processes import ARGUMENTS, COMMAND, finish, start, wait_for
 from searches import TinySearch
 
-from agent.searchers.digest import round_values
+from agent.searchers.model.digest import round_values
 from memory.connection import opened
 from memory.trials import rounds_over
 from prompts.render import render

@@ -9,7 +9,7 @@ from searches import TinySearch
 from agent.chat.conversation import Chat
 from agent.chat.voice import Voice
 from agent.searchers.ask_tell import seen_by
-from agent.searchers.digest import round_values
+from agent.searchers.model.digest import round_values
 from diffusion.spec import UNetSpec
 from memory.connection import opened
 from prompts.render import render

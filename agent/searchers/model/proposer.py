@@ -23,8 +23,8 @@ from agent.backends.errors import BackendError
 from agent.backends.recorder import Recorder
 from agent.backends.registry import Address, Backend, make_chain
 from agent.config.settings import RunConfig
-from agent.searchers.digest import round_values, system_values
-from agent.searchers.middleware import Asks, KeepGoing, RoundEnd
+from agent.searchers.model.digest import round_values, system_values
+from agent.searchers.model.middleware import Asks, KeepGoing, RoundEnd
 from memory.connection import checkpoint_connection
 from memory.journal import snapshot
 from prompts.origin import origin
