@@ -19,7 +19,7 @@ from diffusion.space import SearchSpace
 from diffusion.training.settings import JobSettings
 
 PREFIX = "DIFFNAS_"
-SEARCHERS = ("llm", "centaur", "random", "local", "evolution", "gp", "tpe", "cma")
+SEARCHERS = ("llm", "centaur", "random", "local", "evolution", "gp", "tpe", "cma", "nag")
 """Who may propose: a language model, a surrogate with one, and classical searchers (`agent.searchers`)."""
 
 

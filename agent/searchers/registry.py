@@ -17,6 +17,7 @@ ENTRIES = {
     "gp": ("gp", "GP"),
     "tpe": ("tpe", "TPE"),
     "cma": ("cma", "CMA"),
+    "nag": ("nag", "NAG"),
 }
 """Module and class of each that is no language model."""
 

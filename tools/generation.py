@@ -1,0 +1,111 @@
+"""What the generator of DiffusionNAG makes of a search: specs within the budget, guided by the ranks of what was tried.
+
+The score of a space of specs is exact (`diffusion.nag.closed_form`), so nothing is trained but the predictor of ranks,
+in a second, from the trials of one protocol; failed and pruned ones are the worst. With fewer than five scores nothing
+guides but the cost. Nothing here asks a memory: what was tried is given.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from diffusion.nag.closed_form import product_score
+from diffusion.nag.generator import Generator, MacsBand
+from diffusion.nag.graphs import quantise
+from diffusion.nag.guidance import GoodRank, Guide
+from diffusion.nag.predictor import FEWEST, PredictorTraining, RankEnsemble, fit_ranks
+from diffusion.nag.unets import UNetGraphs, unet_graphs
+from diffusion.space import SearchSpace
+from diffusion.spec import Rows, UNetSpec
+from tools.context import SearchLimits
+from tools.suggestions import WITHOUT_SCORE, Trial
+
+STEPS = 30  # levels of a sampler, for candidates of which the best is chosen
+PREDICTOR_STEPS = 150
+
+
+class Generated(NamedTuple):
+    """A spec that was generated; without a predictor its rank is not known."""
+
+    spec: UNetSpec
+    rank: float | None  # predicted, among what was tried: 1 is the best, 0 the worst
+    sd: float | None  # between the members of the predictor
+
+
+def generator_of(graphs: UNetGraphs, steps: int = STEPS) -> Generator[UNetSpec]:
+    """The generator of a space, by its exact score."""
+    return Generator(graphs, product_score(graphs).score, steps=steps)
+
+
+def band_of(limits: SearchLimits) -> MacsBand:
+    """The budget of a search as what a generator keeps to."""
+    settings = limits.protocol.settings
+    return MacsBand(
+        graphs_of(limits.space),
+        most=limits.budget_macs,
+        family=settings.family,
+        resolution=settings.resolution,
+        channels=settings.channels,
+        convention=limits.convention,
+    )
+
+
+@lru_cache(maxsize=4)
+def graphs_of(space: SearchSpace) -> UNetGraphs:
+    """A search space as graphs, made once."""
+    return unet_graphs(space)
+
+
+@lru_cache(maxsize=4)
+def guide_of(band: MacsBand) -> Guide:
+    """What steers into a band; its table of costs is made once."""
+    return band.guide()
+
+
+def learned(graphs: UNetGraphs, trials: Iterable[Trial], seed: int) -> RankEnsemble | None:
+    """The predictor of the trials that are over; None with fewer than five scores within the space."""
+    over = [
+        trial
+        for trial in trials
+        if trial.state in ("scored", *WITHOUT_SCORE) and graphs.space.why_not(trial.spec) is None
+    ]
+    if sum(trial.state == "scored" for trial in over) < FEWEST:
+        return None
+    goodness = np.array([-np.inf if trial.score is None else -trial.score for trial in over])
+    return fit_ranks(
+        product_score(graphs),
+        onehot(graphs, [trial.spec for trial in over]),
+        goodness,
+        allowed=graphs.allowed,
+        training=PredictorTraining(steps=PREDICTOR_STEPS, seed=seed),
+    )
+
+
+def onehot(graphs: UNetGraphs, specs: Iterable[UNetSpec]) -> Tensor:
+    """Specs of a space as one-hot graphs.  → (B,N,F) bool"""
+    return quantise(graphs.encode(specs))
+
+
+def guides_of(band: MacsBand, predictor: RankEnsemble | None) -> list[Guide]:
+    """To be within the band, and to rank high where that can be told."""
+    return [guide_of(band), *([] if predictor is None else [Guide(GoodRank(predictor))])]
+
+
+def generated(band: MacsBand, predictor: RankEnsemble | None, count: int, seed: int) -> Rows:
+    """So many raw specs, guided; those that are none are left out and each is there once.  → (≤ count, 2 + 2 stages)"""
+    raw = generator_of(band.graphs).raw(count, seed, guides_of(band, predictor))
+    specs = [spec.row for spec in dict.fromkeys(raw) if spec is not None]
+    return np.array(specs, dtype=np.int64).reshape(-1, 2 + 2 * band.graphs.space.stages)
+
+
+def ranked(graphs: UNetGraphs, predictor: RankEnsemble | None, specs: Sequence[UNetSpec]) -> list[Generated]:
+    """The specs with what is predicted of them, the highest rank first; in their order where nothing is."""
+    if predictor is None or not specs:
+        return [Generated(spec, None, None) for spec in specs]
+    ranks = predictor.ranks_of(onehot(graphs, specs)).double().numpy()
+    means, sds = ranks.mean(axis=0), ranks.std(axis=0, ddof=1)
+    order = np.argsort(-means, kind="stable")
+    return [Generated(specs[place], float(means[place]), float(sds[place])) for place in order]
