@@ -153,7 +153,7 @@ def test_a_job_begins_when_its_first_step_does(
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
-@pytest.mark.parametrize("searches", [1, 4])
+@pytest.mark.parametrize("searches", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_made_up_memory_is_one_that_answers_every_question(
     searches: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

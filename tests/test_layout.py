@@ -8,6 +8,7 @@ import importlib.metadata
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -42,6 +43,12 @@ MOST_LINES_OF_A_FUNCTION = 40
 MOST_CHARACTERS_OF_A_STRING = 400
 
 
+@cache
+def parsed(source: str) -> ast.Module:
+    """A source as its tree: one reading of each file serves all questions."""
+    return ast.parse(source)
+
+
 def module_name(path: Path) -> str:
     """``diffusion/spec.py`` → ``diffusion.spec``."""
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -60,7 +67,7 @@ def imported(node: ast.AST) -> list[str]:
 
 def imports(source: str) -> list[str]:
     """Every module that a source imports, also inside functions."""
-    return [name for node in ast.walk(ast.parse(source)) for name in imported(node)]
+    return [name for node in ast.walk(parsed(source)) for name in imported(node)]
 
 
 def eager_imports(source: str) -> list[str]:
@@ -79,7 +86,7 @@ def eager_imports(source: str) -> list[str]:
             for handler in getattr(node, "handlers", []):
                 yield from statements(handler.body)
 
-    return [name for node in statements(ast.parse(source).body) for name in imported(node)]
+    return [name for node in statements(parsed(source).body) for name in imported(node)]
 
 
 def slow_imports(start: str, source_of: Callable[[str], str | None]) -> list[str]:
@@ -106,7 +113,7 @@ def import_graph(tree: Mapping[str, str]) -> dict[str, set[str]]:
         yield from (name for name in names if name in tree and name != module)
 
     return {
-        module: {name for node in ast.walk(ast.parse(source)) for name in targets(module, node)}
+        module: {name for node in ast.walk(parsed(source)) for name in targets(module, node)}
         for module, source in tree.items()
     }
 
@@ -143,8 +150,8 @@ def crowded(modules: Iterable[str]) -> list[str]:
 
 def more_than_a_docstring(source: str) -> list[str]:
     """What an ``__init__.py`` holds beside its docstring."""
-    body = ast.parse(source).body
-    if not body or ast.get_docstring(ast.parse(source)) is None:
+    body = parsed(source).body
+    if not body or ast.get_docstring(parsed(source)) is None:
         return ["has no docstring"]
     return [f"line {node.lineno} defines something: {ast.unparse(node)[:60]}" for node in body[1:]]
 
@@ -169,7 +176,7 @@ def wrong_way_imports(module: str, source: str) -> list[str]:
 def pickles(source: str) -> list[str]:
     """Ways in which a file could run code when it is read."""
     complaints = [f"imports {name}" for name in imports(source) if name.split(".")[0] in PICKLES]
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if not isinstance(node, ast.Call):
             continue
         keywords = {word.arg: ast.unparse(word.value) for word in node.keywords}
@@ -183,12 +190,12 @@ def pickles(source: str) -> list[str]:
 def sqlite_connections(source: str) -> list[str]:
     """Calls of SQLite's own connect, under whatever name the module was imported."""
     complaints, names = [], set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             names |= {alias.asname or alias.name for alias in node.names if alias.name in ("sqlite3", "aiosqlite")}
         elif isinstance(node, ast.ImportFrom) and node.module in ("sqlite3", "sqlite3.dbapi2", "aiosqlite"):
             complaints += [f"line {node.lineno} imports connect" for alias in node.names if alias.name == "connect"]
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Attribute) and node.attr == "connect" and ast.unparse(node.value) in names:
             complaints.append(f"line {node.lineno} uses {ast.unparse(node)}; call memory.connection.connect")
     return complaints
@@ -198,7 +205,7 @@ def too_long(source: str) -> list[str]:
     """Files and functions that do not fit into one sitting."""
     lines = len(source.splitlines())
     complaints = [f"has {lines} lines"] if lines > MOST_LINES_OF_A_FILE else []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
             if length > MOST_LINES_OF_A_FUNCTION:
@@ -208,7 +215,7 @@ def too_long(source: str) -> list[str]:
 
 def prompts_in_code(source: str) -> list[str]:
     """Long prose that is neither docstring nor SQL: what is said to a model belongs into ``prompts/``."""
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = list(ast.walk(parsed(source)))
     counted = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     complaints = []
     for node in nodes:  # an f-string comes before its pieces

@@ -194,6 +194,7 @@ def no_matmul(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "measure_matmul", lambda device, threads, precision: 1e9)
 
 
+@pytest.mark.slow
 class TestParts:
     """Each part that starts no processes, with tiny sizes."""
 

@@ -25,6 +25,7 @@ class Inside(inprocess.InProcessExecutor):
         super().__init__()
 
 
+@pytest.mark.slow
 def test_real_networks_go_through_the_whole_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.search.wiring.LocalExecutor", Inside)
     monkeypatch.setattr("agent.config.bench.this_machine", lambda: Machine((Node(cores=1),)))  # one thread

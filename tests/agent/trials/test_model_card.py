@@ -151,7 +151,7 @@ def test_fewer_steps_divide_the_chain(steps: int, fewer: int) -> None:
     assert fewer_steps(steps) == fewer
 
 
-@pytest.mark.parametrize("family", ["ddpm", "iddpm"])
+@pytest.mark.parametrize("family", [pytest.param("ddpm", marks=pytest.mark.slow), "iddpm"])
 def test_the_code_of_the_card_runs_as_printed(family: Family, tmp_path: Path) -> None:
     given = facts(family)
     job = TrainJob(
