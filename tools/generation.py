@@ -5,7 +5,7 @@ in a second, from the trials of one protocol; failed and pruned ones are the wor
 guides but the cost. Nothing here asks a memory: what was tried is given.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,13 +18,17 @@ from diffusion.nag.graphs import quantise
 from diffusion.nag.guidance import GoodRank, Guide
 from diffusion.nag.predictor import FEWEST, PredictorTraining, RankEnsemble, fit_ranks
 from diffusion.nag.unets import UNetGraphs, unet_graphs
+from diffusion.networks import spellings
+from diffusion.settings import Family
 from diffusion.space import SearchSpace
 from diffusion.spec import Rows, UNetSpec
 from tools.context import SearchLimits
+from tools.gates.facts import Mask
 from tools.suggestions import WITHOUT_SCORE, Trial
 
 STEPS = 30  # levels of a sampler, for candidates of which the best is chosen
 PREDICTOR_STEPS = 150
+POOL = 100  # graphs a round, as in the paper's Algorithm 1
 
 
 class Generated(NamedTuple):
@@ -33,6 +37,34 @@ class Generated(NamedTuple):
     spec: UNetSpec
     rank: float | None  # predicted, among what was tried: 1 is the best, 0 the worst
     sd: float | None  # between the members of the predictor
+
+    @property
+    def said(self) -> str | None:
+        """``0.93 ± 0.04``"""
+        return None if self.rank is None else f"{self.rank:.2f} ± {self.sd:.2f}"
+
+
+class Proposals(NamedTuple):
+    """What was generated in a round and may be proposed, in the order in which it came."""
+
+    rows: Rows  # (N, 2 + 2 stages)
+    predictor: RankEnsemble | None
+    graphs: UNetGraphs
+
+    @property
+    def ranked(self) -> list[Generated]:
+        """With the predicted ranks, the highest first."""
+        return ranked(self.graphs, self.predictor, [UNetSpec.from_row(row) for row in self.rows])
+
+
+def proposals(
+    limits: SearchLimits, trials: Iterable[Trial], allowed: Callable[[Rows], Mask], rng: np.random.Generator
+) -> Proposals:
+    """The candidates of a round: generated once, less what may not be proposed."""
+    band, seed = band_of(limits), int(rng.integers(2**31))
+    predictor = learned(band, trials, seed)
+    rows = generated(band, predictor, POOL, seed)
+    return Proposals(rows[allowed(rows)], predictor, band.graphs)
 
 
 def generator_of(graphs: UNetGraphs, steps: int = STEPS) -> Generator[UNetSpec]:
@@ -65,23 +97,24 @@ def guide_of(band: MacsBand) -> Guide:
     return band.guide()
 
 
-def learned(graphs: UNetGraphs, trials: Iterable[Trial], seed: int) -> RankEnsemble | None:
-    """The predictor of the trials that are over; None with fewer than five scores within the space."""
-    over = [
-        trial
-        for trial in trials
-        if trial.state in ("scored", *WITHOUT_SCORE) and graphs.space.why_not(trial.spec) is None
-    ]
-    if sum(trial.state == "scored" for trial in over) < FEWEST:
+def learned(band: MacsBand, trials: Iterable[Trial], seed: int) -> RankEnsemble | None:
+    """The predictor of the trials that are over, each in all its spellings; None with fewer than five scores."""
+    graphs, over = band.graphs, [trial for trial in trials if trial.state in ("scored", *WITHOUT_SCORE)]
+    known = [(spelled, trial.score) for trial in over if (spelled := _members(graphs, trial.spec, band.family))]
+    if sum(score is not None for _, score in known) < FEWEST:
         return None
-    goodness = np.array([-np.inf if trial.score is None else -trial.score for trial in over])
     return fit_ranks(
         product_score(graphs),
-        onehot(graphs, [trial.spec for trial in over]),
-        goodness,
+        [onehot(graphs, spelled) for spelled, _ in known],
+        np.array([-np.inf if score is None else -score for _, score in known]),
         allowed=graphs.allowed,
         training=PredictorTraining(steps=PREDICTOR_STEPS, seed=seed),
     )
+
+
+def _members(graphs: UNetGraphs, spec: UNetSpec, family: Family) -> list[UNetSpec]:
+    """The spellings of a network that the space has."""
+    return [each for each in spellings(spec, family) if graphs.space.why_not(each) is None]
 
 
 def onehot(graphs: UNetGraphs, specs: Iterable[UNetSpec]) -> Tensor:

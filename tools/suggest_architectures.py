@@ -1,22 +1,29 @@
 """The tool that tells what the surrogate of the search would try next, and how far that is to be trusted."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from diffusion.neighbourhood import neighbours
 from diffusion.networks import networks
-from diffusion.spec import UNetSpec, stages_of
+from diffusion.settings import Family
+from diffusion.spec import Rows, SpecField, UNetSpec, stages_of
 from diffusion.statistics.surrogate import FEWEST, LEVEL, Surrogate, features
 from memory.queries.so_far import TrialSoFar
 from tools.arguments import Arguments, Runtime, model_tool
 from tools.context import SearchContext
-from tools.gates.feasible import feasible
+from tools.gates.facts import Mask
+from tools.gates.feasible import Feasible, feasible
 from tools.suggestions import Suggestion, as_percent, covered, networks_of, round_generator, suggest
 
+if TYPE_CHECKING:
+    from tools.generation import Generated
+
 MOST = 20
+NEAR = 2  # doublings of a width or the blocks, and changed attentions: from here on it is another network
+NARROWED = "Nothing that may be proposed is like that; ask again without near, away or generate."
 CALIBRATED = (0.8, 0.97)  # coverage of 90 % intervals by a dozen scores or more: what chance leaves of a true 90 %
 
 
@@ -40,6 +47,7 @@ class Candidate(BaseModel):
     params: int
     novelty: float | None
     nearest_trial: int | None
+    predicted_rank: str | None = None  # of what was generated: 1 is the best of what was tried, 0 the worst
 
 
 class Effect(BaseModel):
@@ -75,18 +83,55 @@ class SuggestArguments(Arguments):
     """What `suggest_architectures` takes."""
 
     count: Annotated[int, Field(ge=1, le=MOST, description="how many candidates to give")] = 5
+    near: Annotated[
+        SpecField | None,
+        Field(description=f"only networks at most {NEAR} doublings or changed attentions from this spec"),
+    ] = None
+    away: Annotated[SpecField | None, Field(description=f"only networks more than {NEAR} of them from this spec")] = (
+        None
+    )
+    generate: Annotated[
+        bool, Field(description="take candidates from the generator, guided by ranks, instead of everything feasible")
+    ] = False
 
 
-def suggested(context: SearchContext, count: int = 5) -> Suggested:
+def suggested(
+    context: SearchContext,
+    count: int = 5,
+    near: UNetSpec | None = None,
+    away: UNetSpec | None = None,
+    generate: bool = False,
+) -> Suggested:
     """The candidates of this round, the one that the searcher `gp` would propose first, and what is known so far."""
     open_now, rng = feasible(context), round_generator(context.jobs.seed, context.round_number)
-    trials = open_now.told
-    found, surrogate = suggest(trials, open_now.rows, context.limits.protocol.settings.family, rng, count)
+    trials, family = open_now.told, context.limits.protocol.settings.family
+    rows, ranks = _generated(context, open_now) if generate else (open_now.rows, {})
+    rows = rows[_within(rows, near, family, otherwise=True) & ~_within(rows, away, family, otherwise=False)]
+    found, surrogate = suggest(trials, rows, family, rng, count)
+    is_narrowed = generate or near is not None or away is not None
     return Suggested(
-        note=_note(found, surrogate, trials),
-        suggestions=[_candidate(context, each, trials) for each in found],
+        note=NARROWED if is_narrowed and not found else _note(found, surrogate, trials),
+        suggestions=[_candidate(context, each, trials, ranks.get(each.spec)) for each in found],
         surrogate=None if surrogate is None else _knowledge(context, surrogate, trials),
     )
+
+
+def _generated(context: SearchContext, open_now: Feasible) -> "tuple[Rows, dict[UNetSpec, Generated]]":
+    """What the generator makes of the trials and may be proposed, with the rank that its predictor gives each."""
+    from tools.generation import proposals  # torch is not needed where nothing is generated
+
+    rng = round_generator(context.jobs.seed, context.round_number)
+    found = proposals(context.limits, open_now.told, open_now.allows, rng)
+    return found.rows, {each.spec: each for each in found.ranked}
+
+
+def _within(rows: Rows, spec: UNetSpec | None, family: Family, *, otherwise: bool) -> Mask:
+    """Which rows are near a spec; all or none where there is none, or where its stages do not compare."""
+    if spec is None or not len(rows) or spec.stages != stages_of(rows):
+        return np.full(len(rows), otherwise)
+    here = features(networks(np.array([spec.row], dtype=np.int64), family))
+    apart = np.abs(features(networks(rows, family)) - here).sum(axis=1)
+    return np.asarray(apart <= NEAR + 1e-9)  # doublings are sums of logarithms
 
 
 def _note(found: Sequence[Suggestion], surrogate: Surrogate | None, trials: Sequence[TrialSoFar]) -> str:
@@ -98,7 +143,9 @@ def _note(found: Sequence[Suggestion], surrogate: Surrogate | None, trials: Sequ
     return "Ordered by expected improvement over everything feasible; intervals include the noise of a training."
 
 
-def _candidate(context: SearchContext, suggestion: Suggestion, trials: Sequence[TrialSoFar]) -> Candidate:
+def _candidate(
+    context: SearchContext, suggestion: Suggestion, trials: Sequence[TrialSoFar], generated: "Generated | None"
+) -> Candidate:
     spec, forecast = suggestion
     cost, limits = context.limits.cost(spec), context.limits
     macs = cost.macs.by(limits.convention)
@@ -118,6 +165,7 @@ def _candidate(context: SearchContext, suggestion: Suggestion, trials: Sequence[
         params=cost.params,
         novelty=distance,
         nearest_trial=nearest,
+        predicted_rank=generated and generated.said,
     )
 
 
@@ -197,7 +245,13 @@ def _short(value: float) -> float:
 
 
 @model_tool("suggest_architectures", SuggestArguments)
-def suggest_architectures(runtime: Runtime, count: int = 5) -> tuple[str, dict[str, object]]:
+def suggest_architectures(
+    runtime: Runtime,
+    count: int = 5,
+    near: UNetSpec | None = None,
+    away: UNetSpec | None = None,
+    generate: bool = False,
+) -> tuple[str, dict[str, object]]:
     """Ask the surrogate of this search which networks to try next, and how sure it is; it costs nothing.
 
     A Gaussian process over the widths, blocks and attention of what was tried predicts the score of every network that
@@ -205,8 +259,10 @@ def suggest_architectures(runtime: Runtime, count: int = 5) -> tuple[str, dict[s
     expected improvement first, each with its spec, the width of each stage, the predicted score with a 90 % interval
     (lower is better), its cost and share of the budget, and its novelty: doublings and changed attentions to the
     nearest trial. Also says how well its intervals covered the scores so far, and what one step from the best network
-    would do. With fewer than five scores the candidates are random. Propose one with train_ract, or depart from them
+    would do. With fewer than five scores the candidates are random. Say near or away to have them close to a spec or
+    far from it; with generate they come from a diffusion model over architectures that the ranks of the trials guide,
+    and each has its predicted rank. Propose one with train_ract, or depart from them
     where you know something that the surrogate cannot, and say why.
     """
-    result = suggested(runtime.context, count)
+    result = suggested(runtime.context, count, near, away, generate)
     return result.model_dump_json(exclude_none=True), result.model_dump(mode="json")

@@ -19,6 +19,7 @@ from agent.cli.export import export
 from agent.cli.export_study import export_study
 from agent.cli.flops import flops
 from agent.cli.fork import fork
+from agent.cli.generate import generate
 from agent.cli.memory import app as memory
 from agent.cli.rank_study import rank_study
 from agent.cli.replay import replay
@@ -43,8 +44,8 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    run, resume, status, compare, flops, train, evaluate, sample, export, audit, chat, confirm, doctor, strategy,
-    replay, fork,
+    run, resume, status, compare, generate, flops, train, evaluate, sample, export, audit, chat, confirm, doctor,
+    strategy, replay, fork,
 )  # fmt: skip
 app.add_typer(memory, name="memory")
 for command in COMMANDS:

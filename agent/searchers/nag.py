@@ -9,10 +9,8 @@ from agent.searchers.base import Proposal, Seen
 from agent.searchers.random_search import anywhere
 from diffusion.nag.predictor import RankEnsemble
 from memory.queries.so_far import TrialSoFar
-from tools.generation import band_of, generated, learned
+from tools.generation import proposals
 from tools.suggestions import Forecast, as_percent, suggest
-
-POOL = 100  # graphs generated a round, as in the paper's Algorithm 1
 
 
 class NAG:
@@ -25,10 +23,7 @@ class NAG:
 
     def ask(self, seen: Seen) -> Proposal | None:
         """The generated network of the largest expected improvement; a random one where nothing new was generated."""
-        band, seed = band_of(seen.limits), int(seen.rng.integers(2**31))
-        predictor = learned(band.graphs, seen.trials, seed)
-        rows = generated(band, predictor, POOL, seed)
-        rows = rows[seen.allowed(rows)]
+        rows, predictor, _ = proposals(seen.limits, seen.trials, seen.allowed, seen.rng)
         if not len(rows):
             return anywhere(seen, "nothing was generated that is feasible and untried")
         suggestions = suggest(seen.trials, rows, seen.limits.protocol.settings.family, seen.rng)

@@ -13,26 +13,3 @@ them: weighted sums of the two with a random function of the operators added. An
     gp              a process over networks from scratch, expected improvement
     tpe, random     from scratch
 """
-
-import argparse
-import itertools
-import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-
-import numpy as np
-import optuna
-import torch
-from landscape import SETS, Floats, Landscape
-from pydantic import BaseModel
-from records import Records
-from scipy.special import ndtr
-from ways import NoMoreQuestionsError, Oracle, Task, gp_over_networks
-
-from diffusion.nag.closed_form import product_score
-from diffusion.nag.generator import Generator
-from diffusion.nag.graphs import scaled
-from diffusion.nag.guidance import GoodRank, Guide
-from diffusion.nag.nasbench201 import CELLS, EDGES, OPERATIONS, nasbench201, number
-from diffusion.nag.search.ensemble import normal_scores
-from diffusion.nag.transfer import Conditioned, Episode, MetaTraining, SetConditioned, labelled, meta_train, told_labels

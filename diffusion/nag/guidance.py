@@ -109,6 +109,20 @@ class CostBetween:
         return found
 
 
+@dataclass(frozen=True)
+class Like:
+    """To have the operators of a given graph: for each node that is expected to differ e times less likely."""
+
+    prior: ClosedForm
+    graph: Tensor  # one-hot, (N,F)
+    name: str = "like"
+
+    def log_likelihood(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """(B,N,F), (B,) → (B,)"""
+        found: Tensor = (self.prior.soft(x, sigma) * self.graph).sum(dim=(1, 2)) - self.graph.sum()
+        return found
+
+
 def guided(score: Score, guides: Sequence[Guide], cap: float = CAP) -> Score:
     """A score that is steered by properties.
 

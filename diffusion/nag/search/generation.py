@@ -30,7 +30,7 @@ def generating(score: Score, process: Process | None = None, steps: int = 50) ->
         graphs, scores = space.graphs(torch.tensor(population.places)), np.array(population.scores)
         training = PredictorTraining(seed=seed)
         ranks = fit_ranks(
-            product_score(space), graphs, scores, allowed=space.allowed, process=process, training=training
+            product_score(space), list(graphs), scores, allowed=space.allowed, process=process, training=training
         )
         steered = guided(score, [Guide(GoodRank(ranks))])
         shape = (count, space.nodes, space.columns)

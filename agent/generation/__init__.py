@@ -1,0 +1,1 @@
+"""Specs from the generator of DiffusionNAG."""

@@ -1,0 +1,152 @@
+"""``diffnas-agent generate``: specs from the generator of DiffusionNAG, within a budget, guided by what was learned."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from agent.config.sources import Resolved
+from agent.generation.asked import Basis, Wanted, basis_of
+from agent.report.results import Result
+from agent.report.tables import print_table, say, show
+from diffusion.cost.closed_form import Macs, cost, costs
+from diffusion.nag.closed_form import product_score
+from diffusion.nag.generator import Generator
+from diffusion.nag.guidance import Guide, Like
+from diffusion.nag.predictor import RankEnsemble
+from diffusion.nag.training import ScoreTraining, load_score, new_network, save_score, train_score
+from diffusion.nag.unets import UNetGraphs
+from diffusion.networks import network
+from diffusion.spec import UNetSpec
+from diffusion.streams import generator
+from diffusion.units import format_size
+from tools.generation import Generated, generator_of, guides_of, learned, onehot, ranked
+
+TRAINING_SPECS = 20_000  # drawn from the space, for a score network
+LIKE_SCALE = 2.0
+
+
+class PredictedRank(Result):
+    """Where a spec would stand among the trials that were learned from: 1 is the best, 0 the worst."""
+
+    rank: float
+    """mean over the ensemble"""
+    sd: float
+    """standard deviation between its members"""
+
+
+class GeneratedSpec(Result):
+    """A generated spec; ``generate --json`` is a list of these, the highest predicted rank first."""
+
+    spec: str
+    """its text"""
+    widths: str
+    """channels of each stage"""
+    macs: Macs
+    """its cost under both conventions"""
+    params: int
+    """its parameters"""
+    predicted: PredictedRank | None
+    """`null` where there were fewer than five scores to learn from"""
+    novel: bool
+    """whether the network is none that was tried under the protocol"""
+
+
+def generate(settings: Resolved, wanted: Wanted, *, as_json: bool) -> int:
+    """Print specs; the exit code.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    console = Console(stderr=as_json, highlight=False)
+    basis = basis_of(settings, wanted)
+    predictor = learned(basis.band, basis.trials, basis.config.search.seed)
+    say(console, _learned_from(basis, predictor))
+    specs = _specs(console, basis, wanted, predictor)
+    if len(specs) < wanted.count:
+        say(console, f"{len(specs)} of {wanted.count}: nothing else came within the limits.")
+    tried = {network(trial.spec, basis.band.family) for trial in basis.trials}
+    found = [_row(basis, each, tried) for each in ranked(basis.band.graphs, predictor, specs)]
+    show(found, as_json, print_generated)
+    return 0
+
+
+def _learned_from(basis: Basis, predictor: RankEnsemble | None) -> str:
+    scored = sum(trial.state == "scored" for trial in basis.trials)
+    if predictor is None:
+        had = f"'{basis.search}' has {scored} scores" if basis.search else "the memory has no trial of such networks"
+        return f"Unguided but for the budget: {had}, and a predictor needs five."
+    return (
+        f"Guided by the ranks of {len(basis.trials)} trials under the protocol of '{basis.search}'; ranks that were "
+        f"left out correlate with the predicted ones at {predictor.correlation:.2f}."
+    )
+
+
+def _specs(console: Console, basis: Basis, wanted: Wanted, predictor: RankEnsemble | None) -> list[UNetSpec]:
+    band = basis.band
+    guides = guides_of(band, predictor)
+    if wanted.like is not None:
+        graph = onehot(band.graphs, [wanted.like])[0]
+        guides.append(Guide(Like(product_score(band.graphs), graph), LIKE_SCALE))
+    source = _generator(console, band.graphs, wanted.network, basis.config.search.seed)
+    return source.deliver(wanted.count, basis.config.search.seed, guides, fits=lambda specs: _fits(basis, specs))
+
+
+def _generator(console: Console, graphs: UNetGraphs, path: Path | None, seed: int) -> Generator[UNetSpec]:
+    """By the exact score of the space, or by a network that is trained where its file is not there."""
+    if path is None:
+        return generator_of(graphs, steps=Generator.steps)
+    if not path.exists():
+        training = ScoreTraining(seed=seed)
+        fresh = new_network(graphs, training)
+        steps = train_score(fresh, graphs.sample(TRAINING_SPECS, generator(seed, "training specs")), training)
+        for _ in track(steps, f"training {path.name}", total=training.steps, console=console):
+            pass
+        save_score(path, fresh, graphs, training)
+    trained, training = load_score(path, graphs)
+    return Generator(graphs, trained.score, process=training.process)
+
+
+def _fits(basis: Basis, specs: list[UNetSpec]) -> NDArray[np.bool_]:
+    band, most = basis.band, basis.config.search.max_params or math.inf
+    rows = np.array([spec.row for spec in specs], dtype=np.int64)
+    params = costs(rows, band.family, band.resolution, band.channels).params
+    return np.asarray(band.fits(specs) & (params <= most))
+
+
+def _row(basis: Basis, each: Generated, tried: set[str]) -> GeneratedSpec:
+    band, spec = basis.band, each.spec
+    counted = cost(spec, band.family, band.resolution, band.channels)
+    predicted = None
+    if each.rank is not None and each.sd is not None:
+        predicted = PredictedRank(rank=round(each.rank, 4), sd=round(each.sd, 4))
+    return GeneratedSpec(
+        spec=str(spec),
+        widths=spec.widths,
+        macs=counted.macs,
+        params=counted.params,
+        predicted=predicted,
+        novel=network(spec, band.family) not in tried,
+    )
+
+
+def print_generated(console: Console, found: Sequence[GeneratedSpec]) -> None:
+    """A table, the highest predicted rank first."""
+    rows = [
+        (
+            row.spec,
+            row.widths,
+            format_size(row.macs.paper),
+            format_size(row.macs.total),
+            format_size(row.params),
+            f"{row.predicted.rank:.2f} ± {row.predicted.sd:.2f}" if row.predicted else "–",
+            "yes" if row.novel else "no",
+        )
+        for row in found
+    ]
+    columns = ("spec", "widths", "MACs (paper)", "MACs (total)", "params", "predicted rank", "novel")
+    print_table(console, columns, rows, right="MACs (paper),MACs (total),params")
