@@ -29,7 +29,7 @@ class Process:
     """The levels of noise. At `sigma_min` quantising makes no mistake, at `sigma_max` nothing is left of a graph."""
 
     sigma_min: float = 0.1  # a tenth of the distance from ±1 to the threshold
-    sigma_max: float = 10.0  # the prior is off by 1/σ² of a variance
+    sigma_max: float = 5.0  # the prior is off by 4 % of a variance; twice as much made guided samples no better
 
     def sigma(self, t: Tensor) -> Tensor:
         """The level at times from 0 to 1, geometric."""

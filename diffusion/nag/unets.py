@@ -5,14 +5,18 @@ own space: 6 base channels + 5 numbers of blocks + 8 kinds of stage (multiplier 
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from diffusion.errors import UserError
 from diffusion.nag.graphs import Factor, GraphSpace, Places
 from diffusion.space import SearchSpace
-from diffusion.spec import UNetSpec
+from diffusion.spec import Rows, UNetSpec
 
 BASE, BLOCKS, FIRST_STAGE = 0, 1, 2  # rows
 Stage = tuple[int, bool]  # multiplier, attention
@@ -80,3 +84,66 @@ def unet_graphs(space: SearchSpace) -> UNetGraphs:
         ),
         space=space,
     )
+
+
+class ExpectedCost:
+    """What a spec costs on average when each of its rows is uncertain by itself: multilinear, so differentiable.
+
+    Given base channels and blocks, parameters and multiply-accumulates are sums over pairs of stages: a layer has two
+    widths, and a projection of the time embedding that of stage 0 and its own. So their differences from the first
+    kind of each stage, taken by one and by two stages, say all (tests compare every spec of a space).
+    """
+
+    def __init__(self, graphs: UNetGraphs, cost: Callable[[Rows], NDArray[np.int64]]) -> None:
+        """Tabulate a cost.
+
+        Args:
+            graphs: of the specs.
+            cost: of many rows, (N, 2 + 2 stages) → (N,); see `diffusion.cost.closed_form.costs`.
+        """
+        space = graphs.space
+        self._columns = [graphs.allowed[row].nonzero().flatten() for row in range(graphs.nodes)]
+        heads = np.array(list(itertools.product(space.base_channel, space.num_blocks)))  # (C,2)
+        table = _Table(heads, stage_kinds(space), cost)
+        stages = range(space.stages)
+        self._first = table.of({})  # (C)
+        self._single = {i: table.of({i}) - self._first[:, None] for i in stages}  # (C,K_i)
+        self._pair = {
+            (i, j): table.of({i, j})
+            - self._first[:, None, None]
+            - self._single[i][:, :, None]
+            - self._single[j][:, None, :]
+            for i, j in itertools.combinations(stages, 2)
+        }  # (C,K_i,K_j)
+
+    def __call__(self, soft: Tensor) -> Tensor:
+        """The expected cost of soft one-hot graphs.  (B,N,F) → (B,) float64"""
+        parts = [soft[:, row, columns].double() for row, columns in enumerate(self._columns)]
+        base, blocks, *kinds = parts
+        heads = (base[:, :, None] * blocks[:, None, :]).flatten(1)  # (B,C)
+        found = heads @ self._first
+        for i, single in self._single.items():
+            found = found + ((heads @ single) * kinds[i]).sum(dim=1)
+        for (i, j), pair in self._pair.items():
+            of_pair = (heads @ pair.flatten(1)).unflatten(1, pair.shape[1:])  # (B,K_i,K_j)
+            found = found + torch.einsum("bkl,bk,bl->b", of_pair, kinds[i], kinds[j])
+        return found
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The cost of specs whose stages are the first of their kinds, but for some."""
+
+    heads: NDArray[np.int64]  # (C,2): base channels and blocks
+    kinds: list[tuple[Stage, ...]]
+    cost: Callable[[Rows], NDArray[np.int64]]
+
+    def of(self, free: set[int]) -> Tensor:
+        """For all kinds of the free stages.  → (C, kinds of the first free stage, of the second)"""
+        choices = [kinds if stage in free else kinds[:1] for stage, kinds in enumerate(self.kinds)]
+        rows = [
+            [*head, *(multiplier for multiplier, _ in stages), *(attention for _, attention in stages)]
+            for head, stages in itertools.product(self.heads, itertools.product(*choices))
+        ]
+        shape = [len(self.heads), *(len(self.kinds[stage]) for stage in sorted(free))]
+        return torch.from_numpy(self.cost(np.array(rows, dtype=np.int64))).double().reshape(shape)
