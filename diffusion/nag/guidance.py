@@ -31,7 +31,9 @@ MOST_CORRELATED = 0.98  # beyond it a correlation of few labels is luck
 class Property(Protocol):
     """What graphs are wanted to have."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called where it goes wrong."""
 
     def log_likelihood(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The logarithm of f(y | A_t), up to a constant; differentiable in x.  (B,N,F), (B,) → (B,)"""

@@ -115,7 +115,8 @@ def _corrected(score: Score, x: Tensor, sigma: Tensor, generator: torch.Generato
 
 def _norm(x: Tensor) -> Tensor:
     """The mean length of a batch.  (B,N,F) → ()"""
-    return x.flatten(1).norm(dim=1).mean()
+    found: Tensor = x.flatten(1).norm(dim=1).mean()
+    return found
 
 
 def wide(sigma: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ class ExpectedCost:
         heads = np.array(list(itertools.product(space.base_channel, space.num_blocks)))  # (C,2)
         table = _Table(heads, stage_kinds(space), cost)
         stages = range(space.stages)
-        self._first = table.of({})  # (C)
+        self._first = table.of(set())  # (C)
         self._single = {i: table.of({i}) - self._first[:, None] for i in stages}  # (C,K_i)
         self._pair = {
             (i, j): table.of({i, j})
@@ -125,7 +125,7 @@ class ExpectedCost:
         for i, single in self._single.items():
             found = found + ((heads @ single) * kinds[i]).sum(dim=1)
         for (i, j), pair in self._pair.items():
-            of_pair = (heads @ pair.flatten(1)).unflatten(1, pair.shape[1:])  # (B,K_i,K_j)
+            of_pair = (heads @ pair.flatten(1)).reshape(-1, *pair.shape[1:])  # (B,K_i,K_j)
             found = found + torch.einsum("bkl,bk,bl->b", of_pair, kinds[i], kinds[j])
         return found
 
