@@ -8,6 +8,7 @@ left out. Members are trained together, one batched product a layer.
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,11 +19,11 @@ from torch import Tensor, nn
 from diffusion.frozen import Frozen
 from diffusion.nag.closed_form import ClosedForm
 from diffusion.nag.graphs import scaled
-from diffusion.nag.sde import Process
+from diffusion.nag.sde import Process, wide
 from diffusion.streams import generator
 
 FEWEST = 5  # labels; below them nothing is left out that could be judged
-CLEAN = 0.1  # the level of noise at which ranks are asked for of graphs that are known
+CLEAN = Process.sigma_min  # the level of noise at which ranks are asked for of graphs that are known
 
 
 class PredictorTraining(Frozen):
@@ -72,18 +73,19 @@ class RankEnsemble(nn.Module):
 
 def fit_ranks(
     prior: ClosedForm,
-    graphs: Tensor,
+    graphs: Sequence[Tensor],
     goodness: NDArray[np.float64],
     *,
     allowed: Tensor,
     process: Process | None = None,
     training: PredictorTraining | None = None,
 ) -> RankEnsemble:
-    """Learn the ranks of labelled graphs.
+    """Learn the ranks of labelled architectures.
 
     Args:
         prior: what the space alone says of a noisy graph.
-        graphs: one-hot, (M,N,F).
+        graphs: of each architecture its graph, or all graphs that are the same network: at each step one of them is
+            drawn. One-hot, M × (V,N,F); a tensor (M,N,F) has one for each.
         goodness: of each, more is better; a failure is ``-inf``.  (M,)
         allowed: which operators a row may take, (N,F).
         process: its levels of noise.
@@ -99,22 +101,27 @@ def fit_ranks(
     ensemble.rank_variance = max(float(target.var(correction=0)), 1e-6)
     drawn = torch.randint(len(graphs), (how.members, len(graphs)), generator=generator(how.seed, "bootstrap"))
     counts = torch.stack([row.bincount(minlength=len(graphs)) for row in drawn]).float()  # (members, M)
-    _learn(ensemble, scaled(graphs), target, counts, process or Process())
+    spelled = [each if each.dim() == allowed.dim() + 1 else each[None] for each in graphs]  # M × (V,N,F)
+    _learn(ensemble, spelled, target, counts, process or Process())
     ensemble.eval().requires_grad_(False)
-    ensemble.correlation = _left_out(ensemble, graphs, target, counts)
+    ensemble.correlation = _left_out(ensemble, torch.stack([each[0] for each in spelled]), target, counts)
     return ensemble
 
 
-def _learn(ensemble: RankEnsemble, clean: Tensor, target: Tensor, counts: Tensor, process: Process) -> None:
+def _learn(ensemble: RankEnsemble, spelled: Sequence[Tensor], target: Tensor, counts: Tensor, process: Process) -> None:
     """Minimise the squared error of ranks at every level of noise, each label as often as a member has drawn it."""
     how = ensemble.training_settings
     optimizer = torch.optim.AdamW(ensemble.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, how.steps)
+    flat, sizes = scaled(torch.cat(list(spelled))), torch.tensor([len(each) for each in spelled])
+    starts = sizes.cumsum(dim=0) - sizes
     for step in range(how.steps):
         noise = generator(how.seed, "predictor noise", step)
-        batch = torch.randperm(len(clean), generator=noise)[: how.batch_size]
+        batch = torch.randperm(len(sizes), generator=noise)[: how.batch_size]
+        spelling = (torch.rand(len(batch), generator=noise) * sizes[batch]).long()
         sigma = process.draw(len(batch), noise)
-        x = clean[batch] + sigma[:, None, None] * torch.randn(clean[batch].shape, generator=noise)
+        clean = flat[starts[batch] + spelling]  # (B,N,F)
+        x = clean + wide(sigma) * torch.randn(clean.shape, generator=noise)
         errors = (ensemble.ranks(x, sigma) - target[batch]) ** 2
         optimizer.zero_grad()
         (errors * counts[:, batch]).mean().backward()  # type: ignore[no-untyped-call]

@@ -28,7 +28,7 @@ SNR = 0.16  # of the corrector's steps, by Song et al. 2021 (arXiv 2011.13456) h
 class Process:
     """The levels of noise. At `sigma_min` quantising makes no mistake, at `sigma_max` nothing is left of a graph."""
 
-    sigma_min: float = 0.1  # a tenth of the distance from ±1 to the threshold
+    sigma_min: float = 0.2  # a fifth of the distance from ±1 to the threshold, and then the expectation is taken
     sigma_max: float = 5.0  # the prior is off by 4 % of a variance; twice as much made guided samples no better
 
     def sigma(self, t: Tensor) -> Tensor:

@@ -71,12 +71,12 @@ def train_score(network: ScoreNetwork, graphs: Tensor, training: ScoreTraining) 
         After each step, what came of it.
     """
     averaged = copy.deepcopy(network)
-    clean, order = scaled(graphs), Order(training.seed, len(graphs))
+    order = Order(training.seed, len(graphs))
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, training))
     for step in range(training.steps):
         noise = generator(training.seed, "score noise", step)
-        batch = clean[order.batch(step, training.batch_size)]
+        batch = scaled(graphs[order.batch(step, training.batch_size)])  # (B,N,F)
         sigma = training.process.draw(len(batch), noise)
         loss = matching_loss(network.score, batch, sigma, noise)
         optimizer.zero_grad()

@@ -80,6 +80,20 @@ def test_ranks_are_learned_and_judged_by_what_was_left_out(ensemble: RankEnsembl
     assert ensemble.correlation == pytest.approx(true, abs=0.15)
 
 
+def test_what_is_learned_of_a_network_holds_in_every_spelling() -> None:
+    """Half of the labelled cells are known to be the same with their first two edges exchanged."""
+    graphs, _ = labelled(60)
+    goodness = graphs[:, 1, CONVOLUTION].numpy() + graphs[:, 2, CONVOLUTION].numpy().astype(np.float64)
+    swapped = graphs[:, [0, 2, 1, 3, 4, 5, 6, 7]]
+    spelled = [torch.stack(pair) for pair in zip(graphs, swapped, strict=True)]
+    training = PredictorTraining(steps=100)
+    one, both = (
+        fit_ranks(PRIOR, each, goodness, allowed=CELLS.allowed, training=training) for each in (graphs, spelled)
+    )
+    apart = [(each.ranks_of(graphs) - each.ranks_of(swapped)).abs().mean() for each in (one, both)]
+    assert apart[1] < 0.8 * apart[0]
+
+
 def test_a_good_rank_points_to_what_is_better(ensemble: RankEnsemble) -> None:
     x, sigma = noisy()
     score = PRIOR.score(x, sigma)
