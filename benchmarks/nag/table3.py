@@ -1,9 +1,9 @@
 """After Table 3 of DiffusionNAG: how good 1,000 generated cells of NAS-Bench-201 are, with 200 labelled cells.
 
 ``python benchmarks/nag/table3.py --table nasbench201.csv.gz --out runs-nag/table3.jsonl`` trains one score network on
-half of the cells (no labels), and for each data set and seed an ensemble on the validation accuracies of 200 cells, which it knows in all
-spellings of their networks.
-What is reported is test accuracy. Killed and started again it goes on; ``--samples`` and ``--steps`` make it small.
+half of the cells (no labels), and for each data set and seed an ensemble on the validation accuracies of 200 cells,
+which it knows in all spellings of their networks. What is reported is test accuracy. Killed and started again it goes
+on; ``--samples`` and ``--steps`` make it small.
 
 Rows: *oracle*, the best 1,000 of all cells; *random*, 1,000 cells drawn evenly; *unconditional + sorting*, the best by
 the predictor of 10,000 unconditional samples; *guided*, 1,000 samples, as they come, by the same predictor; *closed
