@@ -21,6 +21,7 @@ class ClosedForm:
 
     def __init__(self, factors: Sequence[Factor]) -> None:
         self._parts = [(list(factor.rows), factor.members.flatten(1).double()) for factor in factors]
+        self._allowed = _operators(factors)
 
     def probabilities(self, x: Tensor, sigma: Tensor) -> list[Tensor]:
         """How likely each member of each factor is.  (B,N,F), (B,) → for each factor (B,M)"""
@@ -32,6 +33,9 @@ class ClosedForm:
 
     def soft(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The expected one-hot graph, between 0 and 1; differentiable in x.  (B,N,F), (B,) → (B,N,F)"""
+        if self._allowed is not None:
+            likeness = (2 * x.double() / wide(sigma).double() ** 2).masked_fill(~self._allowed, -torch.inf)
+            return torch.softmax(likeness, dim=2).to(x.dtype)
         pieces, rows = [], []
         for at, members in self._parts:
             mean = self._posterior(x, sigma, at, members) @ members
@@ -48,6 +52,14 @@ class ClosedForm:
         """⟨x, ±1⟩ is twice ⟨x, one-hot⟩ less what all members share; in double precision.  (B,N,F) → (B,M)"""
         likeness = x[:, rows].flatten(1).double() @ members.T
         return torch.softmax(2 * likeness / sigma[:, None].double() ** 2, dim=1)
+
+
+def _operators(factors: Sequence[Factor]) -> Tensor | None:
+    """Which operators each row has, where every row varies by itself and has exactly one: then all are one softmax."""
+    if any(len(factor.rows) > 1 or bool((factor.members.sum(dim=-1) != 1).any()) for factor in factors):
+        return None
+    order = sorted(factors, key=lambda factor: factor.rows)
+    return torch.stack([factor.members.any(dim=0)[0] for factor in order])  # (N,F)
 
 
 def product_score(space: GraphSpace[Any]) -> ClosedForm:

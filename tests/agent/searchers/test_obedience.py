@@ -175,7 +175,7 @@ def play(searcher: str, asked: Asked, table: Table, folders: Iterator[Path]) -> 
     assert killed.rows(RESULTS, killed.search) == rows
 
 
-@pytest.mark.parametrize("searcher", [*PROPOSERS, "llm"])
+@pytest.mark.parametrize("searcher", [*(name for name in PROPOSERS if name != "nag"), "llm"])  # it generates: see below
 @given(data=st.data())
 @settings(max_examples=3, deadline=None, derandomize=True)
 def test_limits_are_obeyed_nothing_is_repeated_and_a_kill_changes_nothing(

@@ -15,6 +15,8 @@ from diffusion.streams import stream_seed
 from memory.queries.so_far import TrialSoFar
 
 NAMES = list(ENTRIES)
+ASKED = [pytest.param(name, marks=pytest.mark.slow) if name == "nag" else name for name in NAMES]
+"""`nag` generates for half a second a round; what holds for it by default is in test_nag.py."""
 
 
 @st.composite
@@ -43,7 +45,7 @@ def searches(draw: st.DrawFn) -> Played:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ASKED)
 @given(search=searches(), rounds=st.integers(1, 15))
 @settings(max_examples=10, deadline=None, derandomize=True)
 def test_proposals_are_feasible_and_no_network_comes_twice(name: str, search: Played, rounds: int) -> None:
@@ -56,7 +58,7 @@ def test_proposals_are_feasible_and_no_network_comes_twice(name: str, search: Pl
     assert len(set(networks)) == len(networks)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ASKED)
 @given(search=searches(), killed=st.integers(0, 7))
 @settings(max_examples=5, deadline=None, derandomize=True)
 def test_a_searcher_that_is_killed_after_any_round_goes_on_as_one_that_is_not(
@@ -75,7 +77,7 @@ def test_a_searcher_that_is_killed_after_any_round_goes_on_as_one_that_is_not(
         asked_before.tell(search.add(proposal.spec, round_number, name))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ASKED)
 def test_a_trial_that_runs_and_a_refusal_of_the_round_are_not_proposed_again(name: str) -> None:
     search = Played().baseline()
     search.play(lambda: make_searcher(name), 12)
@@ -91,19 +93,19 @@ def test_a_trial_that_runs_and_a_refusal_of_the_round_are_not_proposed_again(nam
     assert len(asked) == 5
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ASKED)
 def test_a_baseline_outside_the_space_is_borne(name: str) -> None:
     search = Played().baseline(UNetSpec.parse("b64-n1-m1.2.2.2-a0000"))
     assert len(search.play(lambda: make_searcher(name), 15)) == 15
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ASKED)
 def test_other_seeds_give_other_proposals(name: str) -> None:
     first, second = (Played(seed=seed).baseline().play(lambda: make_searcher(name), 12) for seed in (0, 1))
     assert first != second
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("random", "gp")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("random", "gp", "nag")])
 def test_it_learns(name: str) -> None:
     """On a score without a local minimum half of the last ten of thirty are among the best 30 % of the space.
 
