@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,10 +70,11 @@ def start(arguments: Sequence[str], db: Path) -> Started:
 
 
 def _driven(db: Path, pid: int) -> str | None:
-    if not db.exists():
-        return None
-    with opened(db, read_only=True) as memory:
+    """The search that a process drives; None while there is no memory, or one that is only being made."""
+    # what is wrong with a memory for good, the process itself ends by saying
+    with suppress(UserError), opened(db, read_only=True) as memory:
         return driven_by(memory, pid)
+    return None
 
 
 def _last_line(log: Path, begins_at: int) -> str:

@@ -26,6 +26,7 @@ from diffusion.streams import stream_seed
 from memory.trials import UNEXPLAINED
 from tools.context import SearchContext
 from tools.errors import Refused
+from tools.gates.feasible import feasible
 from tools.refusals import refuse
 from tools.suggest_architectures import suggest_architectures
 
@@ -48,8 +49,9 @@ class Centaur:
         self.model.rounds = self.surrogate.rounds = rounds
 
     def propose(self, context: SearchContext) -> None:
-        """Try to bring the round's trial about."""
-        player = self.model if is_models(context.jobs.seed, context.round_number, self.share) else self.surrogate
+        """Try to bring the round's trial about; where nothing is left no model is asked."""
+        decides = is_models(context.jobs.seed, context.round_number, self.share)
+        player = self.model if decides and len(feasible(context).rows) else self.surrogate
         player.propose(context)
 
 

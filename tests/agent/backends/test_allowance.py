@@ -162,7 +162,7 @@ def plan_of(folder: Path, **options: Any) -> Any:
 def test_the_program_ends_with_exit_code_3_and_a_resume_keeps_the_new_limit(tmp_path: Path) -> None:
     from processes import ARGUMENTS, finish, start
 
-    started = start(tmp_path, "run", *ARGUMENTS, "--max-tokens", "10", "--json")
+    started = start(tmp_path, "run", *ARGUMENTS, "--searcher", "llm", "--max-tokens", "10", "--json")
     events, said = finish(started)
     assert started.returncode == BY_LIMIT
     assert events[-1]["reason"] == "allowance"

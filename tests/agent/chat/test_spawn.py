@@ -81,6 +81,14 @@ def test_resume_starts_a_process_that_drives_the_search(memory: Path) -> None:
     assert "warming up resume first --db" in (memory.parent / "diffnas.log").read_text()
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_memory_that_is_only_being_made_drives_nothing_yet(there: bool, tmp_path: Path) -> None:
+    db = tmp_path / "diffnas.db"
+    if there:
+        db.touch()  # as SQLite has it before the first commit
+    assert chat_start._driven(db, os.getpid()) is None
+
+
 def test_a_search_that_is_driven_is_not_started_twice(memory: Path) -> None:
     said(memory, "/resume")
     first = driver(memory)

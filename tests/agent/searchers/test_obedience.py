@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from searches import TinySearch
 
 from agent.search import limits
+from agent.searchers.centaur import is_models
 from agent.searchers.registry import ENTRIES
 from diffusion.cost.closed_form import Cost, cost
 from diffusion.networks import network
@@ -192,3 +193,11 @@ def test_so_it_is_over_many_searches_to_the_end_of_the_space(
     searcher: str, table: Table, folders: Iterator[Path], data: st.DataObject
 ) -> None:
     play(searcher, data.draw(searches(26)), table, folders)
+
+
+def test_where_nothing_is_left_no_model_is_asked(table: Table, folders: Iterator[Path]) -> None:
+    """The budget leaves the baseline alone, and the first round of this seed is the model's."""
+    assert is_models(1, 1, 0.5)
+    baseline = min(EVERYTHING, key=lambda spec: cost_of(spec).macs.paper)
+    asked = Asked(baseline, seed=1, rounds=8, budget=cost_of(baseline).macs.paper, max_params=None, told=())
+    play("centaur", asked, table, folders)
