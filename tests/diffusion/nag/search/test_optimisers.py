@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.nag.ensemble import Ensemble
 from diffusion.nag.graphs import Places
 from diffusion.nag.mobilenet_v3 import mobilenet_v3
 from diffusion.nag.nasbench201 import CELLS, nasbench201
-from diffusion.nag.optimisers import OPTIMISERS, Generate, Population, guided, neighbours, optimiser
+from diffusion.nag.search.ensemble import Ensemble
+from diffusion.nag.search.optimisers import OPTIMISERS, Generate, Population, guided, neighbours, optimiser
 
 SPACE = nasbench201()
 CELL: Places = (0, 3, 3, 3, 1, 2, 4, 0)

@@ -4,11 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffusion.nag.bo import Evaluation, Search, evaluations_until, regret
-from diffusion.nag.ensemble import Recipe
 from diffusion.nag.graphs import Factor, GraphSpace, Places
 from diffusion.nag.nasbench201 import Cell, nasbench201
-from diffusion.nag.optimisers import OptimiserName, optimiser
+from diffusion.nag.search.bo import Evaluation, Search, evaluations_until, regret
+from diffusion.nag.search.ensemble import Recipe
+from diffusion.nag.search.optimisers import OptimiserName, optimiser
 
 SPACE = nasbench201()
 

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from diffusion.nag.acquisition import Acquisition, acquire
-from diffusion.nag.ensemble import Ensemble, Recipe
 from diffusion.nag.graphs import GraphSpace, Places
-from diffusion.nag.optimisers import Optimiser, Population, draw
+from diffusion.nag.search.acquisition import Acquisition, acquire
+from diffusion.nag.search.ensemble import Ensemble, Recipe
+from diffusion.nag.search.optimisers import Optimiser, Population, draw
 
 Floats = NDArray[np.float64]
 Features = Callable[[Tensor], Tensor]

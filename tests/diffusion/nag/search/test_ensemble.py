@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from diffusion.nag.ensemble import Ensemble, Recipe, normal_scores
+from diffusion.nag.search.ensemble import Ensemble, Recipe, normal_scores
 
 
 def cells(count: int, seed: int) -> torch.Tensor:

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion.nag.ensemble import Ensemble
 from diffusion.nag.graphs import GraphSpace, Places
+from diffusion.nag.search.ensemble import Ensemble
 
 TRIES = 20  # draws of new architectures, each of as many as are missing, until a space counts as used up
 

@@ -19,7 +19,7 @@ from scipy.special import ndtri
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 
-from diffusion.nag.acquisition import Belief
+from diffusion.nag.search.acquisition import Belief
 
 Floats = NDArray[np.float64]
 CHUNK = 4096  # architectures predicted at a time: members × width floats each

@@ -5,7 +5,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from diffusion.nag.acquisition import (
+from diffusion.nag.search.acquisition import (
     ACQUISITIONS,
     Belief,
     acquire,
