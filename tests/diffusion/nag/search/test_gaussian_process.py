@@ -41,16 +41,9 @@ def test_kernels_weigh_as_much_as_their_likelihood() -> None:
         logs.append(-0.5 * np.linalg.slogdet(gram)[1] - (1 + 0.5 * len(OBSERVED)) * np.log(fit))
     expected = np.exp(logs) / np.exp(logs).sum()
     assert found.weights == pytest.approx(expected, rel=1e-3)
-    assert found.mean() == pytest.approx(
-        sum(w * each.mean for w, each in zip(expected, found.beliefs, strict=True)), abs=1e-3
-    )
-    worth = np.log(
-        sum(
-            w * np.exp(log_expected_improvement(each, each.mean[OBSERVED].max()))
-            for w, each in zip(expected, found.beliefs, strict=True)
-        )
-    )
-    assert found.log_expected_improvement(OBSERVED) == pytest.approx(worth, abs=2e-3)
+    assert found.mean() == pytest.approx(expected @ np.array([each.mean for each in found.beliefs]), abs=1e-3)
+    worth = [np.exp(log_expected_improvement(each, each.mean[OBSERVED].max())) for each in found.beliefs]
+    assert found.log_expected_improvement(OBSERVED) == pytest.approx(np.log(expected @ np.array(worth)), abs=2e-3)
 
 
 def test_views_are_added_by_their_weights() -> None:
