@@ -20,7 +20,6 @@ from torch import Tensor
 
 from diffusion.errors import UserError
 from diffusion.nag.closed_form import ClosedForm
-from diffusion.nag.predictor import RankEnsemble
 from diffusion.nag.sde import Score
 
 CAP = 3.0  # of the norm of one guidance, in norms of the score; tried 1 to 5 (docs/diffusionnag.md)
@@ -39,6 +38,21 @@ class Property(Protocol):
         """The logarithm of f(y | A_t), up to a constant; differentiable in x.  (B,N,F), (B,) → (B,)"""
 
 
+class Ranks(Protocol):
+    """What predicts how graphs rank, from 0, the worst, to 1, the best."""
+
+    @property
+    def correlation(self) -> float:
+        """Of the predicted ranks and those that were left out."""
+
+    @property
+    def rank_variance(self) -> float:
+        """Of all ranks."""
+
+    def ranks(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """By each member; differentiable in x.  (B,N,F), (B,) → (members, B)"""
+
+
 @dataclass(frozen=True)
 class Guide:
     """A property and how much it counts, k of Eq. 9."""
@@ -55,7 +69,7 @@ class GoodRank:
     does not steer at all.
     """
 
-    predictor: RankEnsemble
+    predictor: Ranks
     name: str = "rank"
 
     def log_likelihood(self, x: Tensor, sigma: Tensor) -> Tensor:

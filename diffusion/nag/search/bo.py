@@ -23,6 +23,7 @@ from diffusion.nag.graphs import GraphSpace, Places
 from diffusion.nag.search.acquisition import Acquisition, acquire
 from diffusion.nag.search.ensemble import Ensemble, Recipe
 from diffusion.nag.search.optimisers import Optimiser, Population, draw
+from diffusion.streams import stream_seed
 
 Floats = NDArray[np.float64]
 Features = Callable[[Tensor], Tensor]
@@ -63,7 +64,7 @@ class Search:
         for each in past:
             population.add(each.places, each.score)
         while len(population.places) < self.evaluations:
-            step = step_seed(seed, len(population.places))
+            step = stream_seed(seed, "bo", len(population.places))
             candidates, worth, correlation = self._offer(population, seed, step)
             if not len(candidates):
                 return
@@ -89,11 +90,6 @@ class Search:
 def flat_graphs(space: GraphSpace[Any]) -> Features:
     """The one-hot graphs as rows: places (B, factors) → (B, N·F) float32."""
     return lambda places: space.graphs(places).flatten(1).to(torch.float32)
-
-
-def step_seed(seed: int, step: int) -> int:
-    """A seed for one step of one search, unlike those of all others."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1)[0])
 
 
 def regret(scores: Iterable[float], best: float) -> Floats:
