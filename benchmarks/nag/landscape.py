@@ -21,7 +21,7 @@ Integers = NDArray[np.int64]
 SETS = ("cifar10", "cifar100", "imagenet16")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Landscape:
     """The benchmark's table and the views of its networks."""
 
