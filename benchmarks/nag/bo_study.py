@@ -16,10 +16,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from landscape import Landscape
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from records import Records
 
 from diffusion.nag.closed_form import product_score
 from diffusion.nag.graphs import Places
@@ -29,6 +27,8 @@ from diffusion.nag.search.bo import Search, evaluations_until, regret
 from diffusion.nag.search.generation import generating
 from diffusion.nag.search.optimisers import OPTIMISERS, Optimiser, OptimiserName, optimiser
 from diffusion.statistics.paired import mean_interval, paired_tests
+from landscape import Landscape
+from records import Records
 
 Floats = NDArray[np.float64]
 STUDIED = ("cifar10", "cifar100")
@@ -107,9 +107,15 @@ def regrets(traces: list[Trace], data_set: str, best: float) -> dict[Pair, dict[
     return found
 
 
+def reached(found: Mapping[Pair, Mapping[int, Floats]]) -> list[int]:
+    """The marks that all searches got to."""
+    shortest = min((len(each) for seeds in found.values() for each in seeds.values()), default=0)
+    return [mark for mark in MARKS if mark <= shortest]
+
+
 def regret_table(found: Mapping[Pair, Mapping[int, Floats]]) -> list[str]:
     """Mean regret at the marks with 95 % intervals, and how many reached the oracle."""
-    marks = [mark for mark in MARKS if all(mark <= len(each) for seeds in found.values() for each in seeds.values())]
+    marks = reached(found)
     lines = [
         "| optimiser | acquisition | seeds | " + " | ".join(f"regret at {mark}" for mark in marks) + " |",
         "| --- " * (3 + len(marks)) + "|",
@@ -130,10 +136,10 @@ def target_table(traces: list[Trace], data_set: str) -> list[str]:
     pairs = sorted({(each.optimiser, each.acquisition) for each in traces if each.data_set == data_set})
     for pair in pairs:
         own = [each for each in traces if (each.data_set, each.optimiser, each.acquisition) == (data_set, *pair)]
-        reached = [evaluations_until(np.round(each.accuracies, 2), ORACLE[data_set]) for each in own]
-        median = float(np.median([np.inf if each is None else each for each in reached]))
+        took = [evaluations_until(np.round(each.accuracies, 2), ORACLE[data_set]) for each in own]
+        median = float(np.median([np.inf if each is None else each for each in took]))
         said = f"{median:g}" if np.isfinite(median) else f"more than {max(len(each.cells) for each in own)}"
-        lines.append(f"| {' | '.join(pair)} | {sum(each is not None for each in reached)}/{len(own)} | {said} |")
+        lines.append(f"| {' | '.join(pair)} | {sum(each is not None for each in took)}/{len(own)} | {said} |")
     return lines
 
 
@@ -146,7 +152,7 @@ def test_table(found: Mapping[Pair, Mapping[int, Floats]]) -> list[str]:
     for acquisition in ACQUISITIONS_IN_QUESTION:
         ways = {name: found[name, acquisition] for name in IN_QUESTION if (name, acquisition) in found}
         shared = sorted(set.intersection(*(set(seeds) for seeds in ways.values()))) if len(ways) > 1 else []
-        for mark in MARKS if len(shared) > 1 else ():
+        for mark in reached(found) if len(shared) > 1 else ():
             values = {name: np.array([seeds[seed][mark - 1] for seed in shared]) for name, seeds in ways.items()}
             for test in paired_tests(values):
                 lower = {"a": test.a, "b": test.b, "undecided": "undecided"}[test.verdict]

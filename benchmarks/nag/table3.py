@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from cells import Key, Row, mean_and_spread, play
 
+from cells import Key, Row, mean_and_spread, play
 from diffusion.nag.closed_form import product_score
 from diffusion.nag.generator import Generator
 from diffusion.nag.guidance import GoodRank, Guide

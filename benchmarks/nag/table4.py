@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cells import Key, Row, mean_and_spread, play
 
+from cells import Key, Row, mean_and_spread, play
 from diffusion.nag.closed_form import product_score
 from diffusion.nag.generator import Generator, quality
 from diffusion.nag.graphs import GraphSpace, scaled

@@ -26,11 +26,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 import torch
-from landscape import SETS, Floats, Landscape
 from pydantic import BaseModel
-from records import Records
 from scipy.special import ndtr
-from ways import Oracle, Task, gp_over_networks
 
 from diffusion.nag.closed_form import product_score
 from diffusion.nag.generator import Generator
@@ -46,7 +43,11 @@ from diffusion.nag.transfer import (
     meta_train,
     told_labels,
 )
+from landscape import SETS, Floats, Landscape
+from records import Records
+from ways import Oracle, Task, gp_over_networks
 
+SCALE = 6.0  # of the guidance, as in table3.py
 LABELS = 16  # the number
 GENERATED = 1000
 MOST = 200  # evaluations of a way from scratch that spends time on each
@@ -159,7 +160,7 @@ def generated(task: Unseen) -> Found:
     space = nasbench201()
     predictor, labels = conditioned(task)
     source = Generator(space, product_score(space).score)
-    raw = source.raw(GENERATED, task.seed, [Guide(GoodRank(predictor))])
+    raw = source.raw(GENERATED, task.seed, [Guide(GoodRank(predictor), SCALE)])
     cells = number(dict.fromkeys(each for each in raw if each is not None)).tolist()
     return task.found("generated", by_rank(predictor, cells, labels), labels, predictor.correlation)
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
-from landscape import Floats, Landscape
 from numpy.typing import NDArray
 
 from diffusion.nag.nasbench201 import CELLS, EDGES, OPERATIONS, number
 from diffusion.nag.search.ensemble import normal_scores
 from diffusion.nag.search.gaussian_process import GaussianProcess, Kernel, Singles, view
+from landscape import Floats, Landscape
 
 QUESTIONS = 30  # MLS-Bench, `optimization-nas`
 

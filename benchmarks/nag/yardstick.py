@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from landscape import SETS, Landscape
 from pydantic import BaseModel
-from records import Records
-from ways import WAYS, Oracle, Task
 
 from diffusion.statistics.paired import Interval, mean_interval
+from landscape import SETS, Landscape
+from records import Records
+from ways import WAYS, Oracle, Task
 
 PUBLISHED = {  # MLS-Bench, `optimization-nas`: means of five seeds, in the order of SETS
     "random, published": (93.38, 70.65, 44.57),
@@ -84,6 +84,8 @@ def written(interval: Interval, bar: float) -> str:
     """A mean with its interval, bold where all of that is above every published figure."""
     if interval.low is None:
         return f"{interval.mean:.2f}"
+    if interval.low == interval.high:
+        return f"{interval.mean:.2f} (the same for every seed)"
     text = f"{interval.mean:.2f} ({interval.low:.2f} to {interval.high:.2f})"
     return f"**{text}**" if interval.low > bar else text
 
