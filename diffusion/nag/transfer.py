@@ -4,8 +4,9 @@
 
 D enters as a set of items: features of its images, or architectures that were trained on it with their ranks. The set
 is encoded by DeepSets (Zaheer et al. 2017, arXiv 1703.06114, Theorem 2), ρ(mean φ(item)), so that neither order nor
-number of items matters; its code says how much each of a graph's traits counts, beside what counts everywhere. Learning is over *episodes*, each a data set at one look: some items of it, some architectures
-and how they rank there. On an unseen data set nothing is trained, its items are encoded.
+number of items matters; its code says how much each of a graph's traits counts, beside what counts everywhere. Learning
+is over *episodes*, each a data set at one look: some items of it, some architectures and how they rank there. On an
+unseen data set nothing is trained, its items are encoded.
 """
 
 from collections.abc import Callable

@@ -76,7 +76,7 @@ class Ensemble:
     def members(self, features: Tensor) -> Floats:
         """What each member says, in normal scores.  (C, D) → (M, C)"""
         with torch.no_grad():
-            found = [_forward(self.layers, chunk - self.centre) for chunk in features.split(CHUNK)]
+            found = [_forward(self.layers, chunk - self.centre) for chunk in torch.split(features, CHUNK)]
         return torch.cat(found, dim=1).double().numpy()
 
     def belief(self, features: Tensor) -> Belief:
@@ -134,7 +134,7 @@ def _train(layers: list[tuple[Tensor, Tensor]], x: Tensor, targets: Tensor, coun
     for _ in range(recipe.steps):
         loss = (counts * (_forward(layers, x) - targets) ** 2).mean(dim=1).sum()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         falling.step()
     for parameter in parameters:

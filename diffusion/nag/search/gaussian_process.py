@@ -40,7 +40,7 @@ class Mixture(NamedTuple):
 
     def mean(self) -> Floats:
         """(members,)"""
-        return np.einsum("k,km->m", self.weights, np.array([belief.mean for belief in self.beliefs]))
+        return np.asarray(self.weights @ np.array([belief.mean for belief in self.beliefs]), dtype=np.float64)
 
     def log_expected_improvement(self, observed: Sequence[int]) -> Floats:
         """Of each kernel over the highest of its own means on what is observed, averaged.  → (members,)"""
@@ -74,12 +74,12 @@ class GaussianProcess:
         count = len(self.observed)
         for at, kernel in enumerate(self.kernels):
             above, whitened = self._whitened[at][:, member].astype(np.float64), self._whitened[at]
-            left = math.sqrt(max(1 + kernel.noise - above @ above, LEAST_VARIANCE))
+            left = math.sqrt(max(1 + kernel.noise - float(above @ above), LEAST_VARIANCE))
             row = (covariance(kernel, distances) - above.astype(np.float32) @ whitened) / np.float32(left)
             factor = np.zeros((count + 1, count + 1))
             factor[:count, :count], factor[count, :count], factor[count, count] = self._factors[at], above, left
             self._factors[at], self._whitened[at] = factor, np.vstack([whitened, row])
-            self._variance[at] = self._variance[at] - row**2
+            self._variance[at] = np.asarray(self._variance[at] - row**2, dtype=np.float32)
         self.observed.append(member)
 
     def posterior(self, targets: Floats) -> Mixture:
@@ -91,11 +91,11 @@ class GaussianProcess:
         Args:
             targets: of the observations, in their order, about zero  (n,)
         """
-        solved = [np.linalg.solve(factor, targets) for factor in self._factors]
+        solved = [np.asarray(np.linalg.solve(factor, targets), dtype=np.float64) for factor in self._factors]
         signal = np.array([(each @ each + 2) / (len(targets) + 2) for each in solved])
         determinants = np.array([np.log(np.diag(factor)).sum() for factor in self._factors])
         weights = softmax(-0.5 * (len(targets) + 2) * np.log(signal) - determinants)
-        heard = np.flatnonzero(weights >= UNHEARD * weights.max())
+        heard: list[int] = np.flatnonzero(weights >= UNHEARD * weights.max()).tolist()
         return Mixture(
             [self._belief(at, solved[at], signal[at]) for at in heard], weights[heard] / weights[heard].sum()
         )
@@ -117,4 +117,4 @@ def covariance(kernel: Kernel, distances: Sequence[Singles]) -> Singles:
 def view(features: Floats) -> Singles:
     """Features so scaled that the mean square of the distance of two members is 1.  (members, D) → (members, D)"""
     centred = features - features.mean(axis=0)
-    return (centred / math.sqrt(2 * centred.var(axis=0).sum())).astype(np.float32)
+    return np.asarray(centred / math.sqrt(2 * float(centred.var(axis=0).sum())), dtype=np.float32)

@@ -13,7 +13,6 @@ from diffusion.nag.search.ensemble import Ensemble
 from diffusion.nag.search.optimisers import Generate, Population
 from diffusion.streams import generator
 
-
 SCALE = 6.0  # of the guidance, as for Table 3; with 1 candidates of 30 labels were hardly better than uniform ones
 
 
@@ -34,7 +33,7 @@ def generating(score: Score, process: Process | None = None, steps: int = 50, sc
         graphs, scores = space.graphs(torch.tensor(population.places)), np.array(population.scores)
         training = PredictorTraining(seed=seed)
         ranks = fit_ranks(
-            product_score(space), graphs, scores, allowed=space.allowed, process=process, training=training
+            product_score(space), list(graphs), scores, allowed=space.allowed, process=process, training=training
         )
         steered = guided(score, [Guide(GoodRank(ranks), scale)])
         shape = (count, space.nodes, space.columns)
