@@ -62,6 +62,13 @@ def test_every_way_asks_thirty_times_and_returns_the_best_answer(landscape: Any,
         assert landscape.validation("cifar100")[returned] > top
 
 
+def test_guided_candidates_are_asked_for_as_often_as_is_allowed(landscape: Any) -> None:
+    ways = import_module("ways")
+    oracle = ways.Oracle(landscape.validation("cifar100"), questions=10)
+    assert ways.WAYS["guided"](ways.Task(oracle, landscape, "cifar100", np.random.default_rng(1))) == oracle.best
+    assert len(set(oracle.asked)) == 10
+
+
 def test_a_way_without_transfer_does_not_look_at_the_other_data_sets(landscape: Any) -> None:
     ways, alone = import_module("ways"), dict(landscape.table.columns)
     for column in ("cifar10_val", "imagenet16_val", "cifar10_test", "imagenet16_test", "cifar100_test"):

@@ -12,9 +12,14 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.nag.nasbench201 import CELLS, EDGES, OPERATIONS, number
+from diffusion.nag.closed_form import product_score
+from diffusion.nag.graphs import Places
+from diffusion.nag.nasbench201 import CELLS, EDGES, OPERATIONS, nasbench201, number
+from diffusion.nag.search.bo import Search
 from diffusion.nag.search.ensemble import normal_scores
 from diffusion.nag.search.gaussian_process import GaussianProcess, Kernel, Singles, view
+from diffusion.nag.search.generation import generating
+from diffusion.nag.search.optimisers import guided as candidates_from
 from landscape import Floats, Landscape
 
 QUESTIONS = 30  # MLS-Bench, `optimization-nas`
@@ -95,7 +100,7 @@ def evolution(task: Task) -> int:
 def gp_over_cells(task: Task) -> int:
     """The plain process: all 15,625 cells by their operators, every answer believed as it is."""
     kernels = [Kernel((1.0,), (length,), noise) for length, noise in product(LENGTHS, NOISES)]
-    search = Search(task, np.arange(CELLS), [task.landscape.operators], kernels, standardised)
+    search = Enumerated(task, np.arange(CELLS), [task.landscape.operators], kernels, standardised)
     return search.run(_drawn(task, CELLS))
 
 
@@ -103,8 +108,22 @@ def gp_over_networks(task: Task) -> int:
     """4,930 networks by what they compute; answers below the median are as bad as the median."""
     kernels = [Kernel((1.0,), (length,), noise) for length, noise in product(LENGTHS, NOISES)]
     members = task.landscape.members
-    search = Search(task, members, [task.landscape.computations], kernels, upper_half)
+    search = Enumerated(task, members, [task.landscape.computations], kernels, upper_half)
     return search.run(_drawn(task, len(members)))
+
+
+def guided(task: Task) -> int:
+    """Generated candidates, as in the paper's Algorithm 2, and an upper confidence bound."""
+    space = nasbench201()
+
+    def ask(places: Places) -> float:
+        return task.oracle.ask(int(number([space.architecture(places)])[0]))
+
+    optimiser = candidates_from(generating(product_score(space).score))
+    search = Search(space, ask, optimiser, "ucb", initial=INITIAL, evaluations=task.oracle.questions)
+    for _ in search.run(int(task.rng.integers(2**31))):
+        pass
+    return task.oracle.best
 
 
 def transfer(task: Task) -> int:
@@ -135,6 +154,7 @@ WAYS: Mapping[str, Way] = {
     "evolution": evolution,
     "gp": gp_over_cells,
     "gp-networks": gp_over_networks,
+    "guided": guided,
     "transfer-100": transfer_of_100,
     "transfer": transfer,
 }
@@ -146,7 +166,7 @@ Transform = Callable[[Floats], Floats]
 
 
 @dataclass
-class Search:
+class Enumerated:
     """Expected improvement over all members, averaged over kernels."""
 
     task: Task
@@ -195,5 +215,5 @@ def _transfer(task: Task, elsewhere: Singles) -> int:
         for weight, length, flat, noise in product((0.1, 0.3), (0.7, 1.4, 2.8), (1.0, 2.0, 4.0), (0.01, 0.05))
     ]
     views = [task.landscape.computations, elsewhere]
-    search = Search(task, task.landscape.members, views, kernels, upper_half)
+    search = Enumerated(task, task.landscape.members, views, kernels, upper_half)
     return search.run([int(elsewhere[:, 0].argmax())])

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from diffusion.statistics.paired import Interval, mean_interval
+from diffusion.streams import stream_seed
 from landscape import SETS, Landscape
 from records import Records
 from ways import WAYS, Oracle, Task
@@ -51,7 +52,7 @@ class Outcome(BaseModel):
 def outcome(landscape: Landscape, way: str, data_set: str, seed: int) -> Outcome:
     """One way on one data set; what it draws depends on all three."""
     began = time.process_time()
-    draws = np.random.default_rng((seed, sorted(WAYS).index(way), SETS.index(data_set)))
+    draws = np.random.default_rng(stream_seed(seed, "yardstick", way, data_set))
     oracle = Oracle(landscape.validation(data_set))
     cell = WAYS[way](Task(oracle, landscape, data_set, draws))
     return Outcome(

@@ -57,6 +57,14 @@ def test_one_network_ranks_by_the_taste_of_the_data_set_that_it_is_told(network:
     assert spearmanr(conditioned.ranks_of(CELLS[asked]), scores[asked]).statistic > 0.8
 
 
+def test_data_sets_are_apart_before_it_is_learned_what_tells_them_apart() -> None:
+    items = torch.stack([draw(torch.Generator().manual_seed(seed)).items for seed in range(40)])
+    quick = MetaTraining(width=32, code=8, steps=0)
+    untold = SetConditioned(product_score(SPACE), SPACE.allowed, items.shape[2], quick)
+    apart = untold.encode(items).std(dim=0).mean()
+    assert meta_train(untold, draw, quick).encode(items).std(dim=0).mean() > 5 * apart
+
+
 def test_neither_order_nor_number_of_items_matters(network: SetConditioned) -> None:
     known, scores = some(5), tastes(0)
     items = labelled(CELLS[known], scores[known])
