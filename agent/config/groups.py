@@ -135,7 +135,7 @@ class SearchSettings(Frozen):
     searcher: Annotated[
         str,
         Setting(
-            "who proposes: `llm`, `centaur`, `random`, `local`, `evolution`, `gp`, `tpe` or `cma`",
+            "who proposes: `llm`, `centaur`, `random`, `local`, `evolution`, `gp`, `tpe`, `cma` or `nag`",
             "NAME",
             more="without one `llm`, or `centaur` where no language model is chosen; see [searchers](searchers.md)",
         ),

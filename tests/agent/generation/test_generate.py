@@ -88,7 +88,7 @@ class TestWithTrials:
     def test_ranks_are_those_of_what_was_never_tried_too(
         self, search: TinySearch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        found, said = asked(capsys, "--from", "first", "--count", "24")
+        found, said = asked(capsys, "--from", "first", "--count", "16")
         assert said.startswith(
             "Guided by the ranks of 12 trials under the protocol of 'first'; ranks that were left out "
         )
@@ -117,6 +117,7 @@ class TestWithTrials:
 
 
 class TestNetwork:
+    @pytest.mark.slow
     def test_it_is_trained_where_it_is_not_there_and_found_again(
         self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
