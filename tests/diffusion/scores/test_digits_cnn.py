@@ -126,6 +126,7 @@ def test_other_weights_than_the_shipped_are_refused(tmp_path: Path, monkeypatch:
             load_digits_cnn()
 
 
+@pytest.mark.slow
 def test_training_repeats_itself_and_learns() -> None:
     digits, held_out = labelled_digits()
     (network, classes), (again, _) = train(digits, steps=60), train(digits, steps=60)

@@ -158,6 +158,7 @@ def test_the_loss_curve_is_that_of_a_plain_loop(family: Family, images: Any) -> 
             torch.testing.assert_close(average, shadow, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_hundred_steps_of_iddpm_learn_noise_and_variance_and_all_samplers_draw(images: Any) -> None:
     ours = trainer(images, "iddpm", "cosine", train_steps=100, batch_size=32)
     losses = [float(report.loss) for report in ours.steps()]

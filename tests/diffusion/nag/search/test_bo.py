@@ -34,7 +34,7 @@ def search(name: OptimiserName = "mutation+random", evaluations: int = 14, **cha
     return Search(SMALL, additive, optimiser(name, SMALL), evaluations=evaluations, **settings)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("acquisition", ["ei", "ucb"])
+@pytest.mark.parametrize("acquisition", [pytest.param("ei", marks=pytest.mark.slow), "ucb"])
 def test_exhaustive_candidates_find_the_best_of_256_cells_in_thirty_evaluations(acquisition: str) -> None:
     found = list(search("exhaustive", 30, acquisition=acquisition).run(seed=0))
     assert max(each.score for each in found) == 8
