@@ -110,8 +110,10 @@ def command_of(part: str, arguments: argparse.Namespace) -> str:
 
 def run_apart(part: str, argv: list[str], arguments: argparse.Namespace) -> None:
     """One part in a process of its own, with an empty cache for compilers; ended when it takes too long."""
+    from diffusion.training.compilation import CACHES
+
     with tempfile.TemporaryDirectory() as cache:
-        environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache, "TRITON_CACHE_DIR": cache}
+        environment = os.environ | dict.fromkeys(CACHES, cache)
         if arguments.device == "cpu":
             environment["ACCELERATE_USE_CPU"] = "true"
         if part.startswith(RACES):

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.networks import distinct, networks, spellings
+from diffusion.networks import distinct, networks, spellings, spellings_in
 from diffusion.settings import Family, Strategy
 from diffusion.space import SearchSpace
 from diffusion.spec import Rows, UNetSpec, parameters, stages_of
@@ -33,7 +33,7 @@ def neighbours(space: SearchSpace, spec: UNetSpec, family: Family = "ddpm") -> R
 
 def spelled_neighbours(space: SearchSpace, spec: UNetSpec, family: Family) -> Rows:
     """The same in every spelling that a step leads to.  (N, 2 + 2 stages)"""
-    members = [each for each in spellings(spec, family) if space.why_not(each) is None]
+    members = spellings_in(space, spec, family)
     found = np.array([row for each in members for row in _one_step_away(space, each)], dtype=np.int64)
     near = found.reshape(-1, len(spec.row))
     itself = networks(np.array([spec.row], dtype=np.int64), family)

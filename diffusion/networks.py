@@ -62,10 +62,15 @@ def spellings(spec: UNetSpec, family: Family) -> tuple[UNetSpec, ...]:
     return tuple(each for each in found if network(each, family) == name)
 
 
+def spellings_in(space: SearchSpace, spec: UNetSpec, family: Family) -> list[UNetSpec]:
+    """Those of a network's spellings that a space has, the widest base first."""
+    return [each for each in spellings(spec, family) if space.why_not(each) is None]
+
+
 def networks_in(space: SearchSpace, family: Family) -> int:
     """How many networks a space holds; of a huge one about how many, by how often those of a sample are spelled."""
     if space.is_enumerable:
         return len(distinct(space.rows(), family))
     sample = map(UNetSpec.from_row, space.rows()[:COUNTED])
-    spelled = (sum(space.why_not(each) is None for each in spellings(spec, family)) for spec in sample)
+    spelled = (len(spellings_in(space, spec, family)) for spec in sample)
     return round(space.size * fmean(1 / often for often in spelled))

@@ -18,8 +18,7 @@ from diffusion.nag.graphs import quantise
 from diffusion.nag.guidance import GoodRank, Guide
 from diffusion.nag.predictor import FEWEST, PredictorTraining, RankEnsemble, fit_ranks
 from diffusion.nag.unets import UNetGraphs, unet_graphs
-from diffusion.networks import spellings
-from diffusion.settings import Family
+from diffusion.networks import spellings_in
 from diffusion.space import SearchSpace
 from diffusion.spec import Rows, UNetSpec
 from tools.context import SearchLimits
@@ -100,21 +99,17 @@ def guide_of(band: MacsBand) -> Guide:
 def learned(band: MacsBand, trials: Iterable[Trial], seed: int) -> RankEnsemble | None:
     """The predictor of the trials that are over, each in all its spellings; None with fewer than five scores."""
     graphs, over = band.graphs, [trial for trial in trials if trial.state in ("scored", *WITHOUT_SCORE)]
-    known = [(spelled, trial.score) for trial in over if (spelled := _members(graphs, trial.spec, band.family))]
+    spelled = ((spellings_in(graphs.space, trial.spec, band.family), trial.score) for trial in over)
+    known = [(specs, score) for specs, score in spelled if specs]
     if sum(score is not None for _, score in known) < FEWEST:
         return None
     return fit_ranks(
         product_score(graphs),
-        [onehot(graphs, spelled) for spelled, _ in known],
+        [onehot(graphs, specs) for specs, _ in known],
         np.array([-np.inf if score is None else -score for _, score in known]),
         allowed=graphs.allowed,
         training=PredictorTraining(steps=PREDICTOR_STEPS, seed=seed),
     )
-
-
-def _members(graphs: UNetGraphs, spec: UNetSpec, family: Family) -> list[UNetSpec]:
-    """The spellings of a network that the space has."""
-    return [each for each in spellings(spec, family) if graphs.space.why_not(each) is None]
 
 
 def onehot(graphs: UNetGraphs, specs: Iterable[UNetSpec]) -> Tensor:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from diffusion.neighbourhood import neighbours
-from diffusion.networks import networks
+from diffusion.networks import Networks, networks
 from diffusion.settings import Family
 from diffusion.spec import Rows, SpecField, UNetSpec, stages_of
 from diffusion.statistics.surrogate import FEWEST, LEVEL, Surrogate, features
@@ -105,7 +106,7 @@ def suggested(
     """The candidates of this round, the one that the searcher `gp` would propose first, and what is known so far."""
     open_now, rng = feasible(context), round_generator(context.jobs.seed, context.round_number)
     trials, family = open_now.told, context.limits.protocol.settings.family
-    rows, ranks = _generated(context, open_now) if generate else (open_now.rows, {})
+    rows, ranks = _generated(context, open_now, rng) if generate else (open_now.rows, {})
     rows = rows[_within(rows, near, family, otherwise=True) & ~_within(rows, away, family, otherwise=False)]
     found, surrogate = suggest(trials, rows, family, rng, count)
     is_narrowed = generate or near is not None or away is not None
@@ -116,11 +117,12 @@ def suggested(
     )
 
 
-def _generated(context: SearchContext, open_now: Feasible) -> "tuple[Rows, dict[UNetSpec, Generated]]":
+def _generated(
+    context: SearchContext, open_now: Feasible, rng: np.random.Generator
+) -> "tuple[Rows, dict[UNetSpec, Generated]]":
     """What the generator makes of the trials and may be proposed, with the rank that its predictor gives each."""
     from tools.generation import proposals  # torch is not needed where nothing is generated
 
-    rng = round_generator(context.jobs.seed, context.round_number)
     found = proposals(context.limits, open_now.told, open_now.allows, rng)
     return found.rows, {each.spec: each for each in found.ranked}
 
@@ -129,9 +131,13 @@ def _within(rows: Rows, spec: UNetSpec | None, family: Family, *, otherwise: boo
     """Which rows are near a spec; all or none where there is none, or where its stages do not compare."""
     if spec is None or not len(rows) or spec.stages != stages_of(rows):
         return np.full(len(rows), otherwise)
+    return np.asarray(_apart(networks(rows, family), spec, family) <= NEAR + 1e-9)  # doublings are sums of logarithms
+
+
+def _apart(others: Networks, spec: UNetSpec, family: Family) -> NDArray[np.float64]:
+    """How many doublings of widths or blocks and changed attentions each network is away from a spec.  (N,)"""
     here = features(networks(np.array([spec.row], dtype=np.int64), family))
-    apart = np.abs(features(networks(rows, family)) - here).sum(axis=1)
-    return np.asarray(apart <= NEAR + 1e-9)  # doublings are sums of logarithms
+    return np.asarray(np.abs(features(others) - here).sum(axis=1))
 
 
 def _note(found: Sequence[Suggestion], surrogate: Surrogate | None, trials: Sequence[TrialSoFar]) -> str:
@@ -174,8 +180,7 @@ def _nearest(context: SearchContext, spec: UNetSpec, trials: Sequence[TrialSoFar
     if not trials:
         return None, None
     family = context.limits.protocol.settings.family
-    here = features(networks(np.array([spec.row], dtype=np.int64), family))
-    apart = np.abs(features(networks_of(trials, family)) - here).sum(axis=1)
+    apart = _apart(networks_of(trials, family), spec, family)
     place = int(np.argmin(apart))
     return round(float(apart[place]), 2), trials[place].trial
 

@@ -1,6 +1,5 @@
 """``diffnas-agent generate``: specs from the generator of DiffusionNAG, within a budget, guided by what was learned."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,7 +111,9 @@ def _generator(console: Console, graphs: UNetGraphs, path: Path | None, seed: in
 
 
 def _fits(basis: Basis, specs: list[UNetSpec]) -> NDArray[np.bool_]:
-    band, most = basis.band, basis.config.search.max_params or math.inf
+    band, most = basis.band, basis.config.search.max_params
+    if most is None:
+        return band.fits(specs)
     rows = np.array([spec.row for spec in specs], dtype=np.int64)
     params = costs(rows, band.family, band.resolution, band.channels).params
     return np.asarray(band.fits(specs) & (params <= most))

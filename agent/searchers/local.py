@@ -8,7 +8,7 @@ from itertools import product
 from agent.searchers.base import Proposal, Seen
 from agent.searchers.random_search import anywhere
 from diffusion.neighbourhood import moved, one_step, shuffled, spelled_neighbours
-from diffusion.networks import distinct, spellings
+from diffusion.networks import distinct, spellings_in
 from diffusion.spec import Rows, UNetSpec
 from memory.queries.so_far import TrialSoFar
 
@@ -48,9 +48,7 @@ def untried_neighbours(seen: Seen, parent: TrialSoFar) -> Rows:
 def step_from(seen: Seen, parent: TrialSoFar, spec: UNetSpec) -> Proposal:
     """A neighbour of a trial, and which number of which spelling was moved."""
     space, family = seen.limits.space, seen.limits.protocol.settings.family
-    before, after = (
-        [each for each in spellings(network, family) if space.why_not(each) is None] for network in (parent.spec, spec)
-    )
+    before, after = (spellings_in(space, network, family) for network in (parent.spec, spec))
     steps = (moved(here, there) for here, there in product(before, after))
     ((name, values),) = next(step for step in steps if len(step) == 1).items()
     return Proposal(spec, f"{one_step(f'trial {parent.trial} ({parent.score:.4g})', name, *values)}.")

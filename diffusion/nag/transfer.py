@@ -24,7 +24,7 @@ from diffusion.frozen import Frozen
 from diffusion.nag.closed_form import ClosedForm
 from diffusion.nag.graphs import scaled
 from diffusion.nag.predictor import CLEAN, FEWEST
-from diffusion.nag.sde import Process
+from diffusion.nag.sde import Process, wide
 from diffusion.streams import generator
 
 Floats = NDArray[np.float64]
@@ -123,7 +123,7 @@ def meta_train(
         clean, ranks = scaled(torch.cat([each.graphs for each in looks])), torch.cat([each.ranks for each in looks])
         sigma = process.draw(len(clean), noise)
         sigma[::2] = CLEAN
-        x = clean + sigma[:, None, None] * torch.randn(clean.shape, generator=noise)
+        x = clean + wide(sigma) * torch.randn(clean.shape, generator=noise)
         codes = network.encode(torch.stack([each.items for each in looks]))
         codes = codes.repeat_interleave(torch.tensor([len(each.graphs) for each in looks]), dim=0)
         optimizer.zero_grad()
@@ -205,6 +205,6 @@ def _without(graphs: Tensor, at: int) -> Tensor:
 def _layers(*sizes: int) -> nn.Sequential:
     """Linear layers with SiLU between them."""
     layers: list[nn.Module] = []
-    for wide, out in pairwise(sizes):
-        layers += [nn.SiLU(), nn.Linear(wide, out)]
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.SiLU(), nn.Linear(inputs, outputs)]
     return nn.Sequential(*layers[1:])

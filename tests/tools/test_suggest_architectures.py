@@ -11,6 +11,7 @@ from searches import TinySearch
 
 from agent.searchers.ask_tell import seen_by
 from agent.searchers.gp import GP
+from agent.searchers.nag import NAG
 from diffusion.neighbourhood import neighbours
 from diffusion.spec import UNetSpec
 from memory.connection import opened
@@ -51,6 +52,31 @@ def test_the_first_is_what_gp_proposes(tmp_path: Path, specs: int, running: bool
     assert proposal is not None
     for many in (1, 5):
         assert suggested(context, many).suggestions[0].spec == str(proposal.spec)
+
+
+def apart(text: str, spec: UNetSpec) -> float:
+    """Doublings and changed attentions between two networks."""
+    other = UNetSpec.parse(text)
+    widths = zip((*other.channels, other.num_blocks), (*spec.channels, spec.num_blocks), strict=True)
+    flags = zip(other.attn, spec.attn, strict=True)
+    return sum(abs(math.log2(one / two)) for one, two in widths) + sum(one != two for one, two in flags)
+
+
+def test_near_and_away_share_out_what_may_be_proposed(search: TinySearch) -> None:
+    spec = UNetSpec.parse("b8-n1-m1.1.2.2-a0000")
+    near, away = (suggested(search.context(9), 20, **{name: spec}).suggestions for name in ("near", "away"))
+    assert len(near) == len(away) == 20
+    assert max(apart(each.spec, spec) for each in near) <= 2.001
+    assert min(apart(each.spec, spec) for each in away) > 2
+    nothing = suggested(search.context(9), near=spec, away=spec)
+    assert nothing.suggestions == [] and nothing.note.startswith("Nothing that may be proposed is like that")
+
+
+def test_what_is_generated_has_its_rank_and_the_first_is_what_nag_proposes(search: TinySearch) -> None:
+    found = suggested(search.context(9), 5, generate=True).suggestions
+    proposal = NAG().ask(seen_by(search.context(9)))
+    assert proposal is not None and found[0].spec == str(proposal.spec)
+    assert all(re.fullmatch(r"-?\d\.\d\d ± \d\.\d\d", each.predicted_rank or "") for each in found)
 
 
 class TestWithoutSurrogate:
