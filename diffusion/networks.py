@@ -5,7 +5,7 @@ A network is its widths, its blocks, its attention and, for `iddpm` alone, the w
 spellings of it. This module imports no torch.
 """
 
-from math import gcd
+from math import gcd, prod
 from statistics import fmean
 
 import numpy as np
@@ -46,7 +46,12 @@ def distinct(rows: Rows, family: Family) -> Rows:
     if not len(rows):
         return rows
     by_base = np.argsort(-rows[:, 0], kind="stable")
-    _, first = np.unique(networks(rows[by_base], family), axis=0, return_index=True)
+    found = networks(rows[by_base], family)
+    spans = tuple((found.max(axis=0) + 1).tolist())
+    if prod(spans) < 2**63:  # sorting one number a row is ten times faster than sorting rows
+        _, first = np.unique(np.ravel_multi_index(tuple(found.T), spans), return_index=True)
+    else:
+        _, first = np.unique(found, axis=0, return_index=True)
     return rows[np.sort(by_base[first])]
 
 

@@ -34,10 +34,10 @@ def alive_in(folder: Path) -> list[str]:
     return found
 
 
-def interrupted(folder: Path, *options: str) -> None:
-    """A search that Ctrl-C stopped after 100 steps of its first training."""
+def interrupted(folder: Path, *options: str, step: int = 100) -> None:
+    """A search that Ctrl-C stopped after some steps of its first training."""
     process = start(folder, "run", "--json", "--name", "first", *ARGUMENTS, *options)
-    wait_for(process, "train.progress", step=100)
+    wait_for(process, "train.progress", step=step)
     process.send_signal(signal.SIGINT)
     seen, said = finish(process)
     assert process.returncode == 130
@@ -47,13 +47,13 @@ def interrupted(folder: Path, *options: str) -> None:
         assert search_status(db, "first").state == "interrupted"
 
 
-def resumed(folder: Path) -> list[dict[str, Any]]:
+def resumed(folder: Path, steps: int = STEPS) -> list[dict[str, Any]]:
     """The events of a search that is gone on with to its end."""
     process = start(folder, "resume", "--json")
     seen, _ = finish(process)
     assert process.returncode == 0
     found = trainings(folder)
-    assert {(row["state"], row["steps_done"]) for row in found} == {("done", STEPS)}
+    assert {(row["state"], row["steps_done"]) for row in found} == {("done", steps)}
     scored = [event["trial"] for event in seen if event["event"] == "trial.scored"]
     assert scored == list(range(1, len(found) + 1))
     return seen
@@ -61,9 +61,9 @@ def resumed(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(900)
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    interrupted(tmp_path, "--rounds", "0")
-    progress = [event["step"] for event in resumed(tmp_path) if event["event"] == "train.progress"]
-    assert 100 < progress[0] <= 100 + 120  # it went on from where it was saved
+    interrupted(tmp_path, "--rounds", "0", "--train-steps", "200", step=60)
+    progress = [event["step"] for event in resumed(tmp_path, steps=200) if event["event"] == "train.progress"]
+    assert 60 < progress[0] <= 60 + 120  # it went on from where it was saved
 
 
 @pytest.mark.slow
@@ -83,6 +83,7 @@ def test_a_search_that_was_interrupted_and_then_killed_is_resumed_exactly_once(t
     assert len(trainings(tmp_path)) == 2
 
 
+@pytest.mark.slow  # tests/memory/test_leases.py has the sentence and another process
 def test_a_second_process_cannot_drive_a_search_that_runs(tmp_path: Path) -> None:
     process = start(tmp_path, "run", "--json", "--name", "first", *ARGUMENTS, "--rounds", "200", command=PLANTED)
     wait_for(process, "trial.started")

@@ -31,6 +31,12 @@ OF_TRIALS: tuple[tuple[Question, dict[str, Any]], ...] = (
 )
 
 
+NARROW = {"name": "narrow", "base_channel": [8], "num_blocks": [1]} | {
+    "channel_mult": [[1], [1], [1, 2], [1, 2]],
+    "attn": [[False]] * 4,
+}
+
+
 def two_searches(folder: Path, memory: str) -> TinySearch:
     """The second of two searches in one memory, with its baseline and a trial."""
     for name, specs, told in (("first", FIRST, "search"), ("second", SECOND, memory)):
@@ -93,7 +99,8 @@ class TestNothing:
 
     def test_a_search_of_the_offline_backend_ends(self, tmp_path: Path) -> None:
         for searcher in ("llm", "centaur", "local"):
-            search = TinySearch(tmp_path, {"searcher": searcher, "memory": "none", "name": searcher, "parallel": 1})
+            options = {"searcher": searcher, "memory": "none", "name": searcher, "space": NARROW}
+            search = TinySearch(tmp_path, options)
             assert search.run() == "rounds"
 
 
@@ -125,10 +132,6 @@ class TestEverySearch:
             assert specs_in(round_values(db, context)["best"]) == everything
 
     def test_of_another_space_what_lies_in_this_one_is_told(self, tmp_path: Path, search: TinySearch) -> None:
-        narrow = {"name": "narrow", "base_channel": [8], "num_blocks": [1]} | {
-            "channel_mult": [[1], [1], [1, 2], [1, 2]],
-            "attn": [[False]] * 4,
-        }
-        found = TinySearch(tmp_path, {"name": "third", "memory": "all", "space": narrow})
+        found = TinySearch(tmp_path, {"name": "third", "memory": "all", "space": NARROW})
         told = {str(trial.spec) for trial in seen_by(found.context(1)).trials}
         assert told == {"b8-n1-m1.1.1.1-a0000", "b8-n1-m1.1.1.2-a0000", "b8-n1-m1.1.2.1-a0000"}

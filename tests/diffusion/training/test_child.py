@@ -240,34 +240,43 @@ class TestTrain:
         assert not (job.run_folder / "result.json").exists()
 
     def test_killed_and_started_again_it_ends_with_the_weights_of_one_go(self, job: TrainJob, tmp_path: Path) -> None:
-        straight = job.model_copy(update={"run_folder": tmp_path / "straight"})
-        assert train(straight.model_dump_json(), Lines(io.StringIO()), Stop())
-
         killed = Process(job)
-        first = json.loads(killed.stdout.readline())
-        killed.process.send_signal(signal.SIGTERM)
-        assert killed.wait() == STOPPED
-        stopped = newest_checkpoint(job.run_folder)
-        assert stopped is not None and first["step"] <= stopped.step < 100
-        assert not (job.run_folder / "result.json").exists()
-        assert "done" not in [line["event"] for line in killed.lines]
-
-        harassed = Process(job)
-        assert json.loads(harassed.stdout.readline())["step"] > stopped.step
-        harassed.process.kill()  # what was not saved is done again
-        assert harassed.wait() == -signal.SIGKILL
-
+        while json.loads(killed.stdout.readline())["step"] <= 40:
+            pass
+        killed.process.kill()  # what was not saved is done again
+        assert killed.wait() == -signal.SIGKILL
         again = Process(job)
         assert again.wait() == 0
         events = [line["event"] for line in again.lines]
         assert events == ["progress"] * (len(events) - 1) + ["done"]
-        assert again.lines[0]["step"] > stopped.step and again.lines[-1]["step"] == 100
+        assert 40 < again.lines[0]["step"] < again.lines[-1]["step"] == 100
         assert json.loads((job.run_folder / "result.json").read_text())["step"] == 100
+        assert_as_in_one_go(job, tmp_path)
 
-        one, other = newest_checkpoint(job.run_folder), newest_checkpoint(straight.run_folder)
-        assert one is not None and other is not None and one.step == other.step == 100
-        assert one.tensors.keys() == other.tensors.keys()
-        assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
+    @pytest.mark.slow
+    def test_told_to_stop_it_saves_first(self, job: TrainJob, tmp_path: Path) -> None:
+        told = Process(job)
+        first = json.loads(told.stdout.readline())
+        told.process.send_signal(signal.SIGTERM)
+        assert told.wait() == STOPPED
+        stopped = newest_checkpoint(job.run_folder)
+        assert stopped is not None and first["step"] <= stopped.step < 100
+        assert not (job.run_folder / "result.json").exists()
+        assert "done" not in [line["event"] for line in told.lines]
+        again = Process(job)
+        assert again.wait() == 0
+        assert stopped.step < again.lines[0]["step"] <= stopped.step + job.log_steps
+        assert_as_in_one_go(job, tmp_path)
+
+
+def assert_as_in_one_go(job: TrainJob, folder: Path) -> None:
+    """The weights and all else that a training saves, to the bit."""
+    straight = job.model_copy(update={"run_folder": folder / "straight"})
+    assert train(straight.model_dump_json(), Lines(io.StringIO()), Stop())
+    one, other = newest_checkpoint(job.run_folder), newest_checkpoint(straight.run_folder)
+    assert one is not None and other is not None and one.step == other.step == 100
+    assert one.tensors.keys() == other.tensors.keys()
+    assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
 
 
 class Process:
