@@ -129,6 +129,7 @@ def sqlite_dump(path: Path) -> Any:
         return io.StringIO("\n".join(connection.iterdump()))
 
 
+@pytest.mark.slow  # tests/memory/test_redaction.py has the sentences, and the test before this one a whole search
 def test_a_server_that_sends_the_key_back_in_its_refusal_does_not_get_it_printed(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"OPENAI_API_KEY={SECRET}\n")
     with serve(lambda messages: Status(401, f"Incorrect API key provided: {SECRET}")) as server:

@@ -9,11 +9,10 @@ from diffusion.training.allocator import keep_freed_memory
 FAULTS = """
 import resource, sys
 from diffusion.training.allocator import keep_freed_memory
-import torch
-torch.set_num_threads(1)
+import numpy
 kept = sys.argv[1] == "kept" and keep_freed_memory()
 def look():
-    return torch.ones(2**24).sum()  # 64 MiB, which glibc always maps: 16,384 pages, or 32 huge ones
+    return numpy.ones(2**23).sum()  # 64 MiB, which glibc always maps: 16,384 pages, or 32 huge ones
 for _ in range(30):  # it takes some until every hole has the size of a buffer
     look()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
