@@ -19,6 +19,8 @@ from queue import Empty, Queue
 from threading import Event, RLock, Thread
 from typing import Any, TextIO
 
+from rich.console import Console
+
 from agent.chat.terminal import PROMPT, PromptMaker
 from agent.report.progress import Lines
 
@@ -43,19 +45,18 @@ class Inbox:
     todo: Queue[str] = field(default_factory=Queue)
     lock: RLock = field(default_factory=RLock)
 
-    def answers(self, line: str) -> bool:
-        """Whether a line is the answer to a question."""
-        return self.handle is None or (bool(self.questions) and not line.startswith("/"))
-
-    def take(self, line: str) -> None:
-        """Take one line in."""
+    def take(self, line: str) -> bool:
+        """Take one line in; whether it is an answer."""
         with self.lock:
-            if self.questions and self.answers(line):
-                self.questions[-1].put(line)
-            elif self.handle is None:
+            if self.handle is None:
                 self.early.put(line)
-            elif line.strip():
+                return True
+            if self.questions and not line.startswith("/"):
+                self.questions.pop().put(line)  # it is answered: the next line is not its, however soon it comes
+                return True
+            if line.strip():
                 self.todo.put(line)
+            return False
 
     def ask(self, question: str) -> str | None:
         """The line that answers a question; None when the search is being stopped or no line will come."""
@@ -71,7 +72,7 @@ class Inbox:
                     return None
             return None
         finally:
-            with self.lock:
+            with self.lock, suppress(ValueError):
                 self.questions.remove(answers)
 
     def _opened(self) -> Queue[str]:
@@ -144,8 +145,9 @@ def prompting(inbox: Inbox, lines: Lines, make_prompt: PromptMaker) -> Iterator[
     with redirect_stdout(lines.console.file):  # under --json that is standard error
         output = get_app_session().output  # made of standard output when it is first asked for, then kept
     with _loop() as loop, patch_stdout(raw=True):
+        enter = _Enter(inbox, lines.console)
         session = make_prompt(
-            wanted=lambda line: not inbox.answers(line),
+            wanted=lambda line: not enter.answered,  # it is asked after Enter
             key_bindings=_keys(),
             bottom_toolbar=lambda: ANSI(lines.bars_as_text()),
             style=Style.from_dict({"bottom-toolbar": "noreverse"}),
@@ -153,7 +155,7 @@ def prompting(inbox: Inbox, lines: Lines, make_prompt: PromptMaker) -> Iterator[
             erase_when_done=True,
             output=output,
         )
-        session.default_buffer.accept_handler = _accepted(inbox, lines)
+        session.default_buffer.accept_handler = enter
         lines.draws_bars = False
         _keep_mode(sys.stdin)
         reader = asyncio.run_coroutine_threadsafe(_prompt(session, inbox, stands := Event()), loop)
@@ -169,16 +171,19 @@ def prompting(inbox: Inbox, lines: Lines, make_prompt: PromptMaker) -> Iterator[
             lines.draws_bars = True
 
 
-def _accepted(inbox: Inbox, lines: Lines) -> Callable[[Any], bool]:
+@dataclass
+class _Enter:
     """What Enter does: the line goes above and into the inbox, and the prompt stays."""
 
-    def accept(buffer: Any) -> bool:
-        for line in buffer.text.splitlines():
-            lines.console.print(f"{PROMPT}{line}", markup=False, highlight=False, soft_wrap=True)
-            inbox.take(line)
-        return False  # the next line begins empty
+    inbox: Inbox
+    console: Console
+    answered: bool = False  # whether the last line was an answer, which the history is not to hold
 
-    return accept
+    def __call__(self, buffer: Any) -> bool:
+        for line in buffer.text.splitlines():
+            self.console.print(f"{PROMPT}{line}", markup=False, highlight=False, soft_wrap=True)
+            self.answered = self.inbox.take(line)
+        return False  # the next line begins empty
 
 
 @contextmanager

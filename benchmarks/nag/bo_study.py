@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from diffusion.nag.closed_form import product_score
+from diffusion.nag.generator import Generator
 from diffusion.nag.graphs import Places
 from diffusion.nag.nasbench201 import nasbench201, number
 from diffusion.nag.search.acquisition import ACQUISITIONS, Acquisition
 from diffusion.nag.search.bo import Search, evaluations_until, regret
-from diffusion.nag.search.generation import generating
+from diffusion.nag.search.generation import STEPS, generating
 from diffusion.nag.search.optimisers import OPTIMISERS, Optimiser, OptimiserName, optimiser
 from diffusion.statistics.paired import mean_interval, paired_tests
 from landscape import Landscape
@@ -70,7 +71,7 @@ def keys(seeds: int, seeds_elsewhere: int) -> Iterator[Key]:
 def offering(name: OptimiserName) -> Optimiser:
     """The optimiser of that name over the benchmark's cells; the score is the exact one of all of them."""
     space = nasbench201()
-    return optimiser(name, space, generating(product_score(space).score))
+    return optimiser(name, space, generating(Generator(space, product_score(space).score, steps=STEPS)))
 
 
 def trace(landscape: Landscape, key: Key, evaluations: int) -> Trace:

@@ -12,15 +12,15 @@ cells, which the paper does not have: what a perfect generator would give.
 """
 
 import argparse
-from collections.abc import Mapping
+import itertools
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 
-from cells import Key, Row, mean_and_spread, play
 from diffusion.nag.closed_form import product_score
 from diffusion.nag.generator import Generator
 from diffusion.nag.guidance import GoodRank, Guide
@@ -29,6 +29,7 @@ from diffusion.nag.predictor import PredictorTraining, RankEnsemble, fit_ranks
 from diffusion.nag.score_network import ScoreNetwork
 from diffusion.nag.training import ScoreTraining, load_score, new_network, save_score, train_score
 from diffusion.streams import generator
+from records import Records, mean_and_spread
 
 SPACE = nasbench201()
 PRIOR = product_score(SPACE)
@@ -37,7 +38,30 @@ POOL = 10  # unconditional samples for each that sorting keeps, as in the paper
 SCALE = 12.0  # of the guidance, chosen on seeds 10 to 13, which are not reported; 20 left fewer different cells
 PREDICTOR = PredictorTraining(members=16, steps=600, weight_decay=0.3)  # chosen on the same seeds
 SETS = ("cifar10", "cifar100")
+SHARES = ("validity", "uniqueness")
 ROWS = ("oracle", "random", "unconditional + sorting", "guided", "closed form, guided", "sorting all")
+
+
+class Key(NamedTuple):
+    """What one result is of."""
+
+    set: str
+    row: str
+    seed: int
+    samples: int
+    scale: float
+
+
+class Result(BaseModel):
+    """Test accuracies of the valid, in percent, and how many are valid and differ."""
+
+    key: Key
+    max: float
+    mean: float
+    min: float
+    validity: float
+    uniqueness: float
+    left_out_correlation: float
 
 
 @cache
@@ -82,50 +106,47 @@ def best(cells: list[Cell], worth: np.ndarray, count: int) -> list[Cell]:
     return [cells[place] for place in np.argsort(-worth, kind="stable")[:count]]
 
 
-def drawn(key: Key, table: Path, network: ScoreNetwork, scale: float) -> list[Cell | None]:
+def drawn(key: Key, table: Path, network: ScoreNetwork) -> list[Cell | None]:
     """What a row takes its statistics of."""
-    row, data_set, seed, samples = str(key["row"]), str(key["set"]), int(key["seed"]), int(key["samples"])
     cells = list(every_cell())
-    source = Generator(SPACE, PRIOR.score if row.startswith("closed form") else network.score)
-    if row == "oracle":
-        return list(best(cells, results(table).columns[f"{data_set}_test"], samples))
-    if row == "random":
-        return SPACE.decode(SPACE.sample(samples, generator(seed, "random cells")), SPACE.id)
-    predictor = ensemble(table, data_set, seed)
-    if row == "sorting all":
-        return list(best(cells, predictor.ranks_of(SPACE.members()).mean(dim=0).numpy(), samples))
-    if row == "unconditional + sorting":
-        pool = [cell for cell in source.raw(POOL * samples, seed) if cell]
-        return list(best(pool, predictor.ranks_of(SPACE.encode(pool) > 0).mean(dim=0).numpy(), samples))
-    return source.raw(samples, seed, [Guide(GoodRank(predictor), scale)])
+    source = Generator(SPACE, PRIOR.score if key.row.startswith("closed form") else network.score)
+    if key.row == "oracle":
+        return list(best(cells, results(table).columns[f"{key.set}_test"], key.samples))
+    if key.row == "random":
+        return SPACE.decode(SPACE.sample(key.samples, generator(key.seed, "random cells")), SPACE.id)
+    predictor = ensemble(table, key.set, key.seed)
+    if key.row == "sorting all":
+        return list(best(cells, predictor.ranks_of(SPACE.members()).mean(dim=0).numpy(), key.samples))
+    if key.row == "unconditional + sorting":
+        pool = [cell for cell in source.raw(POOL * key.samples, key.seed) if cell]
+        return list(best(pool, predictor.ranks_of(SPACE.encode(pool) > 0).mean(dim=0).numpy(), key.samples))
+    return source.raw(key.samples, key.seed, [Guide(GoodRank(predictor), key.scale)])
 
 
-def measure(key: Key, table: Path, network: ScoreNetwork, scale: float) -> dict[str, Any]:
-    """Largest, mean and smallest test accuracy of the valid, and how many are valid and differ."""
-    found = drawn(key, table, network, scale)
+def measure(key: Key, table: Path, network: ScoreNetwork) -> Result:
+    """Draw, look up, count."""
+    found = drawn(key, table, network)
     valid = [cell for cell in found if cell]
-    accuracy = results(table).of(f"{key['set']}_test", valid)
-    correlation = ensemble(table, str(key["set"]), int(key["seed"])).correlation
-    return {
-        "max": float(accuracy.max()),
-        "mean": float(accuracy.mean()),
-        "min": float(accuracy.min()),
-        "validity": len(valid) / len(found),
-        "uniqueness": len(set(valid)) / len(valid),
-        "left_out_correlation": correlation,
-    }
+    accuracy = results(table).of(f"{key.set}_test", valid)
+    return Result(
+        key=key,
+        max=float(accuracy.max()),
+        mean=float(accuracy.mean()),
+        min=float(accuracy.min()),
+        validity=len(valid) / len(found),
+        uniqueness=len(set(valid)) / len(valid),
+        left_out_correlation=ensemble(table, key.set, key.seed).correlation,
+    )
 
 
-def summary(rows: list[Row]) -> str:
-    """The rows as a Markdown table, means over the seeds."""
+def summary(found: list[Result]) -> str:
+    """The results as a Markdown table, means over the seeds."""
     lines = ["| set | row | max | mean | min | validity % | uniqueness % |", "| --- " * 7 + "|"]
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["set"], row["row"]), []).append(row)
-    for (data_set, name), group in groups.items():
-        accuracies = " | ".join(mean_and_spread(group, column) for column in ("max", "mean", "min"))
-        shares = " | ".join(mean_and_spread(group, column, 100, 1) for column in ("validity", "uniqueness"))
-        lines.append(f"| {data_set} | {name} | {accuracies} | {shares} |")
+    for (data_set, row), same in itertools.groupby(found, lambda each: each.key[:2]):
+        group = list(same)
+        accuracies = [mean_and_spread(getattr(each, name) for each in group) for name in ("max", "mean", "min")]
+        shares = [mean_and_spread((getattr(each, name) for each in group), 100, 1) for name in SHARES]
+        lines.append(f"| {data_set} | {row} | {' | '.join(accuracies + shares)} |")
     return "\n".join(lines)
 
 
@@ -144,13 +165,14 @@ def main() -> int:
     asked = parser.parse_args()
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     network = score_network(asked.score or asked.out.with_suffix(".safetensors"), asked.steps)
-    keys: list[Mapping[str, str | int]] = [
-        {"set": data_set, "row": row, "seed": seed, "samples": asked.samples, "scale": str(asked.scale)}
-        for data_set in asked.sets
-        for row in asked.rows
-        for seed in asked.seeds
+    wanted = [
+        Key(data_set, row, seed, asked.samples, asked.scale)
+        for data_set, row, seed in itertools.product(asked.sets, asked.rows, asked.seeds)
     ]
-    print(summary(play(asked.out, keys, lambda key: measure(key, asked.table, network, asked.scale))))
+    records = Records(asked.out, Result)
+    for key in records.missing(wanted, lambda each: each.key):
+        records.add(measure(key, asked.table, network))
+    print(summary(records.of(wanted, lambda each: each.key)))
     return 0
 
 

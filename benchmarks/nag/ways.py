@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.nag.closed_form import product_score
+from diffusion.nag.generator import Generator
 from diffusion.nag.graphs import Places
 from diffusion.nag.nasbench201 import CELLS, EDGES, OPERATIONS, nasbench201, number
 from diffusion.nag.search.bo import Search
 from diffusion.nag.search.ensemble import normal_scores
 from diffusion.nag.search.gaussian_process import GaussianProcess, Kernel, Singles, view
-from diffusion.nag.search.generation import generating
+from diffusion.nag.search.generation import STEPS, generating
 from diffusion.nag.search.optimisers import guided as candidates_from
 from landscape import Floats, Landscape
 
@@ -119,7 +120,7 @@ def guided(task: Task) -> int:
     def ask(places: Places) -> float:
         return task.oracle.ask(int(number([space.architecture(places)])[0]))
 
-    optimiser = candidates_from(generating(product_score(space).score))
+    optimiser = candidates_from(generating(Generator(space, product_score(space).score, steps=STEPS)))
     search = Search(space, ask, optimiser, "ucb", initial=INITIAL, evaluations=task.oracle.questions)
     for _ in search.run(int(task.rng.integers(2**31))):
         pass

@@ -1,9 +1,8 @@
 """What a noisy graph will rank among others: an ensemble of small networks, trained at every level of noise.
 
-Ranks are learned instead of scores: 341 cells of NAS-Bench-201 sit at 10 % and would crush what tells the good ones
-apart. A network sees the soft graph that is expected of a noisy one and log σ. Each member learns from a bootstrap of
-the labelled graphs, so that those it has not drawn say how far it can be trusted: the correlation of ranks that were
-left out. Members are trained together, one batched product a layer.
+Ranks are learned instead of scores (`ranks`). A network sees the soft graph that is expected of a noisy one and log σ.
+Each member learns from a bootstrap of the labelled graphs, so that those it has not drawn say how far it can be
+trusted: the correlation of ranks that were left out. Members are trained together, one batched product a layer.
 """
 
 import itertools
@@ -13,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata, spearmanr
 from torch import Tensor, nn
 
 from diffusion.frozen import Frozen
 from diffusion.nag.closed_form import ClosedForm
 from diffusion.nag.graphs import scaled
+from diffusion.nag.ranks import out_of_bag, to_ranks
 from diffusion.nag.sde import Process, wide
 from diffusion.streams import generator
 
@@ -96,15 +95,16 @@ def fit_ranks(
     """
     how = training or PredictorTraining()
     ensemble = RankEnsemble(prior, allowed, how)
-    places = rankdata(goodness) - 1
-    target = torch.from_numpy(places / max(len(places) - 1, 1)).float()
+    ranks = to_ranks(goodness)
+    target = torch.from_numpy(ranks).float()
     ensemble.rank_variance = max(float(target.var(correction=0)), 1e-6)
     drawn = torch.randint(len(graphs), (how.members, len(graphs)), generator=generator(how.seed, "bootstrap"))
     counts = torch.stack([row.bincount(minlength=len(graphs)) for row in drawn]).float()  # (members, M)
     spelled = [each if each.dim() == allowed.dim() + 1 else each[None] for each in graphs]  # M × (V,N,F)
     _learn(ensemble, spelled, target, counts, process or Process())
     ensemble.eval().requires_grad_(False)
-    ensemble.correlation = _left_out(ensemble, torch.stack([each[0] for each in spelled]), target, counts)
+    predicted = ensemble.ranks_of(torch.stack([each[0] for each in spelled])).double().numpy()
+    ensemble.correlation = out_of_bag(predicted, (counts == 0).numpy(), ranks, FEWEST)
     return ensemble
 
 
@@ -127,15 +127,3 @@ def _learn(ensemble: RankEnsemble, spelled: Sequence[Tensor], target: Tensor, co
         (errors * counts[:, batch]).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         scheduler.step()
-
-
-def _left_out(ensemble: RankEnsemble, graphs: Tensor, target: Tensor, counts: Tensor) -> float:
-    """Spearman's ρ of the ranks, each predicted by the members that have not learned from it."""
-    unseen = (counts == 0).float()
-    judged = unseen.sum(dim=0) > 0
-    if int(judged.sum()) < FEWEST:
-        return 0.0
-    predicted = (ensemble.ranks_of(graphs) * unseen).sum(dim=0) / unseen.sum(dim=0).clamp_min(1)
-    if float(target[judged].std()) == 0 or float(predicted[judged].std()) == 0:
-        return 0.0
-    return float(spearmanr(predicted[judged].numpy(), target[judged].numpy()).statistic)

@@ -17,13 +17,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata, spearmanr
 from torch import Tensor, nn
 
 from diffusion.frozen import Frozen
 from diffusion.nag.closed_form import ClosedForm
 from diffusion.nag.graphs import scaled
 from diffusion.nag.predictor import CLEAN, FEWEST
+from diffusion.nag.ranks import rank_correlation, to_ranks
 from diffusion.nag.sde import Process, wide
 from diffusion.streams import generator
 
@@ -178,9 +178,7 @@ def told_labels(network: SetConditioned, graphs: Tensor, scores: Floats) -> Cond
         return told(network, items)
     others = torch.stack([labelled(_without(graphs, at), np.delete(scores, at)) for at in range(len(graphs))])
     predicted = network.ranks(network.encode(others), scaled(graphs), torch.full((len(graphs),), CLEAN)).numpy()
-    if np.ptp(predicted) == 0 or np.ptp(rankdata(scores)) == 0:
-        return told(network, items)
-    return told(network, items, float(spearmanr(predicted, scores).statistic))
+    return told(network, items, rank_correlation(predicted.astype(np.float64), scores))
 
 
 def labelled(graphs: Tensor, scores: Floats) -> Tensor:
@@ -191,11 +189,6 @@ def labelled(graphs: Tensor, scores: Floats) -> Tensor:
     flat = graphs.flatten(1).float()
     places = torch.from_numpy(2 * to_ranks(scores) - 1).float()[:, None]
     return torch.cat([flat, places, flat * places], dim=1)
-
-
-def to_ranks(scores: Floats) -> Floats:
-    """From 0, the worst, to 1, the best; ties share theirs.  (S,) → (S,)"""
-    return np.asarray((rankdata(scores) - 1) / max(len(scores) - 1, 1))
 
 
 def _without(graphs: Tensor, at: int) -> Tensor:

@@ -1,8 +1,8 @@
 """A bootstrapped ensemble of small networks that predict how architectures rank, trained all at once.
 
-What it learns are ranks, not scores: 341 cells of NAS-Bench-201 sit at 10 % where all others have 80 to 94, and beside
-them the differences that matter vanish. A rank enters as its normal score, the quantile of a normal distribution at the
-rank's place, so the best ones stay apart from each other as far as the worst. Higher is better.
+What it learns are ranks, not scores (`diffusion/nag/ranks.py`). A rank enters as its normal score, the quantile of a
+normal distribution at the rank's place, so the best ones stay apart from each other as far as the worst. Higher is
+better.
 
 Every member is trained on rows drawn with replacement; what it never saw is its own test (`out_of_bag`). All members
 are one batch of matrices: a fit at 60 rows is 0.2 s on one core.
@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
 from torch import Tensor
 
+from diffusion.nag.ranks import out_of_bag
 from diffusion.nag.search.acquisition import Belief
 
 Floats = NDArray[np.float64]
@@ -93,15 +94,7 @@ class Ensemble:
 
         It is 0 with fewer than three such rows, or where all rows or all predictions are alike.
         """
-        judged = self.left_out.any(axis=0)
-        weights = self.left_out[:, judged]
-        if judged.sum() < 3:  # two always correlate by ±1
-            return 0.0
-        predicted = (self.on_rows[:, judged] * weights).sum(axis=0) / weights.sum(axis=0)
-        targets = self.targets[judged]
-        if np.ptp(predicted) == 0 or np.ptp(targets) == 0:
-            return 0.0
-        return float(spearmanr(predicted, targets).statistic)
+        return out_of_bag(self.on_rows, self.left_out, self.targets, fewest=3)
 
 
 def normal_scores(scores: Floats) -> Floats:

@@ -165,6 +165,15 @@ class TestInbox:
         inbox.work()
         assert (answers, handled, said) == (["a"], ["/why 1"], ["Train it?"])
 
+    def test_the_line_after_an_answer_is_no_answer_however_soon_it_comes(self) -> None:
+        handled: list[str] = []
+        inbox, _ = self.inbox(handled.append)
+        inbox.say = lambda question: [inbox.take(line) for line in ("yes", "what is best?")] and None
+        assert inbox.ask("Train it?") == "yes"  # both were typed before anybody looked
+        inbox.ended.set()
+        inbox.work()
+        assert handled == ["what is best?"]
+
     def test_lines_of_a_script_wait_for_their_questions(self) -> None:
         inbox, _ = self.inbox()
         inbox.take("a")
