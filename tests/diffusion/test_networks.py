@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion.networks import distinct, network, networks, spellings
+from diffusion.networks import distinct, network, networks, networks_in, spellings
 from diffusion.settings import Family, Settings
-from diffusion.space import built_in
+from diffusion.space import SearchSpace, built_in
 from diffusion.spec import UNetSpec
 from diffusion.unet import build_unet, unet_arguments
 
@@ -52,6 +52,19 @@ def test_two_spellings_start_from_the_same_weights() -> None:
         weights.append(build_unet(spec, settings).state_dict())
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+@pytest.mark.parametrize("family", get_args(Family))
+def test_of_a_huge_space_networks_are_counted_by_a_sample(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SearchSpace(
+        name="copies", stages=4, base_channel=(8, 16, 32), num_blocks=(1, 2), channel_mult=(1, 2, 4, 8), attn=(False,)
+    )
+    counted = networks_in(space, family)
+    assert counted == len({network(UNetSpec.from_row(row), family) for row in space.rows().tolist()})
+    assert (counted == space.size) == (family == "iddpm")  # there a base is also the width of a head
+    monkeypatch.setattr("diffusion.space.ENUMERABLE", 100)
+    assert not space.is_enumerable
+    assert networks_in(space, family) == pytest.approx(counted, rel=0.03)
 
 
 @pytest.mark.parametrize(("space", "copies"), [("digits-8", 1_680), ("images-32", 4_080)])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from near import near
 from planted import Planted
 from searches import TinySearch
@@ -11,6 +12,7 @@ from diffusion.space import built_in
 from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.queries.progress import proposer_shares
+from tools.gates.specs import over_budget
 
 
 def test_the_offline_backend_searches_locally_under_the_budget(tmp_path: Path) -> None:
@@ -50,6 +52,19 @@ def test_the_order_in_which_neighbours_are_tried_is_the_known_one(tmp_path: Path
     ]  # fmt: skip
     chosen = [found[0] for number in (7, 8, 9) if (found := fallback_spec(search.context(number)))]
     assert [str(spec) for spec in chosen] == ["b8-n2-m1.3.1.1-a0000", "b8-n1-m1.3.1.1-a0010", "b8-n1-m1.3.1.1-a0010"]
+
+
+def test_without_a_model_a_spec_of_a_huge_space_comes_from_a_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = TinySearch(tmp_path, {"memory": "none"})
+    monkeypatch.setattr("diffusion.space.ENUMERABLE", 1_000)
+    context = search.context(1)
+    assert not context.limits.space.is_enumerable
+    chosen = fallback_spec(context)
+    assert chosen is not None and chosen == fallback_spec(search.context(1))
+    assert chosen[1] == "A random feasible spec: no trial is told."
+    assert over_budget(context, chosen[0]) is None and context.limits.space.why_not(chosen[0]) is None
 
 
 def test_a_search_repeats_no_training_that_the_memory_holds(tmp_path: Path) -> None:
