@@ -1,5 +1,7 @@
 """The studies on NAS-Bench-201 in `benchmarks/nag/`, on a table made up here."""
 
+import gzip
+from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 from diffusion.nag.nasbench201 import CELLS, Table, canonical, every_cell
 from diffusion.nag.search.encodings import path_counts
+from diffusion.spec import UNetSpec
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +163,41 @@ def test_transfer_trains_on_two_data_sets_and_never_reads_more_of_the_third_than
     assert made.position is None or made.position <= made.offered
     if way == "all":
         assert made.offered == CELLS - 16
+
+
+@pytest.fixture
+def three_sets(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Networks of three data sets where more multiply-accumulates score better, with a bit of noise."""
+    images, rng = import_module("images"), np.random.default_rng(0)
+    found = {}
+    for name in images.SETS:
+        rows = rng.choice(images.SPACE.rows(), 30, replace=False)
+        log_scores = -np.log(images.costs(rows, "ddpm", 8, 1).macs("paper")) + 0.05 * rng.normal(size=30)
+        pictures = rng.integers(0, 256, (80, 8, 8)).astype(np.uint8)
+        found[name] = images.Known(pictures, tuple(map(UNetSpec.from_row, rows)), log_scores)
+    monkeypatch.setattr(images, "known", lambda name, folder: found[name])
+    images.taught.cache_clear()
+    return images
+
+
+def test_a_start_that_knows_other_data_sets_is_played_beside_one_that_does_not(three_sets: Any) -> None:
+    keys = [three_sets.Key(way, "cifar10", 0) for way in three_sets.WAYS]
+    played = {key.way: three_sets.play(key, Path("none"), 150) for key in keys}
+    for each in played.values():
+        assert len(each.regrets) == 15 and each.regrets == sorted(each.regrets, reverse=True) and each.regrets[-1] >= 0
+    ranks = {way: each.correlation for way, each in played.items()}
+    assert ranks["cold"] is None and min(ranks["largest"], ranks["told nothing"], ranks["told its images"]) > 0.7
+    assert played["largest"].regrets[0] < played["cold"].regrets[0]
+    assert three_sets.play(keys[0], Path("none"), 150) == played["told its images"]
+    table = three_sets.markdown(list(played.values()))
+    assert table.count("\n| ") == 6 and "- told its images − cold: " in table
+
+
+def test_a_small_set_of_images_is_one_of_means(tmp_path: Path) -> None:
+    images = import_module("images")
+    wide = np.zeros((3, 28, 28), dtype=np.uint8)
+    wide[1] = 200
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(16) + wide.tobytes()))
+    small = images.images_of("fashion", Namespace(fashion=tmp_path))
+    assert small.shape == (3, 8, 8) and small[0].max() == 0
+    assert small[1, 1:-1, 1:-1].min() == 200 and small[1, 0, 0] == 50 and small[1, 0, 3] == 100  # two pixels of margin
