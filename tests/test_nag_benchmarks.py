@@ -130,6 +130,16 @@ def test_a_search_of_the_study_is_the_same_each_time_and_its_tables_censor(lands
     assert "| exhaustive | ucb | 0/2 | more than 12 |" in study.markdown(traces, landscape)
 
 
+def test_regrets_are_drawn(landscape: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, figures, records = (import_module(name) for name in ("bo_study", "figures", "records"))
+    monkeypatch.setattr(figures.Landscape, "read", lambda path: landscape)
+    kept = records.Records(tmp_path / "bo.jsonl", study.Trace)
+    for seed in (0, 1):
+        kept.add(study.trace(landscape, ("cifar100", "mutation+random", "its", seed), 12))
+    figures.regret(tmp_path / "none", kept.path, tmp_path / "regret.png")
+    assert (tmp_path / "regret.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_study_has_thirty_seeds_of_the_pairs_in_question_and_ten_of_all_others() -> None:
     keys = list(import_module("bo_study").keys(30, 10))
     assert len(keys) == len(set(keys)) == 2 * (6 * 30 + 14 * 10)

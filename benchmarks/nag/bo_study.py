@@ -164,20 +164,12 @@ def test_table(found: Mapping[Pair, Mapping[int, Floats]]) -> list[str]:
 
 def markdown(traces: list[Trace], landscape: Landscape) -> str:
     """All tables."""
-    lines = []
+    lines: list[str] = []
     for data_set in STUDIED:
-        lines += [f"## {data_set}", ""]
         found = regrets(traces, data_set, float(landscape.test(data_set).max()))
-        lines += [
-            f"## {data_set}",
-            "",
-            *regret_table(found),
-            "",
-            *target_table(traces, data_set),
-            "",
-            *test_table(found),
-            "",
-        ]
+        lines += [f"## {data_set}", ""]
+        for table in (regret_table(found), target_table(traces, data_set), test_table(found)):
+            lines += [*table, ""]
     return "\n".join(lines)
 
 
