@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from diffusion.nag.closed_form import product_score
-from diffusion.nag.generator import Generator, MacsBand
+from diffusion.nag.generator import CostBand, Generator
 from diffusion.nag.graphs import quantise
 from diffusion.nag.guidance import GoodRank, Guide
 from diffusion.nag.predictor import FEWEST, PredictorTraining, RankEnsemble, fit_ranks
@@ -71,10 +71,10 @@ def generator_of(graphs: UNetGraphs, steps: int = STEPS) -> Generator[UNetSpec]:
     return Generator(graphs, product_score(graphs).score, steps=steps)
 
 
-def band_of(limits: SearchLimits) -> MacsBand:
+def band_of(limits: SearchLimits) -> CostBand:
     """The budget of a search as what a generator keeps to."""
     settings = limits.protocol.settings
-    return MacsBand(
+    return CostBand(
         graphs_of(limits.space),
         most=limits.budget_macs,
         family=settings.family,
@@ -91,12 +91,12 @@ def graphs_of(space: SearchSpace) -> UNetGraphs:
 
 
 @lru_cache(maxsize=4)
-def guide_of(band: MacsBand) -> Guide:
-    """What steers into a band; its table of costs is made once."""
-    return band.guide()
+def costs_of(band: CostBand) -> list[Guide]:
+    """What steers into a band; its tables of costs are made once."""
+    return band.guides()
 
 
-def learned(band: MacsBand, trials: Iterable[Trial], seed: int) -> RankEnsemble | None:
+def learned(band: CostBand, trials: Iterable[Trial], seed: int) -> RankEnsemble | None:
     """The predictor of the trials that are over, each in all its spellings; None with fewer than five scores."""
     graphs, over = band.graphs, [trial for trial in trials if trial.state in ("scored", *WITHOUT_SCORE)]
     spelled = ((spellings_in(graphs.space, trial.spec, band.family), trial.score) for trial in over)
@@ -117,12 +117,12 @@ def onehot(graphs: UNetGraphs, specs: Iterable[UNetSpec]) -> Tensor:
     return quantise(graphs.encode(specs))
 
 
-def guides_of(band: MacsBand, predictor: RankEnsemble | None) -> list[Guide]:
+def guides_of(band: CostBand, predictor: RankEnsemble | None) -> list[Guide]:
     """To be within the band, and to rank high where that can be told."""
-    return [guide_of(band), *([] if predictor is None else [Guide(GoodRank(predictor))])]
+    return [*costs_of(band), *([] if predictor is None else [Guide(GoodRank(predictor))])]
 
 
-def generated(band: MacsBand, predictor: RankEnsemble | None, count: int, seed: int) -> Rows:
+def generated(band: CostBand, predictor: RankEnsemble | None, count: int, seed: int) -> Rows:
     """So many raw specs, guided; those that are none are left out and each is there once.  → (≤ count, 2 + 2 stages)"""
     raw = generator_of(band.graphs).raw(count, seed, guides_of(band, predictor))
     specs = [spec.row for spec in dict.fromkeys(raw) if spec is not None]

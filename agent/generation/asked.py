@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.config.stored import stored_config
-from diffusion.nag.generator import MacsBand
+from diffusion.nag.generator import CostBand
 from diffusion.settings import Settings
 from diffusion.spec import UNetSpec
 from memory.connection import opened
@@ -40,7 +40,7 @@ class Basis:
     """Where generating begins."""
 
     config: RunConfig  # with the search's space and family, where one is learned from
-    band: MacsBand
+    band: CostBand
     trials: Sequence[TrialSoFar]
     search: str | None  # what the trials belong to
 
@@ -95,11 +95,12 @@ def _sizes(config: RunConfig) -> tuple[int, int]:
     return config.data.resolution or side, channels
 
 
-def _band(config: RunConfig, sizes: tuple[int, int], wanted: Wanted) -> MacsBand:
-    return MacsBand(
+def _band(config: RunConfig, sizes: tuple[int, int], wanted: Wanted) -> CostBand:
+    return CostBand(
         graphs_of(config.search_space),
         most=config.search.budget,
         least=wanted.min_macs,
+        most_params=config.search.max_params,
         family=config.data.family,
         resolution=sizes[0],
         channels=sizes[1],

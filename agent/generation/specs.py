@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
@@ -12,7 +10,7 @@ from agent.config.sources import Resolved
 from agent.generation.asked import Basis, Wanted, basis_of
 from agent.report.results import Result
 from agent.report.tables import print_table, say, show
-from diffusion.cost.closed_form import Macs, cost, costs
+from diffusion.cost.closed_form import Macs, cost
 from diffusion.nag.closed_form import product_score
 from diffusion.nag.generator import Generator
 from diffusion.nag.guidance import Guide, Like
@@ -92,7 +90,7 @@ def _specs(console: Console, basis: Basis, wanted: Wanted, predictor: RankEnsemb
         graph = onehot(band.graphs, [wanted.like])[0]
         guides.append(Guide(Like(product_score(band.graphs), graph), LIKE_SCALE))
     source = _generator(console, band.graphs, wanted.network, basis.config.search.seed)
-    return source.deliver(wanted.count, basis.config.search.seed, guides, fits=lambda specs: _fits(basis, specs))
+    return source.deliver(wanted.count, basis.config.search.seed, guides, fits=band.fits)
 
 
 def _generator(console: Console, graphs: UNetGraphs, path: Path | None, seed: int) -> Generator[UNetSpec]:
@@ -108,15 +106,6 @@ def _generator(console: Console, graphs: UNetGraphs, path: Path | None, seed: in
         save_score(path, fresh, graphs, training)
     trained, training = load_score(path, graphs)
     return Generator(graphs, trained.score, process=training.process)
-
-
-def _fits(basis: Basis, specs: list[UNetSpec]) -> NDArray[np.bool_]:
-    band, most = basis.band, basis.config.search.max_params
-    if most is None:
-        return band.fits(specs)
-    rows = np.array([spec.row for spec in specs], dtype=np.int64)
-    params = costs(rows, band.family, band.resolution, band.channels).params
-    return np.asarray(band.fits(specs) & (params <= most))
 
 
 def _row(basis: Basis, each: Generated, tried: set[str]) -> GeneratedSpec:

@@ -114,12 +114,13 @@ def quality(raw: Sequence[A | None], training_set: Collection[A]) -> Quality:
 
 
 @dataclass(frozen=True)
-class MacsBand:
-    """Limits of what a spec may cost: at most a budget, and at least something if that is asked for."""
+class CostBand:
+    """Limits of what a spec may cost: at most a budget, at least something and at most so many parameters if asked."""
 
     graphs: UNetGraphs
-    most: int
+    most: int  # multiply-accumulates
     least: int = 0
+    most_params: int | None = None
     family: Family = "ddpm"
     resolution: int = 32
     channels: int = 3
@@ -128,24 +129,40 @@ class MacsBand:
     def __post_init__(self) -> None:
         """Refuse what no spec of the space meets; raises `UserError`."""
         smallest = self.graphs.space.smallest
-        macs = int(self._macs(np.array([smallest.row]))[0])
+        row = np.array([smallest.row])
+        macs, params = int(self._macs(row)[0]), int(self._params(row)[0])
+        least = f"is met by no spec: the smallest spec of the space {self.graphs.name}, {smallest}, has"
         if self.most < macs:
-            least = f"the smallest spec of the space {self.graphs.name}, {smallest}, has {format_size(macs)} MACs"
-            raise UserError(f"'{format_size(self.most)}' is met by no spec: {least}")
+            raise UserError(f"'{format_size(self.most)}' {least} {format_size(macs)} MACs")
+        if self.most_params is not None and self.most_params < params:
+            raise UserError(f"'{format_size(self.most_params)}' {least} {format_size(params)} parameters")
         if self.most < self.least:
             raise UserError(
                 f"'{format_size(self.most)}' is below the {format_size(self.least)} MACs asked for at least"
             )
 
-    def guide(self, scale: float = BAND_SCALE) -> Guide:
+    def guides(self, scale: float = BAND_SCALE) -> list[Guide]:
         """What steers into the band; of a budget alone, below it."""
-        prior, expected = product_score(self.graphs), ExpectedCost(self.graphs, self._macs)
-        return Guide(CostBetween(prior, expected, most=self.most, least=self.least, name="macs"), scale)
+        found = [self._guide("macs", self._macs, self.most, self.least, scale)]
+        if self.most_params is not None:
+            found.append(self._guide("params", self._params, self.most_params, 0, scale))
+        return found
+
+    def _guide(
+        self, name: str, cost: Callable[[Rows], NDArray[np.int64]], most: int, least: int, scale: float
+    ) -> Guide:
+        prior, expected = product_score(self.graphs), ExpectedCost(self.graphs, cost)
+        return Guide(CostBetween(prior, expected, most=most, least=least, name=name), scale)
 
     def fits(self, specs: list[UNetSpec]) -> NDArray[np.bool_]:
         """Which specs keep the limits, counted exactly."""
-        macs = self._macs(np.array([spec.row for spec in specs], dtype=np.int64))
-        return np.asarray((macs <= self.most) & (macs >= self.least))
+        rows = np.array([spec.row for spec in specs], dtype=np.int64)
+        macs = self._macs(rows)
+        kept = (macs <= self.most) & (macs >= self.least)
+        return np.asarray(kept if self.most_params is None else kept & (self._params(rows) <= self.most_params))
 
     def _macs(self, rows: Rows) -> NDArray[np.int64]:
         return costs(rows, self.family, self.resolution, self.channels).macs(self.convention)
+
+    def _params(self, rows: Rows) -> NDArray[np.int64]:
+        return costs(rows, self.family, self.resolution, self.channels).params

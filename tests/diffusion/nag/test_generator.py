@@ -4,7 +4,7 @@ import pytest
 from diffusion.cost.closed_form import cost
 from diffusion.errors import UserError
 from diffusion.nag.closed_form import product_score, set_score
-from diffusion.nag.generator import Generator, MacsBand, quality
+from diffusion.nag.generator import CostBand, Generator, quality
 from diffusion.nag.nasbench201 import Cell, nasbench201
 from diffusion.nag.unets import unet_graphs
 from diffusion.space import built_in
@@ -47,17 +47,26 @@ def test_limits_are_kept_whatever_was_raw() -> None:
 
 
 def test_a_band_of_macs_steers_specs_into_it_and_lets_no_other_pass() -> None:
-    band = MacsBand(GRAPHS, BUDGET, int(0.8 * BUDGET))
-    raw = [spec for spec in SPECS.raw(150, 0, [band.guide()]) if spec]
+    band = CostBand(GRAPHS, BUDGET, int(0.8 * BUDGET))
+    raw = [spec for spec in SPECS.raw(150, 0, band.guides()) if spec]
     assert band.fits(raw).mean() >= 0.75  # with all steps more than 0.8, see docs/diffusionnag.md; the prior has 0.04
-    found = SPECS.deliver(100, 0, [band.guide()], fits=band.fits)
+    found = SPECS.deliver(100, 0, band.guides(), fits=band.fits)
     assert len(set(found)) == 100
     assert all(0.8 * BUDGET <= cost(spec).macs.paper <= BUDGET for spec in found)
 
 
+def test_a_limit_on_parameters_steers_and_holds_too() -> None:
+    wanted = CostBand(GRAPHS, BUDGET, most_params=4_000_000)
+    free, steered = (
+        [spec for spec in SPECS.raw(150, 0, guides) if spec] for guides in (wanted.guides()[:1], wanted.guides())
+    )
+    assert wanted.fits(free).mean() < 0.45 < 0.8 < wanted.fits(steered).mean()
+    assert all((cost(spec).params <= 4_000_000) == fits for spec, fits in zip(free, wanted.fits(free), strict=True))
+
+
 def test_a_budget_alone_is_one_sided() -> None:
-    band = MacsBand(GRAPHS, BUDGET)
-    raw = [spec for spec in SPECS.raw(150, 0, [band.guide()]) if spec]
+    band = CostBand(GRAPHS, BUDGET)
+    raw = [spec for spec in SPECS.raw(150, 0, band.guides()) if spec]
     macs = np.array([cost(spec).macs.paper for spec in raw])
     assert (macs <= BUDGET).mean() > 0.8 and (macs < 0.8 * BUDGET).mean() > 0.3
 
@@ -67,6 +76,8 @@ def test_a_budget_that_nothing_meets_is_refused_in_one_sentence() -> None:
     with pytest.raises(
         UserError, match=rf"^'1M' is met by no spec: the smallest .* images-32, {smallest}, has .* MACs$"
     ):
-        MacsBand(GRAPHS, 1_000_000)
+        CostBand(GRAPHS, 1_000_000)
+    with pytest.raises(UserError, match=rf"^'1K' is met by no spec: the smallest .*, {smallest}, has .* parameters$"):
+        CostBand(GRAPHS, BUDGET, most_params=1_000)
     with pytest.raises(UserError, match=r"^'6G' is below the 7G MACs asked for at least$"):
-        MacsBand(GRAPHS, 6_000_000_000, 7_000_000_000)
+        CostBand(GRAPHS, 6_000_000_000, 7_000_000_000)
