@@ -188,7 +188,7 @@ def _down(index: int, widths: list[Count], attn: Count, blocks: Count, sides: li
     )
     if index < len(widths) - 1:
         padded = (sides[index] + 1) ** 2  # diffusers pads right and below by one
-        layer = layer.plus(_conv(width, width, 3, sides[index + 1] ** 2)._replace(kept=width * padded))
+        layer = layer.plus(conv(width, width, 3, sides[index + 1] ** 2)._replace(kept=width * padded))
     return layer
 
 
@@ -203,7 +203,7 @@ def _up(index: int, widths: list[Count], attn: Count, blocks: Count, sides: list
         _attention(width, pixels, shape).times(attn * (blocks + 1)),
     )
     if index > 0:
-        layer = layer.plus(_conv(width, width, 3, sides[index - 1] ** 2))
+        layer = layer.plus(conv(width, width, 3, sides[index - 1] ** 2))
     return layer
 
 
@@ -214,23 +214,23 @@ def _middle(width: Count, side: int, shape: Shape) -> tuple[Layer, ...]:
 def _ends(base: Count, width: Count, inputs: int, outputs: int, resolution: int, shape: Shape) -> tuple[Layer, ...]:
     """The time embedding, the first and the last convolution."""
     embedding, pixels = shape.embedding, resolution**2
-    closing = _conv(width, outputs, 3, pixels)
+    closing = conv(width, outputs, 3, pixels)
     return (
         Layer(kept=width + 3 * embedding),
-        _linear(width, embedding, 1),
-        _linear(embedding, embedding, 1),
-        _conv(inputs, width, 3, pixels),
+        linear(width, embedding, 1),
+        linear(embedding, embedding, 1),
+        conv(inputs, width, 3, pixels),
         closing._replace(params=closing.params + 2 * width, kept=3 * width * pixels + 2 * shape.groups),
     )
 
 
-def _conv(inputs: Count, outputs: Count, kernel: int, pixels: int) -> Layer:
+def conv(inputs: Count, outputs: Count, kernel: int, pixels: int) -> Layer:
     """A convolution with bias; `pixels` of its output. It keeps its input (of as many pixels)."""
     weights = inputs * outputs * kernel**2
     return Layer(weights + outputs, weights * pixels, 0, inputs * pixels)
 
 
-def _linear(inputs: Count, outputs: Count, rows: int) -> Layer:
+def linear(inputs: Count, outputs: Count, rows: int) -> Layer:
     """A linear layer with bias on `rows` vectors; what it keeps is counted where it is used."""
     return Layer(inputs * outputs + outputs, inputs * outputs * rows)
 
