@@ -10,7 +10,7 @@ from teachers import SIDE, counted, random_choices, teacher
 
 from diffusion.cost.closed_form import cost
 from diffusion.distill.costs import common_cost, student_cost, unit_cost
-from diffusion.distill.student import empty_student, kept_channels, sliced
+from diffusion.distill.student import empty_student, ranked, ranked_channels, sliced, student_state
 from diffusion.distill.units import Choice, Unit, checked_choices, short, units_of
 from diffusion.errors import UserError
 from diffusion.settings import Family
@@ -71,7 +71,7 @@ def test_channels_of_a_narrow_student_are_among_those_of_a_wider_one_and_matter_
     with torch.no_grad():
         resnet.conv2.weight.copy_(matter[None, :, None, None].expand_as(resnet.conv2.weight))
         resnet.conv1.weight.fill_(1.0)
-    kept = [set(kept_channels(resnet, unit, width).tolist()) for width in (4, 8, 12, 16)]
+    kept = [set(ranked(resnet, unit)[:width].tolist()) for width in (4, 8, 12, 16)]
     assert [len(each) for each in kept] == [4, 8, 12, 16]
     assert kept[0] < kept[1] < kept[2] < kept[3]
     assert kept[0] == ({3, 4, 14, 15} if groups == 2 else {0, 1, 2, 3})  # both groups lose channels, or pairs go
@@ -85,7 +85,7 @@ def test_without_some_groups_the_norm_does_to_the_others_what_it_did() -> None:
     whole = {each.name: each.whole for each in units_of(model)}
     student = sliced(model, {**whole, unit.name: unit.whole.model_copy(update={"width": unit.width(0.5)})})
     resnet = model.get_submodule(unit.name)
-    gone = sorted(set(range(unit.outputs)) - set(kept_channels(resnet, unit, unit.width(0.5)).tolist()))
+    gone = ranked(resnet, unit)[unit.width(0.5) :].tolist()
     with torch.no_grad():
         resnet.conv2.weight[:, gone] = 0.0  # type: ignore[index, operator]
     images, steps = torch.randn(2, 1, SIDE, SIDE), torch.tensor([3, 400])
@@ -111,6 +111,22 @@ def test_an_empty_student_takes_the_weights_of_one_and_is_it() -> None:
     images, steps = torch.randn(2, 1, SIDE, SIDE), torch.tensor([3, 400])
     with torch.no_grad():
         assert torch.equal(again.eval()(images, steps).sample, student(images, steps).sample)
+
+
+def test_gradients_of_a_student_reach_the_weights_that_it_was_taken_from_and_no_others() -> None:
+    model = teacher(TEXTS[0])
+    units = units_of(model)
+    choices = {unit.name: unit.choices()[len(unit.choices()) // 2] for unit in units}
+    state = dict(model.named_parameters())
+    student = sliced(model, choices)
+    taken = student_state(state, units, choices, ranked_channels(model, units))
+    images, steps = torch.randn(2, 1, SIDE, SIDE), torch.tensor([3, 400])
+    found = torch.func.functional_call(student, taken, (images, steps)).sample
+    assert torch.equal(found, student(images, steps).sample)
+    found.sum().backward()
+    unit = next(unit for unit in units if 0 < choices[unit.name].width < unit.outputs)
+    gradient = state[f"{unit.name}.conv1.bias"].grad
+    assert gradient is not None and int((gradient != 0).sum()) == choices[unit.name].width
 
 
 def test_what_may_be_left_of_a_unit() -> None:
