@@ -84,14 +84,20 @@ def skeleton(network: "UNet2DModel", choices: Choices) -> "UNet2DModel":
     """
     units, student = units_of(network), copy.deepcopy(network).to("meta")
     for unit, choice in zip(units, checked_choices(units, choices).values(), strict=True):
-        resnet: Any = student.get_submodule(unit.name)
-        if choice.width == 0:
-            student.set_submodule(unit.name, Shortcut(resnet.conv_shortcut))
-        else:
-            _narrow(resnet, unit, choice)
-        if unit.has_attention and not choice.attention:
-            student.set_submodule(unit.attention, NoAttention())
+        shrink(student, unit, choice)
     return student
+
+
+def shrink(root: nn.Module, unit: Unit, choice: Choice, *, below: str = "") -> None:
+    """Replace a unit by the structure of what is left of it; names in `root` begin below that of a block."""
+    name, attention = unit.name.removeprefix(below), unit.attention.removeprefix(below)
+    resnet: Any = root.get_submodule(name)
+    if choice.width == 0:
+        root.set_submodule(name, Shortcut(resnet.conv_shortcut))
+    else:
+        _narrow(resnet, unit, choice)
+    if unit.has_attention and not choice.attention:
+        root.set_submodule(attention, NoAttention())
 
 
 def _narrow(resnet: Any, unit: Unit, choice: Choice) -> None:

@@ -1,0 +1,130 @@
+"""One network of shared weights for all students of a block, trained on what the teacher's block does.
+
+A student's weights are taken out of the supernet's by indexing (`student_state`), so that what trains one trains all
+that share its channels. In each step the smallest, the largest and two students drawn at random learn (the sandwich
+rule of Yu & Huang 2019, arXiv 1903.05134), so that none is trained less than others. The supernet begins as the
+teacher's block, whose largest student has no error.
+"""
+
+import copy
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from diffusion.distill.student import Ranking, ranked, shrink, student_state
+from diffusion.distill.units import Choice, Choices, Unit, blocks_of, units_of
+from diffusion.distill.watching import Batch, Seen, outputs_of, relative_error, watched
+from diffusion.frozen import Frozen
+from diffusion.streams import stream_seed
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
+
+
+class SupernetTraining(Frozen):
+    """How supernets are trained."""
+
+    steps: int = 250
+    drawn: int = 2  # students a step, beside the smallest and the largest
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+
+class BlockSupernet(nn.Module):
+    """All students of a block of a teacher."""
+
+    def __init__(self, name: str, block: nn.Module, units: Sequence[Unit], ranking: Ranking) -> None:
+        super().__init__()
+        self.name, self.units, self.ranking = name, list(units), ranking
+        self.weights = copy.deepcopy(block).requires_grad_(True)
+        self._skeletons: dict[tuple[Choice, ...], nn.Module] = {}
+
+    @property
+    def whole(self) -> dict[str, Choice]:
+        """The largest student: the teacher's block."""
+        return {unit.name: unit.whole for unit in self.units}
+
+    @property
+    def smallest(self) -> dict[str, Choice]:
+        """Shortcuts alone."""
+        return {unit.name: unit.choices()[0] for unit in self.units}
+
+    def drawn(self, rng: random.Random) -> dict[str, Choice]:
+        """A student, uniformly."""
+        return {unit.name: rng.choice(unit.choices()) for unit in self.units}
+
+    def state(self, choices: Choices) -> dict[str, Tensor]:
+        """The weights of a student, named as in the block."""
+        named = {f"{self.name}.{name}": tensor for name, tensor in self.weights.named_parameters()}
+        taken = student_state(named, self.units, choices, self.ranking)
+        return {name.removeprefix(f"{self.name}."): tensor for name, tensor in taken.items()}
+
+    def error(self, choices: Choices, seen: Seen) -> Tensor:
+        """How far a student is from what the teacher's block did (`relative_error`).  → ()"""
+        student = self._skeleton(choices)
+        found = functional_call(student, self.state(choices), seen.args, dict(seen.kwargs))
+        return relative_error(outputs_of(found), seen.outputs)
+
+    def _skeleton(self, choices: Choices) -> nn.Module:
+        key = tuple(choices[unit.name] for unit in self.units)
+        if key not in self._skeletons:
+            made = copy.deepcopy(self.weights).to("meta")
+            for unit, choice in zip(self.units, key, strict=True):
+                shrink(made, unit, choice, below=f"{self.name}.")
+            self._skeletons[key] = made
+        return self._skeletons[key]
+
+
+def supernets_of(teacher: "UNet2DModel") -> dict[str, BlockSupernet]:
+    """A supernet of each block, with the teacher's weights."""
+    units = units_of(teacher)
+    made = {}
+    for name, block in blocks_of(teacher):
+        own = [unit for unit in units if unit.block == name]
+        ranking = {unit.name: ranked(teacher.get_submodule(unit.name), unit) for unit in own}
+        made[name] = BlockSupernet(name, block, own, ranking)
+    return made
+
+
+def train_supernets(
+    teacher: "UNet2DModel",
+    supernets: Mapping[str, BlockSupernet],
+    batches: Iterator[Batch],
+    training: SupernetTraining,
+    first: int = 0,
+) -> Iterator[dict[str, float]]:
+    """Train supernets side by side, the teacher's forward pass shared; the mean error of each after every step.
+
+    Args:
+        teacher: it is not changed.
+        supernets: of some of its blocks, by name.
+        batches: one a step.
+        training: how.
+        first: the step to begin with, where a training goes on; what is drawn depends on seed, block and step alone.
+    """
+    optimizers = {
+        name: torch.optim.Adam(net.parameters(), lr=training.learning_rate) for name, net in supernets.items()
+    }
+    for step in range(first, training.steps):
+        seen, _ = watched(teacher, next(batches))
+        errors = {}
+        for name, net in supernets.items():
+            rng = random.Random(stream_seed(training.seed, f"students of {name}", step))
+            students = [net.smallest, net.whole, *(net.drawn(rng) for _ in range(training.drawn))]
+            optimizers[name].zero_grad()
+            losses = [net.error(choices, seen[name]) for choices in students]
+            mean = torch.stack(losses).mean()
+            mean.backward()  # type: ignore[no-untyped-call]
+            optimizers[name].step()
+            errors[name] = float(mean.detach())
+        yield errors
+
+
+@torch.no_grad()
+def errors_of(net: BlockSupernet, students: Sequence[Choices], seen: Sequence[Seen]) -> list[float]:
+    """The error of each student over some calls of the block, each call weighing the same."""
+    return [float(torch.stack([net.error(choices, each) for each in seen]).mean()) for choices in students]
