@@ -45,23 +45,25 @@ def noised(process: NoiseProcess, images: Tensor, generator: torch.Generator) ->
 @torch.no_grad()
 def watched(teacher: "UNet2DModel", batch: Batch) -> tuple[dict[str, Seen], Tensor]:
     """What each block of a teacher is given and gives for a batch, by name; and what the teacher predicts."""
-    seen: dict[str, Seen] = {}
-    with _watching(teacher, seen):
+    with watching(teacher) as seen:
         predicted: Tensor = teacher(batch.noisy, batch.steps).sample
     return seen, predicted
 
 
 @contextmanager
-def _watching(teacher: "UNet2DModel", seen: dict[str, Seen]) -> Iterator[None]:
+def watching(network: "UNet2DModel") -> Iterator[dict[str, Seen]]:
+    """What each block is given and gives, by name, in the last forward pass within the context; gradients stay."""
+    seen: dict[str, Seen] = {}
+
     def hook(name: str) -> Any:
         def see(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             seen[name] = Seen(args, kwargs, outputs_of(output))
 
         return see
 
-    handles = [block.register_forward_hook(hook(name), with_kwargs=True) for name, block in blocks_of(teacher)]
+    handles = [block.register_forward_hook(hook(name), with_kwargs=True) for name, block in blocks_of(network)]
     try:
-        yield
+        yield seen
     finally:
         for handle in handles:
             handle.remove()
