@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from diffusion.cost.throughput import device_name
+from diffusion.networks import spellings
 from diffusion.settings import Settings
 from diffusion.spec import UNetSpec
 from memory.connection import transaction
@@ -55,10 +56,11 @@ def latency_ms(context: "SearchContext", spec: UNetSpec) -> float:
 
 
 def known_latency_ms(context: "SearchContext", spec: UNetSpec) -> float | None:
-    """What was measured before, or None."""
-    return find_latency(
-        context.db, spec, context.limits.protocol.settings, _device(context), context.jobs.share.threads
-    )
+    """What was measured before, of any spelling of the network, or None."""
+    settings, device, threads = context.limits.protocol.settings, _device(context), context.jobs.share.threads
+    spelled = (spec, *spellings(spec, settings.family))
+    known = (find_latency(context.db, each, settings, device, threads) for each in spelled)
+    return next((found for found in known if found is not None), None)
 
 
 def known_slower_than(context: "SearchContext", at_most_ms: float) -> list[UNetSpec]:

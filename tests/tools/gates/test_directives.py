@@ -251,6 +251,16 @@ class TestLatency:
         monkeypatch.setattr("tools.gates.latency.measured_ms", lambda *asked: pytest.fail("measured"))
         assert count(search.context(), PLAIN).forbidden is None
 
+    def test_a_network_is_measured_once_whatever_its_spelling(
+        self, search: TinySearch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from tools.gates.latency import latency_ms
+
+        measured = iter([(3.5, 9)])
+        monkeypatch.setattr("tools.gates.latency.measured_ms", lambda *asked: next(measured))
+        wide, narrow = UNetSpec.parse("b16-n1-m2.1.1.1-a0010"), UNetSpec.parse("b8-n1-m4.2.2.2-a0010")
+        assert latency_ms(search.context(), wide) == latency_ms(search.context(), narrow) == 3.5
+
     @pytest.mark.slow
     def test_it_is_measured_in_a_process_once_and_charged(self, search: TinySearch) -> None:
         from tools.gates.latency import latency_ms
