@@ -124,6 +124,11 @@ class SearchSpace(BaseModel):
         return UNetSpec.from_row([values[0] for values in self.choices.values()])
 
     @property
+    def largest(self) -> UNetSpec:
+        """The member that costs most."""
+        return UNetSpec.from_row([values[-1] for values in self.choices.values()])
+
+    @property
     def middle(self) -> UNetSpec:
         """The member whose numbers are the middle ones of their choices, the lower of two."""
         return UNetSpec.from_row([values[(len(values) - 1) // 2] for values in self.choices.values()])

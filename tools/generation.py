@@ -17,6 +17,7 @@ from diffusion.nag.generator import CostBand, Generator
 from diffusion.nag.graphs import quantise
 from diffusion.nag.guidance import GoodRank, Guide
 from diffusion.nag.predictor import FEWEST, PredictorTraining, RankEnsemble, fit_ranks
+from diffusion.nag.threads import one_thread
 from diffusion.nag.unets import UNetGraphs, unet_graphs
 from diffusion.networks import spellings_in
 from diffusion.space import SearchSpace
@@ -103,13 +104,14 @@ def learned(band: CostBand, trials: Iterable[Trial], seed: int) -> RankEnsemble 
     known = [(specs, score) for specs, score in spelled if specs]
     if sum(score is not None for _, score in known) < FEWEST:
         return None
-    return fit_ranks(
-        product_score(graphs),
-        [onehot(graphs, specs) for specs, _ in known],
-        np.array([-np.inf if score is None else -score for _, score in known]),
-        allowed=graphs.allowed,
-        training=PredictorTraining(steps=PREDICTOR_STEPS, seed=seed),
-    )
+    with one_thread():
+        return fit_ranks(
+            product_score(graphs),
+            [onehot(graphs, specs) for specs, _ in known],
+            np.array([-np.inf if score is None else -score for _, score in known]),
+            allowed=graphs.allowed,
+            training=PredictorTraining(steps=PREDICTOR_STEPS, seed=seed),
+        )
 
 
 def onehot(graphs: UNetGraphs, specs: Iterable[UNetSpec]) -> Tensor:
@@ -124,7 +126,8 @@ def guides_of(band: CostBand, predictor: RankEnsemble | None) -> list[Guide]:
 
 def generated(band: CostBand, predictor: RankEnsemble | None, count: int, seed: int) -> Rows:
     """So many raw specs, guided; those that are none are left out and each is there once.  → (≤ count, 2 + 2 stages)"""
-    raw = generator_of(band.graphs).raw(count, seed, guides_of(band, predictor))
+    with one_thread():
+        raw = generator_of(band.graphs).raw(count, seed, guides_of(band, predictor))
     specs = [spec.row for spec in dict.fromkeys(raw) if spec is not None]
     return np.array(specs, dtype=np.int64).reshape(-1, 2 + 2 * band.graphs.space.stages)
 

@@ -15,6 +15,7 @@ from diffusion.nag.closed_form import product_score
 from diffusion.nag.generator import Generator
 from diffusion.nag.guidance import Guide, Like
 from diffusion.nag.predictor import RankEnsemble
+from diffusion.nag.threads import one_thread
 from diffusion.nag.training import ScoreTraining, load_score, new_network, save_score, train_score
 from diffusion.nag.unets import UNetGraphs
 from diffusion.networks import network
@@ -89,8 +90,9 @@ def _specs(console: Console, basis: Basis, wanted: Wanted, predictor: RankEnsemb
     if wanted.like is not None:
         graph = onehot(band.graphs, [wanted.like])[0]
         guides.append(Guide(Like(product_score(band.graphs), graph), LIKE_SCALE))
-    source = _generator(console, band.graphs, wanted.network, basis.config.search.seed)
-    return source.deliver(wanted.count, basis.config.search.seed, guides, fits=band.fits)
+    with one_thread():
+        source = _generator(console, band.graphs, wanted.network, basis.config.search.seed)
+        return source.deliver(wanted.count, basis.config.search.seed, guides, fits=band.fits)
 
 
 def _generator(console: Console, graphs: UNetGraphs, path: Path | None, seed: int) -> Generator[UNetSpec]:

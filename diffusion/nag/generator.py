@@ -128,14 +128,18 @@ class CostBand:
 
     def __post_init__(self) -> None:
         """Refuse what no spec of the space meets; raises `UserError`."""
-        smallest = self.graphs.space.smallest
-        row = np.array([smallest.row])
-        macs, params = int(self._macs(row)[0]), int(self._params(row)[0])
+        space = self.graphs.space
+        smallest, largest = space.smallest, space.largest
+        rows = np.array([smallest.row, largest.row])
+        (macs, most_macs), params = self._macs(rows).tolist(), int(self._params(rows)[0])
         least = f"is met by no spec: the smallest spec of the space {self.graphs.name}, {smallest}, has"
         if self.most < macs:
             raise UserError(f"'{format_size(self.most)}' {least} {format_size(macs)} MACs")
         if self.most_params is not None and self.most_params < params:
             raise UserError(f"'{format_size(self.most_params)}' {least} {format_size(params)} parameters")
+        if most_macs < self.least:
+            most = f"the largest spec of the space {self.graphs.name}, {largest}, has {format_size(most_macs)}"
+            raise UserError(f"'{format_size(self.least)}' is more than any spec costs: {most}; ask for less")
         if self.most < self.least:
             raise UserError(
                 f"'{format_size(self.most)}' is below the {format_size(self.least)} MACs asked for at least"

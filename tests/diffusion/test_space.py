@@ -77,6 +77,7 @@ def test_of_a_huge_space_a_sample_is_looked_at() -> None:
     rows = huge.rows()
     assert len(rows) == SAMPLED + 1 and (rows == huge.rows()).all() and not (rows == huge.rows(seed=1)).all()
     assert UNetSpec.from_row(rows[0]) == huge.smallest
+    assert (rows <= huge.largest.row).all() and (rows.max(axis=0) == huge.largest.row).all()
     for column, values in zip(rows.T, huge.choices.values(), strict=True):
         assert np.allclose(np.unique(column[1:], return_counts=True)[1] / SAMPLED, 1 / len(values), atol=0.01)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from bench import OPTIONS, planted_in
 from scipy.stats import spearmanr
 from searches import TinySearch
@@ -16,6 +17,7 @@ from agent.generation.asked import Wanted
 from agent.generation.specs import generate
 from diffusion.cost.closed_form import cost
 from diffusion.errors import UserError
+from diffusion.nag.generator import Generator
 from diffusion.nag.training import ScoreTraining, new_network, save_score
 from diffusion.nag.unets import unet_graphs
 from diffusion.networks import network
@@ -55,6 +57,23 @@ def test_without_a_memory_it_is_unguided_and_says_so(capsys: pytest.CaptureFixtu
 def test_a_seed_gives_the_same_specs_again(capsys: pytest.CaptureFixture[str]) -> None:
     one, two, other = (asked(capsys, "--count", "3", "--seed", seed)[0] for seed in ("1", "1", "2"))
     assert one == two != other
+
+
+def test_it_computes_on_one_thread_and_leaves_the_others_as_they_were(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    drawn = Generator.graphs
+    monkeypatch.setattr(
+        Generator, "graphs", lambda *asked, **how: used.append(torch.get_num_threads()) or drawn(*asked, **how)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        asked(capsys, "--count", "2")
+        assert used == [1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_near_a_spec_means_with_most_of_its_operators(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,3 +81,9 @@ def test_a_budget_that_nothing_meets_is_refused_in_one_sentence() -> None:
         CostBand(GRAPHS, BUDGET, most_params=1_000)
     with pytest.raises(UserError, match=r"^'6G' is below the 7G MACs asked for at least$"):
         CostBand(GRAPHS, 6_000_000_000, 7_000_000_000)
+    largest: UNetSpec = GRAPHS.space.largest
+    with pytest.raises(
+        UserError,
+        match=rf"^'900T' is more than any spec costs: the largest .* images-32, {largest}, has .*; ask for less$",
+    ):
+        CostBand(GRAPHS, 10**15, 9 * 10**14)
