@@ -95,7 +95,6 @@ def train_supernets(
     supernets: Mapping[str, BlockSupernet],
     batches: Iterator[Batch],
     training: SupernetTraining,
-    first: int = 0,
 ) -> Iterator[dict[str, float]]:
     """Train supernets side by side, the teacher's forward pass shared; the mean error of each after every step.
 
@@ -103,13 +102,12 @@ def train_supernets(
         teacher: it is not changed.
         supernets: of some of its blocks, by name.
         batches: one a step.
-        training: how.
-        first: the step to begin with, where a training goes on; what is drawn depends on seed, block and step alone.
+        training: how; which students are drawn depends on its seed, the block and the step alone.
     """
     optimizers = {
         name: torch.optim.Adam(net.parameters(), lr=training.learning_rate) for name, net in supernets.items()
     }
-    for step in range(first, training.steps):
+    for step in range(training.steps):
         seen, _ = watched(teacher, next(batches))
         errors = {}
         for name, net in supernets.items():
