@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from diffusion.data.pictures import LARGEST_SIDE
 from diffusion.errors import UserError
@@ -169,11 +169,8 @@ def load_pipeline_folder(folder: Path) -> LoadedPipeline:
         raise UserError(f"'{folder / OURS}' asks for images wider than {LARGEST_SIDE}; export the trial again")
     _same_network(folder, ours)
     _same_process(folder, ours)
-    _same_weights(folder / WEIGHTS, ours)
+    weights = _weights(folder / WEIGHTS, ours)
     model: nn.Module = build_unet(ours.spec, ours.settings)
-    weights = load_file(folder / WEIGHTS)
-    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-        raise UserError(f"'{folder / WEIGHTS}' holds weights that are not finite; export the trial again")
     model.load_state_dict(weights)
     model.eval().requires_grad_(False)
     return LoadedPipeline(model, ours.spec, ours.settings, ours.diffusion_steps, ours.lineage)
@@ -225,10 +222,24 @@ def _same_process(folder: Path, ours: Exported) -> None:
         )
 
 
-def _same_weights(path: Path, ours: Exported) -> None:
-    """The file is whole and holds the tensors of the spec's network, by its header alone."""
+def _weights(path: Path, ours: Exported) -> dict[str, Tensor]:
     with torch.device("meta"):  # shapes without memory
         network = build_unet(ours.spec, ours.settings)
+    return load_weights(path, network, whose=f"of another spec than {ours.spec}", again="export the trial again")
+
+
+def load_weights(path: Path, network: nn.Module, *, whose: str, again: str) -> dict[str, Tensor]:
+    """The weights in a safetensors file, once its header alone has shown that they are those of a network.
+
+    Args:
+        path: the file.
+        network: the structure that they are for, which may lie on the meta device.
+        whose: what is said of weights for another one, such as "of another network".
+        again: the remedy.
+
+    Raises:
+        UserError: the file is missing or damaged, or holds other weights, or some that are not finite.
+    """
     expected = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     try:
         with safe_open(path, framework="pt") as file:
@@ -236,8 +247,12 @@ def _same_weights(path: Path, ours: Exported) -> None:
             found = {name: piece.get_shape() for name, piece in pieces.items()}
             types = {piece.get_dtype() for piece in pieces.values()}
     except FileNotFoundError:
-        raise UserError(f"'{path}' is missing; export the trial again") from None
+        raise UserError(f"'{path}' is missing; {again}") from None
     except (OSError, SafetensorError) as error:
-        raise UserError(f"'{path}' is cut or damaged ({error}); export the trial again") from None
+        raise UserError(f"'{path}' is cut or damaged ({error}); {again}") from None
     if found != expected or types != {"F32"}:
-        raise UserError(f"'{path}' holds weights of another spec than {ours.spec}; export the trial again")
+        raise UserError(f"'{path}' holds weights {whose}; {again}")
+    weights = load_file(path)
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise UserError(f"'{path}' holds weights that are not finite; {again}")
+    return weights
