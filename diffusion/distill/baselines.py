@@ -9,6 +9,7 @@ caller's, so that all methods differ in nothing else.
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from diffusion.cost.closed_form import Convention
 from diffusion.distill.allocation import Whole
@@ -19,18 +20,35 @@ from diffusion.errors import UserError
 RATIOS = 64  # that uniform tries, evenly from the teacher's width down
 
 
-def uniform(units: Sequence[Unit], whole: Whole, target: float, convention: Convention) -> dict[str, Choice]:
+@dataclass(frozen=True)
+class Within:
+    """What students of a teacher may cost."""
+
+    units: Sequence[Unit]
+    whole: Whole
+    target: float  # the most of the teacher's multiply-accumulates, and of its parameters
+    convention: Convention
+
+    def holds(self, choices: Choices) -> bool:
+        """Whether a student's multiply-accumulates and parameters are both within the target."""
+        cost = sum((unit_cost(unit, choices[unit.name]) for unit in self.units), StudentCost(0, 0, 0))
+        macs, params = self.whole.left(self.target)
+        return cost.macs(self.convention) <= macs and cost.params <= params
+
+
+def uniform(within: Within) -> dict[str, Choice]:
     """The widest student that is as much narrower everywhere.
 
     Raises:
         UserError: even the narrowest is too large.
     """
     for step in range(RATIOS, 0, -1):
-        choices = {unit.name: _narrower(unit, step / RATIOS) for unit in units}
-        if fits(units, choices, whole, target, convention):
+        choices = {unit.name: _narrower(unit, step / RATIOS) for unit in within.units}
+        if within.holds(choices):
             return choices
     raise UserError(
-        f"'--target {target:g}' is out of reach of a uniform student, which keeps kernels and attention; ask for more"
+        f"'--target {within.target:g}' is out of reach of a uniform student, which keeps kernels and attention; "
+        "ask for more"
     )
 
 
@@ -38,30 +56,18 @@ def _narrower(unit: Unit, ratio: float) -> Choice:
     return unit.whole.model_copy(update={"width": min(unit.width(ratio), unit.outputs)})
 
 
-def at_random(
-    units: Sequence[Unit], whole: Whole, target: float, convention: Convention, seed: int
-) -> dict[str, Choice]:
-    """A student of random choices, a function of the seed.
+def at_random(within: Within, seed: int) -> dict[str, Choice]:
+    """A student of random choices, a function of the seed; where chance is not enough the rest gives up all.
 
     Raises:
         UserError: even shortcuts alone are too large.
     """
-    rng, choices = random.Random(seed), {unit.name: unit.whole for unit in units}
-    for unit in rng.sample(list(units), len(units)):
-        if fits(units, choices, whole, target, convention):
-            return choices
-        choices[unit.name] = rng.choice(unit.choices())
-    for unit in rng.sample(list(units), len(units)):  # chance was not enough: the rest goes
-        if fits(units, choices, whole, target, convention):
-            return choices
-        choices[unit.name] = unit.choices()[0]
-    if fits(units, choices, whole, target, convention):
+    rng, choices = random.Random(seed), {unit.name: unit.whole for unit in within.units}
+    for least in (False, True):
+        for unit in rng.sample(list(within.units), len(within.units)):
+            if within.holds(choices):
+                return choices
+            choices[unit.name] = unit.choices()[0] if least else rng.choice(unit.choices())
+    if within.holds(choices):
         return choices
-    raise UserError(f"'--target {target:g}' is out of reach: shortcuts alone are larger; ask for more")
-
-
-def fits(units: Sequence[Unit], choices: Choices, whole: Whole, target: float, convention: Convention) -> bool:
-    """Whether a student's multiply-accumulates and parameters are both within the target."""
-    cost = sum((unit_cost(unit, choices[unit.name]) for unit in units), StudentCost(0, 0, 0))
-    macs, params = whole.left(target)
-    return cost.macs(convention) <= macs and cost.params <= params
+    raise UserError(f"'--target {within.target:g}' is out of reach: shortcuts alone are larger; ask for more")

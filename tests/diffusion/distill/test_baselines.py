@@ -4,7 +4,7 @@ import pytest
 from teachers import counted, teacher
 
 from diffusion.distill.allocation import Whole
-from diffusion.distill.baselines import RATIOS, at_random, fits, uniform
+from diffusion.distill.baselines import RATIOS, Within, at_random, uniform
 from diffusion.distill.costs import common_cost
 from diffusion.distill.student import sliced
 from diffusion.distill.units import units_of
@@ -18,7 +18,7 @@ WHOLE = Whole(TEACHER.macs_total, TEACHER.params, COMMON.macs_total, COMMON.para
 
 @pytest.mark.parametrize("target", [0.5, 0.7, 0.95])
 def test_a_uniform_student_is_the_widest_within_the_target(target: float) -> None:
-    choices = uniform(UNITS, WHOLE, target, "total")
+    choices = uniform(Within(UNITS, WHOLE, target, "total"))
     built = counted(sliced(MODEL, choices))
     assert built.macs_total <= target * TEACHER.macs_total and built.params <= target * TEACHER.params
     assert all(
@@ -29,23 +29,30 @@ def test_a_uniform_student_is_the_widest_within_the_target(target: float) -> Non
         unit.name: unit.whole.model_copy(update={"width": min(unit.outputs, choices[unit.name].width + unit.step)})
         for unit in UNITS
     }
-    assert not fits(UNITS, wider, WHOLE, target, "total")
+    assert not Within(UNITS, WHOLE, target, "total").holds(wider)
 
 
 def test_with_all_allowed_the_uniform_student_is_the_teacher() -> None:
-    assert uniform(UNITS, WHOLE, 1.0, "paper") == {unit.name: unit.whole for unit in UNITS}
+    assert uniform(Within(UNITS, WHOLE, 1.0, "paper")) == {unit.name: unit.whole for unit in UNITS}
     assert RATIOS >= 32
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_random_student_is_within_the_target_and_that_of_its_seed(seed: int) -> None:
-    choices = at_random(UNITS, WHOLE, 0.5, "total", seed)
+    choices = at_random(Within(UNITS, WHOLE, 0.5, "total"), seed)
     built = counted(sliced(MODEL, choices))
     assert built.macs_total <= 0.5 * TEACHER.macs_total and built.params <= 0.5 * TEACHER.params
-    assert choices == at_random(UNITS, WHOLE, 0.5, "total", seed) != at_random(UNITS, WHOLE, 0.5, "total", seed + 1)
+    assert (
+        choices
+        == at_random(Within(UNITS, WHOLE, 0.5, "total"), seed)
+        != at_random(Within(UNITS, WHOLE, 0.5, "total"), seed + 1)
+    )
 
 
 def test_a_target_out_of_reach_is_one_sentence() -> None:
-    for method in (lambda: uniform(UNITS, WHOLE, 0.1, "total"), lambda: at_random(UNITS, WHOLE, 0.01, "total", 0)):
+    for method in (
+        lambda: uniform(Within(UNITS, WHOLE, 0.1, "total")),
+        lambda: at_random(Within(UNITS, WHOLE, 0.01, "total"), 0),
+    ):
         with pytest.raises(UserError, match=r"^'--target 0\.0?1' is out of reach"):
             method()
