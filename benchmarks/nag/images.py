@@ -128,6 +128,7 @@ def train(name: str, asked: argparse.Namespace) -> None:
     subprocess.run([sys.executable, "-m", "agent", *command, "--db", str(db)], check=True, cwd=folder)
 
 
+@cache
 def known(name: str, folder: Path) -> Known:
     """A set with what was scored on it."""
     with opened(folder / "diffnas.db", read_only=True) as db:

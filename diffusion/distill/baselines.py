@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from diffusion.cost.closed_form import Convention
 from diffusion.distill.allocation import Whole
-from diffusion.distill.costs import StudentCost, unit_cost
+from diffusion.distill.costs import units_cost
 from diffusion.distill.units import Choice, Choices, Unit
 from diffusion.errors import UserError
 
@@ -31,7 +31,7 @@ class Within:
 
     def holds(self, choices: Choices) -> bool:
         """Whether a student's multiply-accumulates and parameters are both within the target."""
-        cost = sum((unit_cost(unit, choices[unit.name]) for unit in self.units), StudentCost(0, 0, 0))
+        cost = units_cost(self.units, choices)
         macs, params = self.whole.left(self.target)
         return cost.macs(self.convention) <= macs and cost.params <= params
 

@@ -3,6 +3,7 @@
 Conventions are those of `diffusion.cost.closed_form`, to the MAC and the parameter; nothing is built.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from diffusion.cost.closed_form import Convention, Layer, conv, linear
@@ -29,10 +30,12 @@ class StudentCost(NamedTuple):
 
 def student_cost(teacher: "UNet2DModel", choices: Choices) -> StudentCost:
     """The cost of a teacher's student."""
-    found = common_cost(teacher)
-    for unit in units_of(teacher):
-        found += unit_cost(unit, choices[unit.name])
-    return found
+    return common_cost(teacher) + units_cost(units_of(teacher), choices)
+
+
+def units_cost(units: Iterable[Unit], choices: Choices) -> StudentCost:
+    """What is left of some units together."""
+    return sum((unit_cost(unit, choices[unit.name]) for unit in units), StudentCost(0, 0, 0))
 
 
 def unit_cost(unit: Unit, choice: Choice) -> StudentCost:

@@ -13,11 +13,11 @@ pickle and takes no more memory than the weights' file warrants: its header is c
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from safetensors.torch import save_file
 
 from diffusion.distill.student import skeleton
-from diffusion.distill.units import Choice, Choices, checked_choices, units_of
+from diffusion.distill.teacher import arguments_of, structure
+from diffusion.distill.units import Choice, Choices
 from diffusion.errors import UserError
 from diffusion.export import load_weights
 from diffusion.frozen import Frozen
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 CONFIG = Path("student", "config.json")
 WEIGHTS = Path("student", "model.safetensors")
-PRIVATE = ("_class_name", "_diffusers_version", "_name_or_path", "_use_default_values")  # what diffusers adds
 AGAIN = "compress the teacher again"
 
 
@@ -45,8 +44,7 @@ class StudentConfig(Frozen):
 def save_student(folder: Path, student: "UNet2DModel", choices: Choices) -> None:
     """Write a student of these choices into a folder."""
     (folder / CONFIG).parent.mkdir(parents=True, exist_ok=True)
-    teacher = {name: value for name, value in dict(student.config).items() if name not in PRIVATE}
-    config = StudentConfig(teacher=teacher, choices=dict(choices))
+    config = StudentConfig(teacher=arguments_of(student.config), choices=dict(choices))
     write_json(folder / CONFIG, config.model_dump(mode="json"))
     state = {name: tensor.detach().contiguous().cpu() for name, tensor in student.state_dict().items()}
     save_file(state, folder / WEIGHTS)
@@ -76,14 +74,8 @@ def _config(path: Path) -> StudentConfig:
 
 def _structure(path: Path, config: StudentConfig) -> "UNet2DModel":
     """The structure that a configuration describes, on the meta device."""
-    from diffusers import UNet2DModel
-
+    teacher = structure(path, config.teacher, noun="network", again=AGAIN)
     try:
-        with torch.device("meta"):
-            teacher = UNet2DModel(**config.teacher)
-        checked_choices(units_of(teacher), config.choices)
+        return skeleton(teacher, config.choices)
     except UserError as error:
         raise UserError(f"'{path}' describes no student: {error}") from None
-    except (TypeError, ValueError, ZeroDivisionError, IndexError, KeyError, RuntimeError) as error:
-        raise UserError(f"'{path}' describes no network ({error!s:.80}); {AGAIN}") from None
-    return skeleton(teacher, config.choices)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from diffusion.cost.closed_form import Convention
 from diffusion.distill.allocation import Allocation, Candidates, Whole, allocate, pareto
-from diffusion.distill.costs import StudentCost, unit_cost
+from diffusion.distill.costs import StudentCost, unit_cost, units_cost
 from diffusion.distill.supernet import BlockSupernet, errors_of
-from diffusion.distill.units import Choice, Choices
+from diffusion.distill.units import Choice
 from diffusion.distill.watching import Seen
 
 MOST = 1_000  # students of a block that are judged
@@ -51,9 +51,8 @@ def judged(net: BlockSupernet, seen: Sequence[Seen], most: int = MOST) -> Judged
     """Judge the students of a block over some calls of it."""
     students = _students(net, seen, most)
     errors = errors_of(net, students, seen)
-    costs = [student_block_cost(net, choices) for choices in students]
-    kept = unbeaten([(*cost, error) for cost, error in zip(costs, errors, strict=True)])
-    kept.sort(key=lambda place: costs[place])
+    costs = [units_cost(net.units, choices) for choices in students]
+    kept = _unbeaten_by_cost(costs, errors)
     return JudgedBlock(
         net.name,
         students=tuple(students[place] for place in kept),
@@ -62,11 +61,6 @@ def judged(net: BlockSupernet, seen: Sequence[Seen], most: int = MOST) -> Judged
         whole_error=errors_of(net, [net.whole], seen)[0],
         judged=len(students),
     )
-
-
-def student_block_cost(net: BlockSupernet, choices: Choices) -> StudentCost:
-    """What the units of a block cost."""
-    return sum((unit_cost(unit, choices[unit.name]) for unit in net.units), StudentCost(0, 0, 0))
 
 
 def _students(net: BlockSupernet, seen: Sequence[Seen], most: int) -> list[dict[str, Choice]]:
@@ -82,13 +76,17 @@ def _worth_a_look(net: BlockSupernet, name: str, seen: Sequence[Seen], most: int
     unit = next(unit for unit in net.units if unit.name == name)
     choices = unit.choices()
     errors = errors_of(net, [{**net.whole, name: choice} for choice in choices], seen)
-    costs = [unit_cost(unit, choice) for choice in choices]
-    kept = unbeaten([(*cost, error) for cost, error in zip(costs, errors, strict=True)])
-    kept.sort(key=lambda place: costs[place])
+    kept = _unbeaten_by_cost([unit_cost(unit, choice) for choice in choices], errors)
     thinned = [
         kept[place] for place in np.unique(np.linspace(0, len(kept) - 1, min(most, len(kept))).round().astype(int))
     ]
     return [choices[place] for place in thinned]
+
+
+def _unbeaten_by_cost(costs: Sequence[StudentCost], errors: Sequence[float]) -> list[int]:
+    """The places of what no other beats in costs and error, the cheapest first."""
+    kept = unbeaten([(*cost, error) for cost, error in zip(costs, errors, strict=True)])
+    return sorted(kept, key=lambda place: costs[place])
 
 
 def unbeaten(points: Sequence[Sequence[float]]) -> list[int]:

@@ -5,6 +5,7 @@ diffusers', or the folder of the network alone. Weights are safetensors; a pickl
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ def load_teacher(folder: Path) -> "UNet2DModel":
     config = _config(place)
     if (kind := config.get("_class_name", NETWORK)) != NETWORK:
         raise UserError(f"'{folder}' holds a {kind!s:.40}; only an unconditional {NETWORK} can be compressed")
-    teacher = _structure(place, config)
+    teacher = structure(place / CONFIG, config, noun=NETWORK, again=AGAIN)
     units_of(teacher)  # of known blocks, told no class
     _no_pickle(place)
     teacher.load_state_dict(
@@ -79,15 +80,24 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _structure(place: Path, config: dict[str, Any]) -> "UNet2DModel":
+def arguments_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a network is made from, without what diffusers notes beside it."""
+    return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+def structure(path: Path, config: Mapping[str, Any], *, noun: str, again: str) -> "UNet2DModel":
+    """The network that a configuration describes, on the meta device.
+
+    Raises:
+        UserError: it describes none; the sentence names the file, what it was to describe, and the remedy.
+    """
     from diffusers import UNet2DModel
 
-    arguments = {name: value for name, value in config.items() if not name.startswith("_")}
     try:
         with torch.device("meta"):
-            return UNet2DModel(**arguments)
+            return UNet2DModel(**arguments_of(config))
     except (TypeError, ValueError, ZeroDivisionError, IndexError, KeyError, RuntimeError) as error:
-        raise UserError(f"'{place / CONFIG}' describes no {NETWORK} ({error!s:.80}); {AGAIN}") from None
+        raise UserError(f"'{path}' describes no {noun} ({error!s:.80}); {again}") from None
 
 
 def _no_pickle(place: Path) -> None:
