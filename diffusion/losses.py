@@ -4,10 +4,12 @@ Of the variational bound there are its terms one step at a time, as training nee
 of the prior, no importance sampling of steps. Bits per dimension throughout.
 """
 
+from collections.abc import Callable
 from math import log
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.special import log_ndtr
 
@@ -21,7 +23,7 @@ CLOSEST = -1e-7  # of two log-probabilities: what float32 still tells apart
 
 
 def training_loss(
-    process: NoiseProcess, family: Family, model: nn.Module, images: Tensor, noise: Tensor, steps: Tensor
+    process: NoiseProcess, family: Family, model: Callable[..., Any], images: Tensor, noise: Tensor, steps: Tensor
 ) -> Tensor:
     """The loss of a family: L_simple for ddpm, L_hybrid for iddpm.  (N,C,H,W), (N,C,H,W), (N,) → ()"""
     at = steps.cpu()  # once, where the tables of the process lie

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from diffusion.distill.retraining import Student
 from diffusion.errors import UserError
 from diffusion.frozen import Frozen, Setting
 from diffusion.spec import SpecField
@@ -169,6 +170,7 @@ class TrainJob(Frozen):
     until_step: Annotated[int, Field(ge=1)] | None = None  # leave the steps after it to a later job
     measures_peak: bool = False  # nothing else computes: the machine's peak may be measured, once
     table: str | None = None  # where its result is looked up, and the search's seed that decides which one is shown
+    student: Student | None = None  # made smaller out of a teacher whose shape is that of `spec`
 
     @model_validator(mode="before")
     @classmethod
@@ -191,7 +193,8 @@ class TrainJob(Frozen):
     @property
     def key(self) -> str:
         """Identity of the result: where and how it is computed and how often it reports do not count."""
-        return training_key(self.spec, self.settings, self.strategy, self.seed, self.data_fingerprint, self.table)
+        data, student = self.data_fingerprint, self.student
+        return training_key(self.spec, self.settings, self.strategy, self.seed, data, self.table, student)
 
     @property
     def last_step(self) -> int:
@@ -229,6 +232,7 @@ def training_key(
     seed: int,
     data_fingerprint: str,
     table: str | None = None,
+    student: Student | None = None,
 ) -> str:
     """The identity of a training; equal keys give equal weights. What a `table` shows is nobody's own training."""
     return digest(
@@ -241,6 +245,7 @@ def training_key(
             "code": CODE_VERSION,
         }
         | ({} if table is None else {"table": table})
+        | ({} if student is None else {"student": student.identity})
     )
 
 

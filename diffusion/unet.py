@@ -66,12 +66,19 @@ def build_unet(spec: UNetSpec, settings: Settings, dropout: float = 0.0) -> "UNe
     The last convolution of every residual block, every attention output and the final convolution start at zero
     (Ho et al. 2020; Nichol & Dhariwal 2021), so that the untrained network predicts zero.
     """
-    import torch
     from diffusers import UNet2DModel
+
+    model = UNet2DModel(**unet_arguments(spec, settings, dropout))
+    close(model)
+    return model
+
+
+def close(model: "UNet2DModel") -> None:
+    """Set to zero what ends each residual block and attention, and the last convolution; students may lack some."""
+    import torch
     from diffusers.models.attention_processor import Attention
     from diffusers.models.resnet import ResnetBlock2D
 
-    model = UNet2DModel(**unet_arguments(spec, settings, dropout))
     closing: list[torch.nn.Module] = [model.conv_out]
     for module in model.modules():
         if isinstance(module, ResnetBlock2D):
@@ -82,4 +89,3 @@ def build_unet(spec: UNetSpec, settings: Settings, dropout: float = 0.0) -> "UNe
         for layer in closing:
             for parameter in layer.parameters():
                 parameter.zero_()
-    return model

@@ -19,9 +19,9 @@ from diffusion.distill.student import skeleton
 from diffusion.distill.teacher import arguments_of, structure
 from diffusion.distill.units import Choice, Choices
 from diffusion.errors import UserError
-from diffusion.export import load_weights
 from diffusion.frozen import Frozen
 from diffusion.training.checkpoint import write_json
+from diffusion.training.weights import load_weights
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel

@@ -8,43 +8,20 @@ the student is far from its teacher, and stop holding it back when it is near. T
 (Tang et al., arXiv 2311.04950); its form is ours.
 """
 
-import math
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
+from diffusion.distill.retraining import JointLoss
 from diffusion.distill.watching import relative_error, watching
-from diffusion.frozen import Frozen
 from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess
 from diffusion.settings import Family
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
-
-Ramp = Literal["linear", "cosine", "constant"]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-class JointLoss(Frozen):
-    """How the parts of the loss are weighed."""
-
-    ramp: Ramp = "linear"
-    """how β goes from its first value to its last; `constant` stays at the last"""
-    first: Share = 0.0
-    """β at the first step"""
-    last: Share = 1.0
-    """β at the last step"""
-    output: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """weight of the error of the whole network's output"""
-
-    def beta(self, step: int, steps: int) -> float:
-        """β at a step, the first being 0."""
-        done = step / max(steps - 1, 1)
-        part = {"linear": done, "cosine": (1 - math.cos(math.pi * done)) / 2, "constant": 1.0}[self.ramp]
-        return self.first + (self.last - self.first) * part
 
 
 class Drawn(NamedTuple):
@@ -72,16 +49,20 @@ def joint_loss(
     drawn: Drawn,
     weights: JointLoss,
     beta: float,
+    run: Callable[..., Any] | None = None,
 ) -> Parts:
-    """The loss of a student at some β; no gradient reaches the teacher."""
+    """The loss of a student at some β; no gradient reaches the teacher.
+
+    `run` is what calls the student where that is not called itself: one network of several processes, say.
+    """
     noisy = process.diffuse(drawn.images, drawn.noise, drawn.steps.cpu())
     with torch.no_grad(), watching(teacher) as wanted:
-        target: Tensor = teacher(noisy, drawn.steps).sample
+        target: Tensor = teacher(noisy, drawn.steps.to(noisy.device)).sample
     predicted: list[Tensor] = []
     handle = student.register_forward_hook(lambda module, given, output: predicted.append(output.sample))
     try:
         with watching(student) as found:
-            noise_loss = training_loss(process, family, student, drawn.images, drawn.noise, drawn.steps)
+            noise_loss = training_loss(process, family, run or student, drawn.images, drawn.noise, drawn.steps)
     finally:
         handle.remove()
     blocks = torch.stack([relative_error(found[name].outputs, seen.outputs) for name, seen in wanted.items()]).sum()

@@ -13,7 +13,7 @@ import torch
 
 from diffusion.distill.units import units_of
 from diffusion.errors import UserError
-from diffusion.export import load_weights
+from diffusion.training.weights import load_weights
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
@@ -29,17 +29,37 @@ def load_teacher(folder: Path) -> "UNet2DModel":
     Raises:
         UserError: there is none, it is no unconditional `UNet2DModel` of known blocks, or its files are damaged.
     """
+    teacher, path = network_of(folder), weights_file(folder)
+    teacher.load_state_dict(load_weights(path, teacher, whose="of another network", again=AGAIN), assign=True)
+    return teacher.eval().requires_grad_(False)
+
+
+def network_of(folder: Path, dropout: float | None = None) -> "UNet2DModel":
+    """The structure of the network in a folder, on the meta device, with its own dropout or another.
+
+    Raises:
+        UserError: as `load_teacher`, but no weights are looked at.
+    """
     place = network_folder(folder)
     config = _config(place)
     if (kind := config.get("_class_name", NETWORK)) != NETWORK:
         raise UserError(f"'{folder}' holds a {kind!s:.40}; only an unconditional {NETWORK} can be compressed")
-    teacher = structure(place / CONFIG, config, noun=NETWORK, again=AGAIN)
-    units_of(teacher)  # of known blocks, told no class
+    if dropout is not None:
+        config |= {"dropout": dropout}
+    network = structure(place / CONFIG, config, noun=NETWORK, again=AGAIN)
+    units_of(network)  # of known blocks, told no class
+    return network
+
+
+def weights_file(folder: Path) -> Path:
+    """Where the weights of the network in a folder lie.
+
+    Raises:
+        UserError: they are a pickle alone.
+    """
+    place = network_folder(folder)
     _no_pickle(place)
-    teacher.load_state_dict(
-        load_weights(place / WEIGHTS, teacher, whose="of another network", again=AGAIN), assign=True
-    )
-    return teacher.eval().requires_grad_(False)
+    return place / WEIGHTS
 
 
 def network_folder(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from diffusion.errors import TrainingFailed
 from diffusion.settings import CODE_VERSION, TrainJob
-from diffusion.unet import build_unet
+from diffusion.training.network import empty_network
 
 NAME = re.compile(r"(?P<kind>step|ema)-(?P<step>\d{8})\.safetensors")
 KEPT = 2  # the newest, and the one before in case the newest is damaged
@@ -167,9 +167,9 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 def ema_model(checkpoint: Checkpoint) -> nn.Module:
     """The network with the averaged weights of a checkpoint, ready to sample.  (N,C,R,R), (N,) → (N,C,R,R)"""
-    model: nn.Module = build_unet(checkpoint.job.spec, checkpoint.job.settings)
+    model: nn.Module = empty_network(checkpoint.job)
     weights = {name.removeprefix("ema."): tensor for name, tensor in checkpoint.tensors.items() if name[:4] == "ema."}
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, assign=checkpoint.job.student is not None)
     return model.eval()  # gradients stay on: without them torch multiplies otherwise than in an exported pipeline
 
 

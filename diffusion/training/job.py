@@ -32,6 +32,7 @@ from diffusion.training.checkpoint import (
 )
 from diffusion.training.child import Lines, Place, Stop, end_process, locked, run_child
 from diffusion.training.compilation import cache_of_its_own
+from diffusion.training.network import macs_of
 from diffusion.training.team import Team
 from diffusion.training.trainer import StepReport, Trainer
 
@@ -254,13 +255,12 @@ class Run:
         return step % AGREEMENT_STEPS == 0 and self.team.any(asked)
 
     def _speed(self) -> Speed:
-        job, settings = self.job, self.job.settings
+        job = self.job
         device = str(self.team.device) if self.team.device.type == "cuda" else "cpu"
         measures = job.measures_peak and self.team.is_first
         peak = matmul_peak(device, job.threads, job.precision, job.data_folder, measure=measures)
         self.team.wait()  # while it was measured the others kept still
-        known = cost(job.spec, settings.family, settings.resolution, settings.channels)
-        return Speed(known.macs.total, job.strategy.batch_size, peak and peak * self.team.count)
+        return Speed(macs_of(job), job.strategy.batch_size, peak and peak * self.team.count)
 
     def _finite(self, report: StepReport) -> float:
         loss = self.team.mean(report.loss)

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from diffusion.distill.losses import Drawn, joint_loss
 from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess, to_model
 from diffusion.settings import TrainJob
 from diffusion.streams import Order, generator, stream_seed
-from diffusion.unet import build_unet
+from diffusion.training.network import first_network, teacher_of
 
 RESIDENT_SHARE = 0.5  # of a GPU's free memory that the data set may take; the rest is for the step
 UPLOAD_IMAGES = 4096  # copied to a GPU at once, so that the host never holds the data set
@@ -111,9 +112,10 @@ class Trainer:
         self.order = Order(job.seed, len(images))
         self.images = ImageSource(images, self.device)
         self.memory_format = torch.channels_last if job.channels_last else torch.contiguous_format
-        torch.manual_seed(stream_seed(job.seed, "init"))
-        self.network: torch.nn.Module = build_unet(job.spec, job.settings, strategy.dropout)
+        self.network: Any = first_network(job)
         self.network.to(self.device, memory_format=self.memory_format)
+        learns = job.student is not None and job.student.loss.needs_teacher
+        self.teacher = teacher_of(job.student).to(self.device) if job.student and learns else None
         self.names = [name for name, _ in self.network.named_parameters()]
         self.parameters = list(self.network.parameters())
         self.average = Average(self.parameters, strategy.ema_decay)
@@ -201,7 +203,11 @@ class Trainer:
     def _loss(self, images: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         """The mean loss of some images.  (n,C,H,W), (n,C,H,W), (n,) → ()"""
         model: Any = self.model if self.device.type == "cpu" else self._on_device
-        return training_loss(self.process, self.job.settings.family, model, images, noise, steps)
+        family, student = self.job.settings.family, self.job.student
+        if student is None or self.teacher is None:
+            return training_loss(self.process, family, model, images, noise, steps)
+        beta, drawn = student.loss.beta(self.step, self.job.strategy.train_steps), Drawn(images, noise, steps)
+        return joint_loss(self.process, family, self.teacher, self.network, drawn, student.loss, beta, model).loss
 
     def _on_device(self, noisy: Tensor, steps: Tensor) -> Any:
         """The network, given steps on the CPU.  (n,C,H,W), (n,)"""

@@ -6,7 +6,8 @@ import pytest
 import torch
 from teachers import SIDE, random_choices, teacher
 
-from diffusion.distill.losses import Drawn, JointLoss, Parts, joint_loss
+from diffusion.distill.losses import Drawn, Parts, joint_loss
+from diffusion.distill.retraining import JointLoss
 from diffusion.distill.student import sliced
 from diffusion.distill.units import units_of
 from diffusion.losses import training_loss

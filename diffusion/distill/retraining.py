@@ -1,0 +1,66 @@
+"""What a student is and how it is retrained, as values that a job holds; no torch is imported here."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from diffusion.distill.units import Choice
+from diffusion.frozen import Frozen
+
+Ramp = Literal["linear", "cosine", "constant"]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class JointLoss(Frozen):
+    """How the parts of the loss are weighed (`diffusion.distill.losses`)."""
+
+    ramp: Ramp = "linear"
+    """how β goes from its first value to its last; `constant` stays at the last"""
+    first: Share = 0.0
+    """β at the first step"""
+    last: Share = 1.0
+    """β at the last step"""
+    output: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """weight of the error of the whole network's output"""
+
+    def beta(self, step: int, steps: int) -> float:
+        """β at a step, the first being 0."""
+        done = step / max(steps - 1, 1)
+        part = {"linear": done, "cosine": (1 - math.cos(math.pi * done)) / 2, "constant": 1.0}[self.ramp]
+        return self.first + (self.last - self.first) * part
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether anything but the noise counts at any step."""
+        begins = self.last if self.ramp == "constant" else self.first
+        return self.output > 0 or min(begins, self.last) < 1
+
+
+NOISE_ALONE = JointLoss(ramp="constant")
+
+
+class Student(Frozen):
+    """A network made out of a teacher's, what its weights begin as, and what it learns from.
+
+    Folders are where things lie; which things they are stands in the digests beside them.
+    """
+
+    teacher: Path
+    """folder of the teacher, as `diffusion.distill.teacher.load_teacher` reads it"""
+    teacher_sha256: Sha256
+    """digest of the teacher's weights"""
+    choices: dict[str, Choice]
+    """what is left of each unit, by name"""
+    start: Path | None = None
+    """weights of the teacher's shape that the student's are taken out of; None begins at random"""
+    start_sha256: Sha256 | None = None
+    """digest of them"""
+    loss: JointLoss = JointLoss()
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """All that decides what becomes of it, for the key of its training."""
+        return self.model_dump(mode="json", exclude={"teacher", "start"})
