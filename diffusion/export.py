@@ -6,6 +6,9 @@
 | ``README.md`` | the model card |
 | ``diffnas.json`` | spec, settings, diffusion steps, and the lineage that the caller gives |
 
+A student, whose units have widths of their own, has no ``unet/`` but the ``student/`` of `diffusion.distill.folder`,
+and no ``model_index.json``: diffusers alone cannot build it.
+
 A folder appears whole or not at all. Reading uses no pickle and allocates no more than the weights' file warrants: what
 the files say is compared with what the spec in ``diffnas.json`` makes of them first. The card's text is made elsewhere.
 """
@@ -16,7 +19,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -24,6 +27,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from diffusion.data.pictures import LARGEST_SIDE
+from diffusion.distill.folder import CONFIG as STUDENT_CONFIG
+from diffusion.distill.folder import load_student, save_student
 from diffusion.errors import UserError
 from diffusion.frozen import Frozen
 from diffusion.process import betas
@@ -33,6 +38,9 @@ from diffusion.spec import SpecField, UNetSpec
 from diffusion.training.checkpoint import Checkpoint, ema_model, write_json
 from diffusion.training.weights import load_weights
 from diffusion.unet import build_unet, unet_arguments
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DModel
 
 INDEX = "model_index.json"
 OURS = "diffnas.json"
@@ -50,6 +58,7 @@ class Exported(Frozen):
     diffusion_steps: Annotated[int, Field(ge=50, le=10_000)]  # as a strategy allows
     step: Annotated[int, Field(ge=0)]
     lineage: dict[str, Any]
+    student: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,10 +122,10 @@ def _free(folder: Path, replace: bool) -> Path:
 
 def _is_ours(folder: Path) -> bool:
     try:
-        Exported.model_validate_json((folder / OURS).read_bytes())
+        ours = Exported.model_validate_json((folder / OURS).read_bytes())
     except (OSError, ValueError):
         return False
-    return (folder / INDEX).is_file()
+    return (folder / (STUDENT_CONFIG if ours.student else INDEX)).is_file()
 
 
 def _write(part: Path, checkpoint: Checkpoint, card: str, lineage: Mapping[str, Any]) -> None:
@@ -126,7 +135,11 @@ def _write(part: Path, checkpoint: Checkpoint, card: str, lineage: Mapping[str, 
     job = checkpoint.job
     steps, family = job.strategy.diffusion_steps, job.settings.family
     scheduler = scheduler_for(job.settings, choose_sampling(family, steps, family, steps), steps)
-    DDPMPipeline(unet=ema_model(checkpoint), scheduler=scheduler).save_pretrained(part, safe_serialization=True)
+    if job.student is None:
+        DDPMPipeline(unet=ema_model(checkpoint), scheduler=scheduler).save_pretrained(part, safe_serialization=True)
+    else:
+        save_student(part, ema_model(checkpoint), job.student.choices)
+        scheduler.save_pretrained(part / "scheduler")
     (part / "README.md").write_text(card, encoding="utf-8")
     ours = Exported(
         spec=job.spec,
@@ -134,6 +147,7 @@ def _write(part: Path, checkpoint: Checkpoint, card: str, lineage: Mapping[str, 
         diffusion_steps=steps,
         step=checkpoint.step,
         lineage=dict(lineage),
+        student=job.student is not None,
     )
     write_json(part / OURS, ours.model_dump(mode="json") | {"spec": str(job.spec)})
     for path in part.rglob("*"):
@@ -167,23 +181,43 @@ def load_pipeline_folder(folder: Path) -> LoadedPipeline:
     ours = _described(folder)
     if ours.settings.resolution > LARGEST_SIDE:
         raise UserError(f"'{folder / OURS}' asks for images wider than {LARGEST_SIDE}; export the trial again")
-    _same_network(folder, ours)
     _same_process(folder, ours)
+    model = _student(folder, ours) if ours.student else _network(folder, ours)
+    return LoadedPipeline(model, ours.spec, ours.settings, ours.diffusion_steps, ours.lineage)
+
+
+def _network(folder: Path, ours: Exported) -> nn.Module:
+    _same_network(folder, ours)
     weights = _weights(folder / WEIGHTS, ours)
     model: nn.Module = build_unet(ours.spec, ours.settings)
     model.load_state_dict(weights)
-    model.eval().requires_grad_(False)
-    return LoadedPipeline(model, ours.spec, ours.settings, ours.diffusion_steps, ours.lineage)
+    return model.eval().requires_grad_(False)
+
+
+def _student(folder: Path, ours: Exported) -> "UNet2DModel":
+    student: UNet2DModel = load_student(folder)
+    shape = {"sample_size": ours.settings.resolution, "in_channels": ours.settings.channels}
+    if any(student.config[name] != value for name, value in shape.items()):
+        raise UserError(
+            f"'{folder / STUDENT_CONFIG}' is of other images than '{folder / OURS}'; export the trial again"
+        )
+    return student
 
 
 def _described(folder: Path) -> Exported:
     """What ``diffnas.json`` says, validated."""
     if not folder.is_dir():
         raise UserError(f"'{folder}' is not a folder; name one that `diffnas-agent export` wrote")
-    for name in (INDEX, OURS):
-        if not (folder / name).is_file():
-            raise UserError(f"'{folder}' has no {name}; name a folder that `diffnas-agent export` wrote")
-    return Exported.model_validate(_read(folder / OURS, Exported.model_validate))
+    _check_has(folder, OURS)
+    ours = Exported.model_validate(_read(folder / OURS, Exported.model_validate))
+    if not ours.student:
+        _check_has(folder, INDEX)
+    return ours
+
+
+def _check_has(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise UserError(f"'{folder}' has no {name}; name a folder that `diffnas-agent export` wrote")
 
 
 def _read(path: Path, accept: Callable[[dict[str, Any]], object] = dict) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from memory.connection import database_path, insert, transaction, utc_now
 from memory.leases import lease_lives
 from memory.redaction import redact_optional, redacted_json
 
-Kind = Literal["run", "train", "study", "measurement", "strategy", "confirm"]
+Kind = Literal["run", "train", "study", "measurement", "strategy", "confirm", "compress"]
 State = Literal["running", "paused", "interrupted", "finished", "failed"]
 CountConvention = Literal["paper", "total"]
 

@@ -60,7 +60,7 @@ def _add_training(conn: sqlite3.Connection, job: TrainJob, folder: str, costs: d
         "trainings",
         key=job.key,
         spec=str(job.spec),
-        network=network(job.spec, job.settings.family),
+        network=network(job.spec, job.settings.family) + (f"-student-{job.key}" if job.student else ""),
         **job.spec.numbers,
         family=job.settings.family,
         dataset=job.settings.dataset,

@@ -10,6 +10,7 @@ from sqlite_utils import Database
 
 from diffusion.cost.closed_form import Convention, Cost, cost
 from diffusion.cost.throughput import PASSES, WORTH_MEASURING_MACS
+from diffusion.distill.retraining import Student
 from diffusion.settings import Precision, ScoreJob, TrainJob, training_key
 from diffusion.settings import Protocol as ScoringProtocol
 from diffusion.space import SearchSpace
@@ -69,6 +70,7 @@ class Jobs:
     prune: Rule | None = None  # when a candidate that is behind is stopped early
     is_alone: bool = False  # no other job computes beside one of these
     table: Table | None = None  # where results are looked up instead
+    student: Student | None = None  # what is trained, where that is made out of a teacher of the spec's shape
 
     @property
     def precision(self) -> Precision:
@@ -88,8 +90,9 @@ class Jobs:
         settings, strategy = protocol.settings, protocol.strategy
         seed = self.seed if seed is None else seed
         macs = limits.cost(spec).macs.total * strategy.batch_size  # of a forward pass
+        student = self.student
         table = f"{self.table.identity}/{self.seed}" if self.table else None
-        key = training_key(spec, settings, strategy, seed, protocol.data_fingerprint, table)
+        key = training_key(spec, settings, strategy, seed, protocol.data_fingerprint, table, student)
         return TrainJob(
             spec=spec,
             settings=settings,
@@ -103,9 +106,11 @@ class Jobs:
             threads=share.threads,
             precision=self.precision,
             channels_last=share.device == "cuda" and self.precision == "bf16",
-            compiled=is_compiled(self.settings.compile, share.device, macs, strategy.train_steps, self.precision),
+            compiled=student is None
+            and is_compiled(self.settings.compile, share.device, macs, strategy.train_steps, self.precision),
             measures_peak=self.is_alone and PASSES * macs * strategy.train_steps >= WORTH_MEASURING_MACS,
             table=table,
+            student=student,
         )
 
 

@@ -12,6 +12,7 @@ import typer
 from agent.cli.audit import audit
 from agent.cli.chat import chat
 from agent.cli.compare import compare
+from agent.cli.compress import compress
 from agent.cli.confirm import confirm
 from agent.cli.doctor import doctor
 from agent.cli.evaluate import evaluate
@@ -44,8 +45,8 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    run, resume, status, compare, generate, flops, train, evaluate, sample, export, audit, chat, confirm, doctor,
-    strategy, replay, fork,
+    run, resume, status, compare, compress, generate, flops, train, evaluate, sample, export, audit, chat, confirm,
+    doctor, strategy, replay, fork,
 )  # fmt: skip
 app.add_typer(memory, name="memory")
 for command in COMMANDS:

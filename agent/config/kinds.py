@@ -30,8 +30,9 @@ STUDY = SearchKind("study", "agent.study.run:resume_arm", "rank-study")  # an ar
 MEASUREMENT = SearchKind("measurement", None, "rank-study")  # of one strategy, beside the arms of a study
 STRATEGY = SearchKind("strategy", "agent.strategy.loop:drive_strategy", takes_directives=True)
 CONFIRM = SearchKind("confirm", "agent.trials.confirm:drive_confirm", "confirm")
+COMPRESS = SearchKind("compress", "agent.compress.loop:drive_compression", takes_directives=True)
 
-KINDS = {kind.name: kind for kind in (RUN, TRAIN, STUDY, MEASUREMENT, STRATEGY, CONFIRM)}
+KINDS = {kind.name: kind for kind in (RUN, TRAIN, STUDY, MEASUREMENT, STRATEGY, CONFIRM, COMPRESS)}
 
 
 def resumed(found: SearchRow) -> Callable[..., int]:

@@ -155,6 +155,30 @@ class Lines:
         """What was carried out, and what came of it."""
         self.line(f"  [cyan]directive {values['directive']}[/cyan], {escape(values['text'])}: {escape(values['what'])}")
 
+    def on_compress_progress(self, values: dict[str, Any]) -> None:
+        """How far the search for a student is."""
+        error = "" if values["error"] is None else f", error {values['error']:.4f}"
+        self._advance(values, f"{values['phase']}{error}", values["step"], values["total_steps"])
+
+    def on_compress_searched(self, values: dict[str, Any]) -> None:
+        """What the search for a student has found."""
+        self._end_bars()
+        lost = "" if values["loss"] is None else f", predicted to lose {values['loss']:.4g}"
+        size = f"{format_size(values['macs_paper'])} MACs, {format_size(values['params'])} params"
+        self.line(f"  [bold]{values['method']}[/bold]  {size}{lost}")
+
+    def on_compress_scored(self, values: dict[str, Any]) -> None:
+        """One score of a teacher or a student."""
+        self._end_bars()
+        self.line(
+            f"  trial {values['trial']}  [green]scored[/green] {values['metric']} [bold]{values['rfid']:.4g}[/bold]"
+        )
+
+    def on_compress_failed(self, values: dict[str, Any]) -> None:
+        """Why there is no student."""
+        self._end_bars()
+        self.line(f"  [red]failed[/red] {escape(values['reason'])}")
+
     def on_search_finished(self, values: dict[str, Any]) -> None:
         """Leave the terminal tidy; the summary follows."""
         self._end_bars()

@@ -14,7 +14,7 @@ from diffusion.errors import UserError
 from memory.directives import DirectiveRow, active_directives, all_directives, cite
 from memory.searches import set_state
 from tools.context import SearchContext
-from tools.errors import Refused
+from tools.errors import Interrupted, Refused
 from tools.gates.directive_kinds import Backend, Try, directive_of
 from tools.gates.specs import refusal
 from tools.jobs.training import train_candidate
@@ -58,6 +58,26 @@ class Listener:
             context.services.allowance.idle(time.monotonic() - started)
         set_state(context.db, context.search, "running")
         return True
+
+    def begins(self, number: int, rounds: int) -> tuple[bool, int]:
+        """Whether a round of so many is to begin, and how many there are now; a pause is waited out.
+
+        Raises:
+            Interrupted: the user stops the search while it is paused.
+        """
+
+        def look() -> Due:
+            nonlocal rounds
+            due, _ = self.look(number, number <= rounds)
+            rounds = rounds if due.rounds is None else due.rounds
+            return due
+
+        due = look()
+        if due.pause and not due.stop and number <= rounds:
+            if not self.wait(due.pause, number, look):
+                raise Interrupted
+            due = look()
+        return number <= rounds and not due.stop, rounds
 
     def try_spec(self, context: SearchContext, directive: DirectiveRow) -> int | None:
         """Train the spec that a person asked for as the round's trial; None where it is refused."""

@@ -14,7 +14,6 @@ from agent.backends.errors import BackendError
 from agent.report.events import both
 from agent.report.results import plain
 from agent.report.tables import print_card
-from agent.search.directives import Due
 from agent.search.ending import SILENT_ROUNDS_IN_A_ROW, Reason, in_time
 from agent.search.listener import Listener
 from agent.search.plan import Plan
@@ -93,22 +92,9 @@ class StrategyLoop:
         return "stopped_by_user" if number <= self.rounds else "rounds"
 
     def _is_to_begin(self, listener: Listener, number: int) -> bool:
-        """Whether a round is left that the directives let begin; a pause is waited out.
-
-        Raises:
-            Interrupted: the user stops the search while it is paused.
-        """
-        due = self._due(listener, number)
-        if due.pause and not due.stop and number <= self.rounds:
-            if not listener.wait(due.pause, number, lambda: self._due(listener, number)):
-                raise Interrupted
-            due = self._due(listener, number)
-        return number <= self.rounds and not due.stop
-
-    def _due(self, listener: Listener, number: int) -> Due:
-        due, _ = listener.look(number, number <= self.rounds)
-        self.rounds = self.rounds if due.rounds is None else due.rounds
-        return due
+        """Whether a round is left that the directives let begin."""
+        begins, self.rounds = listener.begins(number, self.rounds)
+        return begins
 
     def _round(self, number: int) -> None:
         """One round, from wherever it stands."""

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from agent.report.results import Result
 from agent.report.tables import say, score
 from agent.trials.evaluate import Known, known_trial
-from agent.trials.model_card import CardScore, ModelCardFacts, model_card
+from agent.trials.model_card import CardScore, ModelCardFacts, StudentFacts, model_card
 from diffusion.data.card import card_rows
 from diffusion.settings import Protocol
 from diffusion.training.checkpoint import Checkpoint
@@ -63,6 +63,7 @@ def export_trial(db_path: Path, trial: int, folder: Path, *, step: int | None, r
         data=tuple(card_rows(known.card.model_copy(update={"name": protocol.settings.dataset}))),
         lineage=lineage(known, record, checkpoint),
         versions={name: version(name) for name in PACKAGES},
+        student=student_facts(checkpoint),
     )
     export_pipeline(checkpoint, folder, card=model_card(facts), lineage=facts.lineage, replace=replace)
     return ExportedTrial(
@@ -88,6 +89,23 @@ def scored_at(db: Database, record: Record, known: Known, step: int) -> tuple[Pr
     protocol = protocol if own else find_protocol(db, first["protocol"])
     beside = {name: first["extra"].get(name) for name in NAMES}
     return protocol, CardScore(value=first["value"], sampling_seed=first["sampling_seed"], **beside)
+
+
+def student_facts(checkpoint: Checkpoint) -> StudentFacts | None:
+    """What the card says of a student, of any other network nothing."""
+    from diffusion.distill.units import short
+    from diffusion.training.network import cost_of_student, whole_of
+
+    student = checkpoint.job.student
+    if student is None:
+        return None
+    mine, its = cost_of_student(student), cost_of_student(whole_of(student))
+    costs = (
+        ("parameters", mine.params, its.params),
+        ("MACs, `paper` convention", mine.macs_paper, its.macs_paper),
+        ("MACs, `total` convention", mine.macs_total, its.macs_total),
+    )
+    return StudentFacts(choices=short(student.choices), retrained=student.retrained, costs=costs)
 
 
 def lineage(known: Known, record: Record, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -23,6 +23,7 @@ FOLDER = "path/to/this/folder"
 MARKUP = re.compile(r"([\\`*_{}\[\]()<>#+!|~&:@$])")  # what Markdown or HTML could take for more than text
 INERT = "`<>&"  # written as \u escapes in JSON, which stays the same JSON
 MOST_FEWER_STEPS = 100
+FROM_FACTS = ("protocol", "step", "score", "data", "lineage", "versions", "student")
 LONGEST_CELL = 500  # characters of foreign text in one cell
 
 
@@ -39,6 +40,16 @@ class CardScore(Frozen):
     recall: float | None = None
 
 
+class StudentFacts(Frozen):
+    """What a student has beside a spec."""
+
+    choices: str
+    """what is left of each unit, in one line"""
+    retrained: bool
+    costs: tuple[tuple[str, int, int], ...]
+    """what is counted, of the student and of its teacher"""
+
+
 class ModelCardFacts(Frozen):
     """What a card is made from. The name of the score and all costs follow from `protocol` and `spec`.
 
@@ -53,6 +64,7 @@ class ModelCardFacts(Frozen):
     data: tuple[tuple[str, str], ...]
     lineage: dict[str, Any]
     versions: dict[str, str]
+    student: StudentFacts | None = None
 
 
 def model_card(facts: ModelCardFacts) -> str:
@@ -63,7 +75,7 @@ def model_card(facts: ModelCardFacts) -> str:
         _environment()
         .get_template(TEMPLATE)
         .render(
-            **{name: getattr(facts, name) for name in ("protocol", "step", "score", "data", "lineage", "versions")},
+            **{name: getattr(facts, name) for name in FROM_FACTS},
             spec=str(spec),
             base_channel=spec.base_channel,
             num_blocks=spec.num_blocks,

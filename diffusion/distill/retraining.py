@@ -59,6 +59,8 @@ class Student(Frozen):
     start_sha256: Sha256 | None = None
     """digest of them"""
     loss: JointLoss = JointLoss()
+    retrained: bool = True
+    """whether it is trained at all, or its teacher as it came"""
 
     @property
     def identity(self) -> dict[str, object]:

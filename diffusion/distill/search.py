@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,22 @@ class JudgedBlock:
     errors: tuple[float, ...]
     whole_error: float  # of the largest student
     judged: int  # students, before those that are beaten were left out
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, as JSON gives it back to the bit."""
+        students = [{name: choice.model_dump(mode="json") for name, choice in each.items()} for each in self.students]
+        more = {"costs": self.costs, "errors": self.errors, "whole_error": self.whole_error, "judged": self.judged}
+        return {"name": self.name, "students": students, **more}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """What `as_json` made."""
+        students = [
+            {name: Choice.model_validate(choice) for name, choice in each.items()} for each in found["students"]
+        ]
+        costs = tuple(StudentCost(*cost) for cost in found["costs"])
+        name, errors = str(found["name"]), tuple(found["errors"])
+        return cls(name, tuple(students), costs, errors, float(found["whole_error"]), int(found["judged"]))
 
     def candidates(self, convention: Convention) -> Candidates:
         """For the allocation."""

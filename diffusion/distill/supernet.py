@@ -15,23 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from diffusion.distill.plan import SupernetTraining
 from diffusion.distill.student import Ranking, ranked, shrink, student_state
 from diffusion.distill.units import Choice, Choices, Unit, blocks_of, units_of
 from diffusion.distill.watching import Batch, Seen, outputs_of, relative_error, watched
-from diffusion.frozen import Frozen
 from diffusion.streams import stream_seed
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel
-
-
-class SupernetTraining(Frozen):
-    """How supernets are trained."""
-
-    steps: int = 250
-    drawn: int = 2  # students a step, beside the smallest and the largest
-    learning_rate: float = 1e-3
-    seed: int = 0
 
 
 class BlockSupernet(nn.Module):
@@ -90,36 +81,72 @@ def supernets_of(teacher: "UNet2DModel") -> dict[str, BlockSupernet]:
     return made
 
 
+class SupernetTrainer:
+    """Supernets of some blocks, trained side by side: the teacher's forward pass is shared.
+
+    Which students are drawn depends on the seed, the block and the step alone, so that a training that was restored
+    goes on as if it had never stopped.
+    """
+
+    def __init__(
+        self, teacher: "UNet2DModel", supernets: Mapping[str, BlockSupernet], training: SupernetTraining
+    ) -> None:
+        self.teacher, self.supernets, self.training, self.step = teacher, supernets, training, 0
+        self.optimizers = {
+            name: torch.optim.Adam(net.parameters(), lr=training.learning_rate) for name, net in supernets.items()
+        }
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One step of all supernets; the mean error of each before it, by name."""
+        seen, _ = watched(self.teacher, batch)
+        errors = {name: self._update(name, net, seen[name]) for name, net in self.supernets.items()}
+        self.step += 1
+        return errors
+
+    def _update(self, name: str, net: BlockSupernet, seen: Seen) -> float:
+        rng = random.Random(stream_seed(self.training.seed, f"students of {name}", self.step))
+        students = [net.smallest, net.whole, *(net.drawn(rng) for _ in range(self.training.drawn))]
+        self.optimizers[name].zero_grad()
+        mean = torch.stack([net.error(choices, seen) for choices in students]).mean()
+        mean.backward()  # type: ignore[no-untyped-call]
+        self.optimizers[name].step()
+        return float(mean.detach())
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights and moments, by name: the tensors themselves."""
+        found: dict[str, Tensor] = {}
+        for name, net in self.supernets.items():
+            found |= {f"weights/{name}/{key}": tensor.detach() for key, tensor in net.weights.named_parameters()}
+            for index, entries in self.optimizers[name].state_dict()["state"].items():
+                found |= {f"moments/{name}/{index}/{key}": tensor for key, tensor in entries.items()}
+        return found
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Take up the state that `state` returned at a step."""
+        self.step = step
+        for name, net in self.supernets.items():
+            for key, parameter in net.weights.named_parameters():
+                parameter.copy_(tensors[f"weights/{name}/{key}"])
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, tensor in tensors.items():
+                kind, block, *place = key.split("/")
+                if kind == "moments" and block == name:
+                    moments.setdefault(int(place[0]), {})[place[1]] = tensor.clone()
+            optimizer = self.optimizers[name]
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
 def train_supernets(
     teacher: "UNet2DModel",
     supernets: Mapping[str, BlockSupernet],
     batches: Iterator[Batch],
     training: SupernetTraining,
 ) -> Iterator[dict[str, float]]:
-    """Train supernets side by side, the teacher's forward pass shared; the mean error of each after every step.
-
-    Args:
-        teacher: it is not changed.
-        supernets: of some of its blocks, by name.
-        batches: one a step.
-        training: how; which students are drawn depends on its seed, the block and the step alone.
-    """
-    optimizers = {
-        name: torch.optim.Adam(net.parameters(), lr=training.learning_rate) for name, net in supernets.items()
-    }
-    for step in range(training.steps):
-        seen, _ = watched(teacher, next(batches))
-        errors = {}
-        for name, net in supernets.items():
-            rng = random.Random(stream_seed(training.seed, f"students of {name}", step))
-            students = [net.smallest, net.whole, *(net.drawn(rng) for _ in range(training.drawn))]
-            optimizers[name].zero_grad()
-            losses = [net.error(choices, seen[name]) for choices in students]
-            mean = torch.stack(losses).mean()
-            mean.backward()  # type: ignore[no-untyped-call]
-            optimizers[name].step()
-            errors[name] = float(mean.detach())
-        yield errors
+    """All steps of a training, a batch each; the mean error of each block after every one."""
+    trainer = SupernetTrainer(teacher, supernets, training)
+    while trainer.step < training.steps:
+        yield trainer.update(next(batches))
 
 
 @torch.no_grad()

@@ -10,18 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from diffusion.distill.baselines import Within, at_random
+from diffusion.distill.plan import Evolution
 from diffusion.distill.units import Choice, Choices, Unit
-from diffusion.frozen import Frozen
 from diffusion.streams import stream_seed
-
-
-class Evolution(Frozen):
-    """How large a population is, and how much is judged."""
-
-    evaluations: int = 500
-    population: int = 50
-    contestants: int = 10
-    seed: int = 0
 
 
 class Judged(NamedTuple):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from diffusion.cost.closed_form import cost
-from diffusion.distill.costs import student_cost
+from diffusion.distill.costs import StudentCost, student_cost
 from diffusion.distill.retraining import Student
 from diffusion.distill.student import ranked_channels, skeleton, sliced
 from diffusion.distill.teacher import load_teacher, network_of, weights_file
@@ -79,8 +79,29 @@ def macs_of(job: TrainJob) -> int:
     """The multiply-accumulates of one image, attention's products among them; of a student its own alone."""
     if job.student is None:
         return cost(job.spec, job.settings.family, job.settings.resolution, job.settings.channels).macs.total
+    return cost_of_student(job.student).macs_total
+
+
+def cost_of_student(student: Student) -> StudentCost:
+    """What a student costs for one image.
+
+    Raises:
+        TrainingFailed: its teacher is not to be had.
+    """
     with _said():
-        return student_cost(network_of(job.student.teacher), job.student.choices).macs_total
+        return student_cost(network_of(student.teacher), student.choices)
+
+
+def whole_of(student: Student) -> Student:
+    """The teacher itself, as it came.
+
+    Raises:
+        TrainingFailed: it is not to be had.
+    """
+    with _said():
+        whole = {unit.name: unit.whole for unit in units_of(network_of(student.teacher))}
+        own = {"start": weights_file(student.teacher), "start_sha256": student.teacher_sha256}
+    return student.model_copy(update={"choices": whole, "retrained": False, **own})
 
 
 def _at_random(student: "UNet2DModel") -> "UNet2DModel":

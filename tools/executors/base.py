@@ -1,9 +1,12 @@
 """Who runs the jobs."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from diffusion.settings import ScoreJob, TrainJob
+
+if TYPE_CHECKING:
+    from diffusion.distill.plan import DistillJob
 
 OnProgress = Callable[[dict[str, Any]], None]
 
@@ -24,3 +27,11 @@ class Executor(Protocol):
 
     def kill(self) -> None:
         """End every job at once; what their last checkpoints hold is kept."""
+
+
+@runtime_checkable
+class Distiller(Protocol):
+    """An executor that can also look for what is left of a teacher; a table cannot."""
+
+    def distill(self, job: "DistillJob", on_progress: OnProgress) -> dict[str, Any]:
+        """Search; the ``done`` line of `diffusion.distill.job`. Raises as `Executor.train` does."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import IO, Any
 
+from diffusion.distill.plan import DistillJob
 from diffusion.settings import ScoreJob, TrainJob
 from diffusion.training.child import STOPPED
 from memory.redaction import is_secret_name, redact
@@ -52,6 +53,10 @@ class LocalExecutor:
     def evaluate(self, job: ScoreJob, on_progress: OnProgress) -> dict[str, Any]:
         """See `tools.context.Executor`."""
         return self._run("diffusion.scores.job", job.run_folder / "score-job.json", job.model_dump_json(), on_progress)
+
+    def distill(self, job: DistillJob, on_progress: OnProgress) -> dict[str, Any]:
+        """See `tools.executors.base.Distiller`."""
+        return self._run("diffusion.distill.job", job.run_folder / "job.json", job.model_dump_json(), on_progress)
 
     def kill(self) -> None:
         """End the children at once; what their last checkpoints hold is kept. No lock is taken: a signal may call."""

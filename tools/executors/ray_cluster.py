@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from diffusion.distill.plan import DistillJob
 from diffusion.errors import UserError
 from diffusion.settings import ScoreJob, TrainJob
 from memory.redaction import is_secret_name
@@ -38,8 +39,9 @@ QUIET = {  # read by Ray when it is started
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about what jobs without a GPU see
 }
 
-Kind = Literal["train", "evaluate"]
-Job = TypeVar("Job", TrainJob, ScoreJob)
+Kind = Literal["train", "evaluate", "distill"]
+AnyJob = TrainJob | ScoreJob | DistillJob
+Job = TypeVar("Job", TrainJob, ScoreJob, DistillJob)
 
 
 class NodeLost(RuntimeError):
@@ -61,12 +63,16 @@ class RayExecutor:
         """See `tools.context.Executor`."""
         return self._run("evaluate", job, 1, on_progress)
 
+    def distill(self, job: DistillJob, on_progress: OnProgress) -> dict[str, Any]:
+        """See `tools.executors.base.Distiller`."""
+        return self._run("distill", job, 1, on_progress)
+
     def kill(self) -> None:
         """End the actors, and with them their jobs, at once."""
         for actor in list(self.actors):
             ray.kill(actor)
 
-    def _run(self, kind: Kind, job: TrainJob | ScoreJob, processes: int, on_progress: OnProgress) -> dict[str, Any]:
+    def _run(self, kind: Kind, job: AnyJob, processes: int, on_progress: OnProgress) -> dict[str, Any]:
         for _ in range(1 + RETRIES):
             if self.stop.is_set():
                 raise Interrupted
@@ -82,7 +88,7 @@ class RayExecutor:
             return done
         raise JobFailed(f"the node it ran on was lost, {1 + RETRIES} times in a row")
 
-    def _attempt(self, kind: Kind, job: TrainJob | ScoreJob, processes: int, on_progress: OnProgress) -> dict[str, Any]:
+    def _attempt(self, kind: Kind, job: AnyJob, processes: int, on_progress: OnProgress) -> dict[str, Any]:
         """The job on one node; what came of it there."""
         actor = placed(Runner, **self._needs(job.threads, processes)).remote()
         self.actors.add(actor)
@@ -141,6 +147,8 @@ class Runner:
         try:
             if kind == "train":
                 return {"done": local.train(self._visible(TrainJob.model_validate_json(job)), self._tell)}
+            if kind == "distill":
+                return {"done": local.distill(self._visible(DistillJob.model_validate_json(job)), self._tell)}
             return {"done": local.evaluate(self._visible(ScoreJob.model_validate_json(job)), self._tell)}
         except JobFailed as failure:
             return {"failed": str(failure)}

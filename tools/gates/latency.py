@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffusion.cost.throughput import device_name
 from diffusion.networks import spellings
@@ -89,6 +89,16 @@ def measured_ms(spec: UNetSpec, settings: Settings, share: Share) -> tuple[float
         threads,
         share.device,
     ]
+    found = said_by(command, threads, f"the latency of {spec}")
+    return float(found["median_ms"]), int(found["forwards"])
+
+
+def said_by(command: list[str], threads: str, what: str) -> dict[str, Any]:
+    """The JSON line that a measurement in a process of its own prints.
+
+    Raises:
+        JobFailed: it printed none.
+    """
     try:
         done = subprocess.run(
             command,
@@ -98,10 +108,10 @@ def measured_ms(spec: UNetSpec, settings: Settings, share: Share) -> tuple[float
             timeout=TIMEOUT_SECONDS,
             check=False,
         )
-        found = json.loads(done.stdout.splitlines()[-1])
-        return float(found["median_ms"]), int(found["forwards"])
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found | {}
     except subprocess.TimeoutExpired:
-        raise JobFailed(f"the latency of {spec} was not measured within {TIMEOUT_SECONDS:.0f} seconds") from None
-    except (ValueError, IndexError, KeyError, TypeError):
+        raise JobFailed(f"{what} was not measured within {TIMEOUT_SECONDS:.0f} seconds") from None
+    except (ValueError, IndexError, TypeError):
         said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
-        raise JobFailed(redact(f"the latency of {spec} could not be measured: {said}")) from None
+        raise JobFailed(redact(f"{what} could not be measured: {said}")) from None

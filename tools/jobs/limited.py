@@ -5,10 +5,12 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffusion.cost.closed_form import cost
+from diffusion.distill.plan import DistillJob
 from diffusion.settings import ScoreJob, TrainJob
 from memory.ledger import seconds_per_mac
 from tools.allowance import Allowance
-from tools.errors import AllowanceSpent, Interrupted
+from tools.errors import AllowanceSpent, Interrupted, JobFailed
+from tools.executors.base import Distiller
 
 if TYPE_CHECKING:
     from tools.executors.base import Executor
@@ -33,6 +35,12 @@ class WithinAllowance:
         score = job.protocol.score
         macs = _macs(job.spec, job.protocol.settings) * score.num_images * score.sampling_steps
         return self._watched(self.executor.evaluate, job, on_progress, "score", macs)
+
+    def distill(self, job: DistillJob, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        """See `tools.executors.base.Distiller`; how long it takes is not foretold. Raises `AllowanceSpent` besides."""
+        if not isinstance(self.executor, Distiller):
+            raise JobFailed("a table has no weights that a student could be made of")
+        return self._watched(self.executor.distill, job, on_progress, "train", 0)
 
     def kill(self) -> None:
         """See `tools.context.Executor`."""

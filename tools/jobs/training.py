@@ -68,7 +68,7 @@ def train_candidate(context: SearchContext, spec: UNetSpec, reason: str, raw_tex
         reason = f"The user's change of {proposed}, which {context.proposer} had proposed: {reason}"
         context = replace(context, proposer="user")
     try:
-        trial = _trial_of(context, spec, reason, raw_text)
+        trial = trial_of(context, spec, reason, raw_text)
     except AlreadyTried as taken:  # by another round, since the gates were asked
         objection = Refused("repeated", f"{taken}. Propose a new spec.")
         refuse(context, objection, spec=spec, reason=reason, raw_text=raw_text)
@@ -108,7 +108,7 @@ def train_as_asked(context: SearchContext, spec: UNetSpec, reason: str) -> Train
     """
     context = replace(context, jobs=replace(context.jobs, prune=None))
     _forget_lost_weights(context, context.train_job(spec), though_scored=True)
-    return continue_training(context, _trial_of(context, spec, reason, str(spec)))
+    return continue_training(context, trial_of(context, spec, reason, str(spec)))
 
 
 def continue_training(context: SearchContext, trial: int) -> TrainResult:
@@ -119,9 +119,9 @@ def continue_training(context: SearchContext, trial: int) -> TrainResult:
     return _result(context, trial)
 
 
-def _trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str) -> int:
+def trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str) -> int:
     """The trial of this round, made if it is not there."""
-    cost, job = context.limits.cost(spec), context.train_job(spec)
+    job = context.train_job(spec)
     _forget_lost_weights(context, job, though_scored=False)
     db = context.db
     if found := trial_in_round(db, context.search, context.round_number):
@@ -134,10 +134,20 @@ def _trial_of(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str
         raw_text=raw_text,
         reason=reason,
         job=job,
-        costs={"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params},
+        costs=_costs(context, job),
     )
     report_started(context, accepted.trial)
     return accepted.trial
+
+
+def _costs(context: SearchContext, job: TrainJob) -> dict[str, int]:
+    """What the network of a job costs: that of its spec, or the student's."""
+    if job.student is not None:
+        from diffusion.training.network import cost_of_student
+
+        return cost_of_student(job.student)._asdict()
+    cost = context.limits.cost(job.spec)
+    return {"macs_paper": cost.macs.paper, "macs_total": cost.macs.total, "params": cost.params}
 
 
 def _forget_lost_weights(context: SearchContext, job: TrainJob, *, though_scored: bool) -> None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from teachers import SIDE, random_choices, teacher
 
+from diffusion.distill.plan import SupernetTraining
 from diffusion.distill.student import ranked_channels, sliced
-from diffusion.distill.supernet import SupernetTraining, errors_of, supernets_of, train_supernets
+from diffusion.distill.supernet import errors_of, supernets_of, train_supernets
 from diffusion.distill.units import blocks_of, units_of
 from diffusion.distill.watching import Batch, noised, relative_error, watched
 from diffusion.process import NoiseProcess

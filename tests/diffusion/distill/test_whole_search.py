@@ -7,8 +7,9 @@ from teachers import counted, teacher
 from diffusion.distill.allocation import Whole
 from diffusion.distill.baselines import Within
 from diffusion.distill.costs import common_cost
+from diffusion.distill.plan import Evolution
 from diffusion.distill.units import Choices, units_of
-from diffusion.distill.whole_search import Evolution, Judged, evolve
+from diffusion.distill.whole_search import Judged, evolve
 
 MODEL = teacher("b8-n1-m1.2.2.2-a0100")
 UNITS = units_of(MODEL)

@@ -121,7 +121,7 @@ def test_another_teacher_or_start_is_said_before_anything_is_trained(tmp_path: P
         with pytest.raises(TrainingFailed, match=r"holds other weights than those .*; put the file back"):
             Trainer(job(tmp_path, student(tmp_path, **changed)), IMAGES, Accelerator())
     gone = student(tmp_path).model_copy(update={"teacher": tmp_path / "nowhere"})
-    with pytest.raises(TrainingFailed, match="'.*nowhere' is no folder"):
+    with pytest.raises(TrainingFailed, match=r"'.*nowhere' is no folder"):
         Trainer(job(tmp_path, gone), IMAGES, Accelerator())
 
 

@@ -1,0 +1,41 @@
+"""``diffnas-agent compress``: make a trained UNet cheaper, block by block."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.cli.options import DryRun, Json, configured, option
+
+if TYPE_CHECKING:
+    from agent.config.sources import Resolved
+
+
+@configured("preset", "seed", "name", "count", "data", "strategy", "score", "jobs", "places")
+def compress(
+    settings: "Resolved",
+    teacher: Annotated[
+        str, typer.Argument(metavar="TEACHER", help="A trial, a diffusers folder, or an id of the hub.")
+    ],
+    target: Annotated[
+        float, typer.Option(metavar="SHARE", help="The most of the teacher's MACs, and of its parameters.")
+    ] = 0.5,
+    method: Annotated[str, option("METHOD", "blockwise, global, magnitude, random or scratch.")] = "blockwise",
+    supernet_steps: Annotated[
+        int, typer.Option(metavar="N", help="Steps in which candidates learn; 0 judges slices of the teacher.")
+    ] = 0,
+    start: Annotated[
+        str | None, option("START", "First weights: supernet, teacher or random; default: what suits the method.")
+    ] = None,
+    beta: Annotated[
+        str | None, option("BETA", "Weight of the noise, 0..1 for a rising one; default: what suits the method.")
+    ] = None,
+    ramp: Annotated[str, option("RAMP", "How it rises: linear or cosine.")] = "linear",
+    seeds: Annotated[int, typer.Option(metavar="N", help="Trainings of the student; three give an interval.")] = 1,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Make a trained UNet cheaper, as a search of its own: the same pictures for half the MACs and parameters."""
+    from agent.compress.begin import Wanted, begin
+
+    wanted = Wanted(teacher, method, target, supernet_steps, start, beta, ramp, seeds)
+    raise typer.Exit(begin(settings, wanted, dry_run=dry_run, as_json=as_json))

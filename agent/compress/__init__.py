@@ -1,0 +1,1 @@
+"""``diffnas-agent compress``: a trained UNet made cheaper, as a search of its own."""

@@ -1,0 +1,232 @@
+"""The search for a student, from whatever is done already: the teacher's score, what is left of it, its students.
+
+Round 0 is the teacher as it came. The next ones are one student each, of the same choices, retrained with a seed of its
+own. What has happened stands in memory and in the folders of the jobs alone, so that a search which was killed goes on
+where it was, to the bit.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent.compress.plan import Compression, stored_compression
+from agent.compress.report import announce, compressed, print_compressed
+from agent.config.kinds import COMPRESS
+from agent.report.results import plain
+from agent.report.tables import print_card
+from agent.search.ending import FAILED, Reason, in_time
+from agent.search.listener import Listener
+from agent.search.plan import Plan
+from agent.search.session import Session, driving
+from diffusion.distill.plan import SUPERNETS, DistillJob, SupernetTraining
+from diffusion.distill.retraining import Student
+from diffusion.distill.units import Choice, short
+from diffusion.spec import UNetSpec
+from memory.connection import opened
+from memory.ledger import charge
+from memory.scores import score_of
+from memory.trials import Trial, find_trial, trial_failed, trial_in_round
+from tools.context import SearchContext
+from tools.errors import Interrupted, JobFailed
+from tools.executors.base import Distiller
+from tools.jobs.adopt import adopt
+from tools.jobs.faster import latencies
+from tools.jobs.measure import run_and_remember
+from tools.jobs.training import train_as_asked
+
+TEACHER = "teacher"  # who proposes round 0
+
+
+def drive_compression(search: int, planned: Plan, *, as_json: bool) -> int:
+    """Go on to the last student, or to where it is stopped; the exit code.
+
+    Raises:
+        UserError: another process drives the search.
+    """
+    with opened(planned.config.places.db) as db:
+        asked = stored_compression(db, search)
+    with driving(search, planned, as_json=as_json, backend=COMPRESS.proposer) as session:
+        print_card(session.console, planned.card)
+        announce(session.console, planned, asked)
+        session.begin(asked.method)
+        loop = CompressLoop(session, asked)
+        reason = loop.run()
+        found = compressed(session.db, search, asked, reason, loop.latency() if reason == "rounds" else None)
+        session.report("compress.finished", **plain(found))
+    print_compressed(session.console, found)
+    return session.leave(reason)
+
+
+class CompressLoop:
+    """The rounds of one search for a student, as one session plays them."""
+
+    def __init__(self, session: Session, asked: Compression) -> None:
+        self.session, self.asked = session, asked
+        self.rounds = session.plan.config.search.rounds
+        self.spec = UNetSpec.parse(asked.spec)
+
+    def run(self) -> Reason | str:
+        """Play the rounds that are left; why it ended."""
+        reason = in_time(self._played)
+        self.session.end(reason, round_number=self.rounds)
+        return reason
+
+    def _played(self) -> str:
+        listener, number = Listener(self._context(0, TEACHER), None), 0
+        while True:
+            begins, self.rounds = listener.begins(number, self.rounds)
+            if not begins:
+                return "stopped_by_user" if number <= self.rounds else "rounds"
+            if not self._round(number):
+                return FAILED
+            number += 1
+
+    def _round(self, number: int) -> bool:
+        """One round, from wherever it stands; whether there is a score."""
+        if self.session.stop.is_set():
+            raise Interrupted
+        self.session.report("round.started", round=number)
+        try:
+            with self.session.clock(f"round {number}"):
+                trial = self._teacher() if number == 0 else self._student(number)
+                scored = trial is not None and self._scored(number, trial)
+        except JobFailed as failure:
+            self.session.report("compress.failed", round=number, reason=str(failure))
+            scored = False
+        self.session.keep()
+        self.session.report("round.finished", round=number)
+        return scored
+
+    def _context(self, number: int, proposer: str, student: Student | None = None) -> SearchContext:
+        """Of a round, whose training has a seed of its own."""
+        context = self.session.make_context(number, proposer)
+        seed = context.jobs.seed + max(0, number - 1)
+        return replace(context, jobs=replace(context.jobs, student=student, seed=seed))
+
+    @property
+    def _folder(self) -> Path:
+        """Where the teacher is kept."""
+        return self.session.plan.config.places.out.absolute() / "teachers" / self.asked.sha256[:12]
+
+    def _teacher(self) -> int:
+        """The trial of the teacher as it came."""
+        from diffusion.training.network import whole_of
+
+        whole = whole_of(Student(teacher=self._folder, teacher_sha256=self.asked.sha256, choices={}))
+        return adopt(self._context(0, TEACHER, whole), self.spec, f"The teacher: {self.asked.teacher}.")
+
+    def _student(self, number: int) -> int | None:
+        """The trial of a round's student, trained; None where the training failed."""
+        asked, (found, folder) = self.asked, self._search()
+        choices = {name: Choice.model_validate(choice) for name, choice in found["choices"].items()}
+        start = {"supernet": folder / SUPERNETS, "teacher": self._weights(), "random": None}[asked.start]
+        student = Student(
+            teacher=self._folder,
+            teacher_sha256=asked.sha256,
+            choices=choices,
+            start=start,
+            start_sha256=None if start is None else _digest(start),
+            loss=asked.loss,
+        )
+        context = self._context(number, asked.method, student)
+        reason = f"{asked.method} at {asked.target:g} of {asked.teacher}: {short(choices)}"
+        trained = train_as_asked(context, self.spec, reason)
+        return None if trained.status == "failed" else trained.trial
+
+    def _weights(self) -> Path:
+        from diffusion.distill.teacher import weights_file
+
+        return weights_file(self._folder)
+
+    def _search(self) -> tuple[dict[str, Any], Path]:
+        """What is left of the teacher, by the method, and the folder in which it was found.
+
+        Raises:
+            JobFailed: the target is out of reach, or the job ended otherwise.
+            Interrupted: the user stops it; it goes on at the next resume.
+        """
+        context, job = self._context(1, self.asked.method), self._distill_job()
+        if not job.found.exists():
+            executor = context.services.executor
+            assert isinstance(executor, Distiller), "a compression looks nothing up in a table"
+            done = executor.distill(job, lambda event: self._tell(event))
+            charge(
+                context.db,
+                context.search,
+                "train",
+                device_seconds=done["device_seconds"],
+                note=f"search by {job.method}",
+            )
+            self.session.report("compress.searched", **{name: done[name] for name in done if name != "event"})
+        found: dict[str, Any] = json.loads(job.found.read_bytes())
+        return found, job.run_folder
+
+    def latency(self) -> dict[str, float] | None:
+        """How long teacher and student take side by side, where both are there and it can be measured."""
+        db, search = self.session.db, self.session.search
+        teacher, student = trial_in_round(db, search, 0), trial_in_round(db, search, 1)
+        if teacher is None or student is None:
+            return None
+        try:
+            return latencies(self._context(1, self.asked.method), teacher, student)
+        except JobFailed as failure:
+            self.session.report("compress.failed", round=1, reason=str(failure))
+            return None
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        if event.get("event") == "progress":
+            said = {name: value for name, value in event.items() if name != "event"}
+            self.session.report("compress.progress", trial=0, seed=None, **said)
+
+    def _distill_job(self) -> DistillJob:
+        """The search, which lies where its key says."""
+        asked, plan = self.asked, self.session.plan
+        context = self._context(1, asked.method)
+        protocol = plan.protocol
+        job = DistillJob(
+            teacher=self._folder,
+            teacher_sha256=asked.sha256,
+            settings=protocol.settings,
+            diffusion_steps=protocol.strategy.diffusion_steps,
+            data_folder=context.jobs.data_folder,
+            data_fingerprint=protocol.data_fingerprint,
+            run_folder=plan.config.places.out.absolute(),
+            method=asked.method,
+            target=asked.target,
+            convention=plan.config.search.count,
+            training=SupernetTraining(steps=asked.supernet_steps, seed=plan.config.search.seed),
+            threads=context.jobs.share.threads,
+            seed=plan.config.search.seed,
+        )
+        return job.model_copy(update={"run_folder": job.run_folder / "distillations" / job.pool_key})
+
+    def _scored(self, number: int, trial: int) -> bool:
+        """Score a trial: the teacher with as many sampling seeds as there are students; whether all of it is there."""
+        context = self._context(number, self.asked.method)
+        known, seeds = find_trial(context.db, trial), range(self.rounds if number == 0 else 1)
+        if known.state == "failed":
+            return False
+        for seed in seeds[_scores_there(context, known) :]:
+            job = context.score_job(known.run_folder, known.spec)
+            job = job.model_copy(update={"sampling_seed": job.sampling_seed + seed})
+            try:
+                done = run_and_remember(context, known, job)
+            except JobFailed as failure:
+                trial_failed(context.db, trial, str(failure))
+                context.report("trial.failed", trial=trial, spec=str(known.spec), reason=str(failure))
+                return False
+            context.report("compress.scored", trial=trial, seed=seed, metric=done["metric"], rfid=done["value"])
+        return True
+
+
+def _scores_there(context: SearchContext, trial: Trial) -> int:
+    """How many of a trial's scores a drive before this one has taken."""
+    found = score_of(context.db, trial.training, context.limits.protocol.fingerprint)
+    return found.sampling_seeds if found else 0
+
+
+def _digest(path: Path) -> str:
+    from diffusion.scores.networks import file_sha256
+
+    return file_sha256(path)

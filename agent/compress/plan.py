@@ -1,0 +1,139 @@
+"""Opens the search for a student: what is asked for, checked before anything is computed, as a row in memory."""
+
+import json
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, ValidationError
+from sqlite_utils import Database
+
+from agent.compress.teachers import Teacher
+from agent.config.kinds import COMPRESS
+from agent.search.plan import Plan, open_search, plan
+from diffusion.distill.plan import SEARCHED, Method
+from diffusion.distill.retraining import NOISE_ALONE, JointLoss, Ramp
+from diffusion.errors import UserError
+from diffusion.frozen import Frozen
+from memory.connection import check_memory, opened
+from memory.searches import find_search
+
+COMPRESSION = "compression"  # the key of its stored settings
+BETA = re.compile(r"(\d*\.?\d+)(?:\.\.(\d*\.?\d+))?")
+
+Start = Literal["supernet", "teacher", "random"]
+
+
+class Compression(Frozen):
+    """What is asked for, with the teacher as it is kept."""
+
+    teacher: str
+    """as it was typed"""
+    sha256: str
+    """digest of its weights"""
+    spec: str
+    """of its shape"""
+    method: Method = "blockwise"
+    """who chooses what is left"""
+    target: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """the most of the teacher's multiply-accumulates, and of its parameters"""
+    supernet_steps: Annotated[int, Field(ge=0)] = 0
+    """steps in which the pool of students learns; 0 judges slices of the teacher"""
+    start: Start = "teacher"
+    """what the student's weights begin as"""
+    loss: JointLoss = JointLoss()
+
+
+def chosen(
+    teacher: Teacher, method: str, target: float, supernet_steps: int, start: str | None, beta: str | None, ramp: str
+) -> Compression:
+    """What is asked for, with what suits the method where nothing is said.
+
+    Raises:
+        UserError: no such method, or a value outside its bounds.
+    """
+    if method not in get_args(Method):
+        raise UserError(f"'{method}' is not a method; there are {', '.join(get_args(Method))}")
+    if not 0 < target < 1:
+        raise UserError(
+            f"'--target {target:g}' is no share of the teacher; write a number between 0 and 1, such as 0.5"
+        )
+    if supernet_steps < 0:
+        raise UserError(f"'--supernet-steps {supernet_steps}' is below 0; 0 judges slices of the teacher")
+    steps = supernet_steps if method in SEARCHED else 0
+    usual = "random" if method == "scratch" else "supernet" if steps else "teacher"
+    if start is not None and start not in get_args(Start):
+        raise UserError(f"'{start}' is no beginning; there are {', '.join(get_args(Start))}")
+    if start == "supernet" and not steps:
+        raise UserError("'--start supernet' needs supernets; train them with --method blockwise --supernet-steps 250")
+    return Compression.model_validate(
+        {
+            "teacher": teacher.named,
+            "sha256": teacher.sha256,
+            "spec": str(teacher.spec),
+            "method": method,
+            "target": target,
+            "supernet_steps": steps,
+            "start": start or usual,
+            "loss": _loss(method, beta, ramp),
+        }
+    )
+
+
+def _loss(method: str, beta: str | None, ramp: str) -> JointLoss:
+    """β as ``0..1``, rising by the ramp, or as one fixed number; pruned and new networks learn from the noise alone."""
+    if ramp not in get_args(Ramp):
+        raise UserError(f"'{ramp}' is no ramp; there are {', '.join(get_args(Ramp))}")
+    if beta is None:
+        return NOISE_ALONE if method in ("magnitude", "scratch") else JointLoss.model_validate({"ramp": ramp})
+    match = BETA.fullmatch(beta.strip())
+    try:
+        if match is None:
+            raise ValueError
+        first, last = float(match[1]), float(match[2] or match[1])
+        fixed = {"ramp": "constant"} if match[2] is None else {"ramp": ramp}
+        return JointLoss.model_validate({**fixed, "first": first, "last": last})
+    except (ValueError, ValidationError):
+        raise UserError(
+            f"'--beta {beta}' is not within 0 and 1; write 0..1 for a rising one, or 0.5 for a fixed one"
+        ) from None
+
+
+def planned(teacher: Teacher, seeds: int = 1) -> Plan:
+    """The data and the protocol under which teacher and students are scored; a round for each seed of a student.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    config = teacher.config.changed(
+        searcher=COMPRESS.proposer, llm="offline", rounds=seeds, parallel=1, prune=False, bench=None
+    )
+    found = plan(config, teacher.spec, COMPRESS)
+    settings, network = found.protocol.settings, teacher.network
+    asks = (network["sample_size"], network["in_channels"])
+    if asks != (settings.resolution, settings.channels):
+        draws, side = f"{asks[0]}×{asks[0]} with {asks[1]} channels", settings.resolution
+        raise UserError(
+            f"'{teacher.named}' draws images of {draws}, and '{settings.dataset}' has {side}×{side} with "
+            f"{settings.channels}; name the data it was trained on"
+        )
+    protocol = found.protocol.model_copy(update={"teacher": teacher.sha256})
+    return Plan(config, protocol, teacher.spec, found.card, found.notes)
+
+
+def open_compression(found: Plan, asked: Compression, macs: int) -> int:
+    """Write the search into memory; its number. `macs` are those of the teacher.
+
+    Raises:
+        UserError: its name is taken.
+    """
+    budget = max(1, int(asked.target * macs))
+    limited = Plan(found.config.changed(budget=budget), found.protocol, found.baseline, found.card, found.notes)
+    check_memory(found.config.places.db)
+    with opened(found.config.places.db) as db:
+        return open_search(db, limited, COMPRESS, told={COMPRESSION: asked.model_dump(mode="json")})
+
+
+def stored_compression(db: Database, search: int) -> Compression:
+    """What a stored search was asked for."""
+    told: dict[str, Any] = json.loads(find_search(db, search).config_json)
+    return Compression.model_validate(told[COMPRESSION])

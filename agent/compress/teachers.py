@@ -1,0 +1,215 @@
+"""The teacher that a person names: a trial, a folder, or an id of the Hugging Face hub; kept beside the trainings.
+
+What is kept is the network alone, named by the digest of its weights, so that a search goes on when what was named has
+been moved. Nothing that was named is trusted: `diffusion.distill.teacher` reads it.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+from agent.config.settings import RunConfig
+from agent.config.sources import Resolved
+from agent.trials.evaluate import known_trial
+from diffusion.errors import UserError
+from diffusion.settings import Family, Schedule
+from diffusion.spec import UNetSpec
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+NEEDED = (
+    "model_index.json",
+    "config.json",
+    "scheduler/*.json",
+    "*.safetensors",
+    "unet/config.json",
+    "unet/*.safetensors",
+)
+FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+SCHEDULES: dict[str, Schedule] = {"linear": "linear", "squaredcos_cap_v2": "cosine"}  # diffusers' names, and ours
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network that students are made of."""
+
+    named: str  # as it was typed
+    folder: Path  # where it is kept
+    sha256: str  # of its weights
+    spec: UNetSpec  # of its shape
+    config: RunConfig  # under which it is scored, and its students are trained
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """The configuration of its `UNet2DModel`."""
+        found: dict[str, Any] = json.loads((self.folder / FILES[0]).read_bytes())
+        return found
+
+
+def find_teacher(settings: Resolved, text: str, out: Path | None = None) -> Teacher:
+    """The teacher that a text names, kept under the folder of the trainings, or under `out`.
+
+    Raises:
+        UserError: there is none, or it is not to be compressed.
+    """
+    if text.isascii() and text.isdigit():
+        return _of_trial(settings, int(text), out)
+    folder = Path(text).expanduser()
+    if not folder.exists() and HUB_ID.fullmatch(text):
+        folder = _downloaded(text)
+    return _of_folder(settings, text, folder, out)
+
+
+def _of_trial(settings: Resolved, trial: int, out: Path | None) -> Teacher:
+    """A trial of this memory, with the settings of its own search but for what was typed."""
+    from diffusion.training.checkpoint import ema_model
+
+    known = known_trial(settings.config.places.db, trial)
+    checkpoint = known.checkpoint(None)
+    if checkpoint.job.student is not None:
+        raise UserError(f"'{trial}' is a student already; compress its teacher with a smaller --target")
+    config = known.config if out is None else known.config.changed(out=out)
+    typed = {name: value for name, value in settings.config.flat().items() if settings.sources[name] == "option"}
+    network: Any = ema_model(checkpoint)
+    config = config.changed(**{"name": None, "db": settings.config.places.db} | typed)
+    kept, sha256 = _kept(config.places.out, lambda folder: network.save_pretrained(folder))
+    return Teacher(str(trial), kept, sha256, known.trial.spec, config)
+
+
+def _of_folder(settings: Resolved, text: str, folder: Path, out: Path | None) -> Teacher:
+    """A folder of ours or of diffusers."""
+    from diffusion.distill.teacher import load_teacher, network_folder, weights_file
+
+    network = load_teacher(folder)
+    place, weights = network_folder(folder), weights_file(folder)
+
+    def copy(target: Path) -> None:
+        target.mkdir(parents=True)
+        shutil.copyfile(place / "config.json", target / FILES[0])
+        shutil.copyfile(weights, target / FILES[1])
+
+    config = settings.config if out is None else settings.config.changed(out=out)
+    kept, sha256 = _kept(config.places.out, copy)
+    known = _described(folder) | _process(folder, text)
+    if settings.sources["dataset"] == "option" or "dataset" not in known:
+        known.pop("dataset", None)
+        _check_dataset(settings, text)
+    family = _family(network.config, text)
+    spec = known.pop("spec", None) or spec_of(network.config, text)
+    side = {"resolution": int(network.config["sample_size"])}
+    return Teacher(text, kept, sha256, spec, config.changed(**(side | known | {"family": family})))
+
+
+def _kept(out: Path, write: Any) -> tuple[Path, str]:
+    """The files of a network under the name of its weights' digest, whole or not at all; the folder and the digest."""
+    from diffusion.scores.networks import file_sha256
+
+    part = out.absolute() / "teachers" / f".part-{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        write(part)
+        sha256 = file_sha256(part / FILES[1])
+        kept = part.with_name(sha256[:12])
+        if not kept.exists():
+            part.rename(kept)
+    except OSError as error:
+        raise UserError(f"'{out}' cannot be written ({error.strerror}); name another folder with --out") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return kept, sha256
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """What an export of ours says of itself: its spec, and a data set that is known by its word."""
+    from diffusion.export import OURS, Exported
+
+    try:
+        found = Exported.model_validate_json((folder / OURS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    settings = found.settings
+    said = {"schedule": settings.schedule, "horizontal_flips": settings.horizontal_flips, "spec": found.spec}
+    return said | ({"dataset": settings.dataset} if settings.dataset in ("digits", "cifar10") else {})
+
+
+def _process(folder: Path, text: str) -> dict[str, Any]:
+    """The noise process of a pipeline's scheduler.
+
+    Raises:
+        UserError: it is none of those that can be trained here.
+    """
+    path = folder / "scheduler" / "scheduler_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        said = json.loads(path.read_bytes())
+        steps, schedule = int(said["num_train_timesteps"]), str(said.get("beta_schedule"))
+        predicts = said.get("prediction_type", "epsilon")
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"'{path}' is damaged; name another teacher") from None
+    if said.get("trained_betas") is not None and (folder / "diffnas.json").is_file():
+        return {"diffusion_steps": steps}  # its schedule stands in our own file
+    if predicts != "epsilon" or schedule not in SCHEDULES:
+        raise UserError(
+            f"'{text}' predicts {predicts!s:.30} under the schedule {schedule:.30}; students are trained to predict "
+            f"epsilon under {' or '.join(SCHEDULES)}"
+        )
+    return {"diffusion_steps": steps, "schedule": SCHEDULES[schedule]}
+
+
+def _family(config: Mapping[str, Any], text: str) -> Family:
+    given, gives = int(config["in_channels"]), int(config["out_channels"])
+    if gives not in (given, 2 * given):
+        raise UserError(
+            f"'{text}' makes {gives} channels of {given}; only noise, or noise and its variance, is learned"
+        )
+    return "ddpm" if gives == given else "iddpm"
+
+
+def _check_dataset(settings: Resolved, text: str) -> None:
+    """Nobody guesses what a foreign network was trained on."""
+    if settings.sources["dataset"].startswith(("preset", "built-in")) and settings.sources["preset"] == "built-in":
+        raise UserError(f"'{text}' does not say what it was trained on; name the data with --dataset")
+
+
+def _downloaded(name: str) -> Path:
+    """The files of a model of the Hugging Face hub that are needed, none of which is a pickle.
+
+    Raises:
+        UserError: it is not there, or the hub does not answer.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(NEEDED)))
+    except Exception as error:  # the hub's own errors have no common class
+        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UserError(f"'{name}' is no folder here, and the hub has no such model ({said:.120})") from None
+
+
+def spec_of(config: Mapping[str, Any], text: str) -> UNetSpec:
+    """The spec of a network's shape; kernels, norms and paddings may differ from those of a spec of ours.
+
+    Raises:
+        UserError: no spec has such stages.
+    """
+    widths = [int(width) for width in config["block_out_channels"]]
+    base = gcd(*widths)
+    try:
+        return UNetSpec(
+            base_channel=base,
+            num_blocks=config["layers_per_block"],
+            channel_mult=tuple(width // base for width in widths),
+            attn=tuple(str(kind).startswith("Attn") for kind in config["down_block_types"]),
+        )
+    except ValueError:
+        raise UserError(
+            f"'{text}' has stages of {', '.join(map(str, widths))} channels; those that can be compressed have three "
+            "to six stages of small multiples of one number of channels"
+        ) from None
