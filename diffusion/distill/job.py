@@ -234,7 +234,7 @@ class Distillation:
         path = self.job.run_folder / f"judged-{name}.json"
         if not path.exists():
             self._leave_if_asked()
-            write_json(path, judged(trainer.supernets[name], self._calls[name]).as_json())
+            write_json(path, judged(trainer.supernets[name], self._calls[name], self.job.candidates).as_json())
         return JudgedBlock.from_json(json.loads(path.read_bytes()))
 
     @cached_property

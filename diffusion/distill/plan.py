@@ -56,6 +56,7 @@ class DistillJob(Frozen):
     evolution: Evolution = Evolution()
     batch_size: Annotated[int, Field(ge=1)] = 64
     calibration_images: Annotated[int, Field(ge=1)] = 256  # that no supernet learns from
+    candidates: Annotated[int, Field(ge=4)] = 1_000  # of a block that are judged, at most
     seed: int = 0
     threads: Annotated[int, Field(ge=1)] = 1
     checkpoint_steps: Annotated[int, Field(ge=1)] = 50

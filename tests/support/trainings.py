@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from diffusion.data.images import prepare_images
+from diffusion.distill.plan import DistillJob
 from diffusion.settings import Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
 from diffusion.training.checkpoint import Checkpoint, newest_checkpoint
@@ -43,14 +44,15 @@ def prepared_job(folder: Path, *, resolution: int = 8, spec: UNetSpec = SPEC, **
 class Process:
     """A job as the executor starts it; `lines` are all that it said after `wait`."""
 
-    def __init__(self, job: TrainJob, module: str = "diffusion.training.job", **environment: str) -> None:
+    def __init__(self, job: TrainJob | DistillJob, module: str = "diffusion.training.job", **environment: str) -> None:
         job.run_folder.mkdir(parents=True, exist_ok=True)
         path = job.run_folder / "job.json"
         path.write_text(job.model_dump_json())
+        processes = job.processes if isinstance(job, TrainJob) else 1
         self.process = subprocess.Popen(
-            launch_command(module, path, job.processes, "cpu"),
+            launch_command(module, path, processes, "cpu"),
             cwd=ROOT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **launch_environment(job.processes, "cpu"), **environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **launch_environment(processes, "cpu"), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,0 +1,191 @@
+"""The search for what is left of a teacher, as a job: stopped or killed anywhere, it finds the same to the bit."""
+
+import io
+import json
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from inprocess import Never
+from teachers import teacher
+from trainings import Process, prepared_job
+
+from diffusion.distill.job import CHECKPOINT, Distillation, distill
+from diffusion.distill.plan import SUPERNETS, DistillJob, Evolution, SupernetTraining
+from diffusion.distill.units import Choice, units_of
+from diffusion.errors import TrainingFailed, UserError
+from diffusion.scores.networks import file_sha256
+from diffusion.training.child import STOPPED, Lines
+
+MODEL = teacher("b4-n1-m1.2.2-a000", side=8)
+METHODS = ("blockwise", "global", "magnitude", "random", "scratch")
+
+
+class After:
+    """Somebody asks for a stop when the job looks for the so-manieth time."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+
+    @property
+    def asked(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def job(folder: Path, **changes: Any) -> DistillJob:
+    """A small search in a folder; the teacher and the images lie beside its results."""
+    folder.mkdir(exist_ok=True)
+    if not (folder / "teacher").exists():
+        MODEL.save_pretrained(folder / "teacher")
+    given = prepared_job(folder)
+    known: dict[str, Any] = {
+        "teacher": folder / "teacher",
+        "teacher_sha256": file_sha256(folder / "teacher" / "diffusion_pytorch_model.safetensors"),
+        "settings": given.settings,
+        "diffusion_steps": 50,
+        "data_folder": given.data_folder,
+        "data_fingerprint": given.data_fingerprint,
+        "run_folder": folder / "run",
+        "target": 0.6,
+        "training": SupernetTraining(steps=4, learning_rate=5e-3),
+        "evolution": Evolution(evaluations=12, population=6, contestants=3),
+        "batch_size": 8,
+        "calibration_images": 16,
+        "candidates": 30,
+        "checkpoint_steps": 2,
+    }
+    return DistillJob(**{**known, **changes})
+
+
+def played(job: DistillJob, stop: Any = None) -> list[dict[str, Any]]:
+    """Run a job here; what it said."""
+    stream = io.StringIO()
+    distill(job.model_dump_json(), Lines(stream), stop or Never())  # type: ignore[arg-type]
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def found(job: DistillJob) -> dict[str, Any]:
+    """All that was found, but for how long it took."""
+    read: dict[str, Any] = json.loads(job.found.read_bytes())
+    return {name: value for name, value in read.items() if name != "device_seconds"}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> DistillJob:
+    """A search by blocks that nobody interrupted."""
+    made = job(tmp_path_factory.mktemp("straight"))
+    played(made)
+    return made
+
+
+@pytest.mark.parametrize("looks", [0, 2, 7, 10, 13])
+def test_a_search_that_was_stopped_anywhere_finds_the_same_to_the_bit(
+    tmp_path: Path, straight: DistillJob, looks: int
+) -> None:
+    stopped = job(tmp_path)
+    said = played(stopped, After(looks))
+    assert not stopped.found.exists() and said[-1:] != [{"event": "done"}]
+    assert played(stopped)[-1]["event"] == "done"
+    assert found(stopped) == found(straight)
+    pools = [(each.run_folder / SUPERNETS).read_bytes() for each in (stopped, straight)]
+    assert pools[0] == pools[1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_every_method_finds_is_within_the_target_in_both_costs(tmp_path: Path, method: Any) -> None:
+    made = job(tmp_path, method=method, training=SupernetTraining(steps=0))
+    done, result = played(made)[-1], found(made)
+    whole = job(tmp_path, method="magnitude", target=1.0)
+    played(whole)
+    costs, limit = found(whole), 0.6
+    assert result["macs_paper"] <= limit * costs["macs_paper"] and result["params"] <= limit * costs["params"]
+    assert done["event"] == "done" and done["params"] == result["params"]
+    assert set(result["choices"]) == {unit.name for unit in units_of(MODEL)}
+    assert (result["loss"] is None) == (method not in ("blockwise", "global"))
+    assert played(made)[-1] == done  # it is not done again
+    assert bool(result["curve"]) == (method == "blockwise")
+
+
+def test_the_whole_teacher_is_what_is_left_without_a_limit(tmp_path: Path) -> None:
+    made = job(tmp_path, target=1.0, training=SupernetTraining(steps=0))
+    played(made)
+    assert found(made)["loss"] == pytest.approx(0.0, abs=1e-9)
+    choices = {name: Choice.model_validate(each) for name, each in found(made)["choices"].items()}
+    assert all(choices[unit.name].width in (0, unit.outputs) for unit in units_of(MODEL))
+
+
+def test_no_supernet_learns_from_an_image_that_students_are_judged_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Distillation(job(tmp_path), Lines(None), Never())  # type: ignore[arg-type]
+    taken: dict[str, set[int]] = {}
+    monkeypatch.setattr(made, "_noised", lambda which, purpose, _: taken.setdefault(purpose, set()).update(which))
+    for step in range(30):
+        made.training_batch(step)
+    list(made.calibration())
+    learned, judged = taken["pool noise"], taken["calibration noise"]
+    assert len(learned) == 34 and len(judged) == 16 and not learned & judged
+
+
+def test_candidates_are_judged_once_for_all_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = job(tmp_path), job(tmp_path, target=0.8)
+    assert first.pool_key == second.pool_key and first.key != second.key
+    played(first)
+    monkeypatch.setattr("diffusion.distill.job.judged", lambda *_: pytest.fail("judged again"))
+    played(second)
+    assert found(second)["loss"] < found(first)["loss"]
+
+
+def test_keys_know_what_decides_and_not_how_it_is_computed(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    same = made.model_copy(update={"threads": 2, "checkpoint_steps": 7, "run_folder": tmp_path, "teacher": tmp_path})
+    assert (same.key, same.pool_key) == (made.key, made.pool_key)
+    for change in ({"seed": 1}, {"calibration_images": 8}, {"training": SupernetTraining(steps=5)}):
+        other = made.model_copy(update=change)
+        assert other.key != made.key and other.pool_key != made.pool_key
+
+
+def test_what_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"teacher_sha256": "0" * 64}, TrainingFailed, "holds other weights than those"),
+        ({"target": 0.05}, UserError, r"'--target 0\.05' is out of reach: the smallest student has 0\.\d+"),
+        ({"teacher": tmp_path / "nowhere"}, UserError, "'.*nowhere' is no folder"),
+    ]
+    for changes, error, words in cases:
+        with pytest.raises(error, match=words):
+            played(job(tmp_path, training=SupernetTraining(steps=0), **changes))
+
+
+def test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    teacher("b4-n1-m1.2.2-a000", side=16).save_pretrained(tmp_path / "teacher")
+    sha = file_sha256(tmp_path / "teacher" / "diffusion_pytorch_model.safetensors")
+    with pytest.raises(UserError, match=r"takes images of \(1, 16, 16\), and the data have \(1, 8, 8\)"):
+        played(made.model_copy(update={"teacher_sha256": sha}))
+
+
+def test_weights_of_another_search_are_not_gone_on_from(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    played(made, After(2))
+    assert (made.run_folder / CHECKPOINT).exists()
+    with pytest.raises(TrainingFailed, match="is of another search"):
+        played(made.model_copy(update={"seed": 1}))
+
+
+@pytest.mark.slow
+def test_a_process_that_is_stopped_or_killed_goes_on_to_the_same_student(tmp_path: Path, straight: DistillJob) -> None:
+    rng = random.Random(0)
+    for number, how in enumerate([signal.SIGTERM, *[signal.SIGKILL] * 10]):
+        made = job(tmp_path / str(number))
+        child = Process(made, "diffusion.distill.job")
+        child.next_line()
+        time.sleep(rng.uniform(0, 0.4))
+        child.process.send_signal(how)
+        assert child.wait() in (0, STOPPED, -how)
+        again = Process(made, "diffusion.distill.job")
+        assert again.wait() == 0
+        assert found(made) == found(straight)
