@@ -23,6 +23,9 @@ def compress(
     supernet_steps: Annotated[
         int, typer.Option(metavar="N", help="Steps in which candidates learn; 0 judges slices of the teacher.")
     ] = 0,
+    candidates: Annotated[
+        int, typer.Option(metavar="N", help="Students judged at most: of each block, or in all.")
+    ] = 1000,
     start: Annotated[
         str | None, option("START", "First weights: supernet, teacher or random; default: what suits the method.")
     ] = None,
@@ -35,7 +38,8 @@ def compress(
     as_json: Json = False,
 ) -> None:
     """Make a trained UNet cheaper, as a search of its own: the same pictures for half the MACs and parameters."""
-    from agent.compress.begin import Wanted, begin
+    from agent.compress.begin import begin
+    from agent.compress.plan import Wanted
 
-    wanted = Wanted(teacher, method, target, supernet_steps, start, beta, ramp, seeds)
+    wanted = Wanted(teacher, method, target, supernet_steps, candidates, start, beta, ramp, seeds)
     raise typer.Exit(begin(settings, wanted, dry_run=dry_run, as_json=as_json))

@@ -1,13 +1,12 @@
 """What ``diffnas-agent compress`` does: open a search for a student and drive it, or show what it would be."""
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from agent.compress.loop import drive_compression
-from agent.compress.plan import Compression, chosen, open_compression, planned
+from agent.compress.plan import Compression, Wanted, check, chosen, open_compression, planned
 from agent.compress.report import announce
 from agent.compress.teachers import find_teacher
 from agent.config.sources import Resolved
@@ -17,20 +16,6 @@ from agent.search.plan import Plan
 from diffusion.cost.closed_form import Macs
 from diffusion.errors import UserError
 from diffusion.units import format_size
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is asked for beside the settings."""
-
-    teacher: str
-    method: str
-    target: float
-    supernet_steps: int
-    start: str | None
-    beta: str | None
-    ramp: str
-    seeds: int
 
 
 class CompressPlan(Result):
@@ -60,8 +45,7 @@ def begin(settings: Resolved, wanted: Wanted, *, dry_run: bool, as_json: bool) -
     Raises:
         UserError: one sentence with the remedy.
     """
-    if wanted.seeds < 1:
-        raise UserError(f"'--seeds {wanted.seeds}' trains nothing; take 1, or 3 for an interval")
+    check(wanted)
     if dry_run:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder)
@@ -80,7 +64,7 @@ def _prepared(settings: Resolved, wanted: Wanted, out: Path | None) -> tuple[Pla
         UserError: one sentence with the remedy; also of a target that is out of reach.
     """
     teacher = find_teacher(settings, wanted.teacher, out)
-    asked = chosen(teacher, wanted.method, wanted.target, wanted.supernet_steps, wanted.start, wanted.beta, wanted.ramp)
+    asked = chosen(teacher, wanted)
     found = planned(teacher, wanted.seeds)
     foreseen = foresee(found, asked, teacher.folder)
     if asked.target < foreseen.smallest:

@@ -19,14 +19,14 @@ from agent.search.ending import FAILED, Reason, in_time
 from agent.search.listener import Listener
 from agent.search.plan import Plan
 from agent.search.session import Session, driving
-from diffusion.distill.plan import SUPERNETS, DistillJob, SupernetTraining
+from diffusion.distill.plan import SUPERNETS, DistillJob, Evolution, SupernetTraining
 from diffusion.distill.retraining import Student
 from diffusion.distill.units import Choice, short
 from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.ledger import charge
 from memory.scores import score_of
-from memory.trials import Trial, find_trial, trial_failed, trial_in_round
+from memory.trials import Trial, find_trial, trial_failed, trial_in_round, trial_scored
 from tools.context import SearchContext
 from tools.errors import Interrupted, JobFailed
 from tools.executors.base import Distiller
@@ -196,6 +196,8 @@ class CompressLoop:
             target=asked.target,
             convention=plan.config.search.count,
             training=SupernetTraining(steps=asked.supernet_steps, seed=plan.config.search.seed),
+            candidates=asked.candidates,
+            evolution=Evolution(evaluations=asked.candidates, seed=plan.config.search.seed),
             threads=context.jobs.share.threads,
             seed=plan.config.search.seed,
         )
@@ -207,7 +209,10 @@ class CompressLoop:
         known, seeds = find_trial(context.db, trial), range(self.rounds if number == 0 else 1)
         if known.state == "failed":
             return False
-        for seed in seeds[_scores_there(context, known) :]:
+        there = _scores_there(context, known)
+        if there and known.state != "scored":  # another search has measured the same
+            trial_scored(context.db, trial)
+        for seed in seeds[there:]:
             job = context.score_job(known.run_folder, known.spec)
             job = job.model_copy(update={"sampling_seed": job.sampling_seed + seed})
             try:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
@@ -17,6 +18,8 @@ from diffusion.frozen import Frozen
 from memory.connection import check_memory, opened
 from memory.searches import find_search
 
+FEWEST_CANDIDATES = 4
+NOISE_TAUGHT = ("magnitude", "scratch")
 COMPRESSION = "compression"  # the key of its stored settings
 BETA = re.compile(r"(\d*\.?\d+)(?:\.\.(\d*\.?\d+))?")
 
@@ -38,53 +41,80 @@ class Compression(Frozen):
     """the most of the teacher's multiply-accumulates, and of its parameters"""
     supernet_steps: Annotated[int, Field(ge=0)] = 0
     """steps in which the pool of students learns; 0 judges slices of the teacher"""
+    candidates: Annotated[int, Field(ge=FEWEST_CANDIDATES)] = 1_000
+    """students that are judged at most, of each block or, by `global`, of the whole network"""
     start: Start = "teacher"
     """what the student's weights begin as"""
     loss: JointLoss = JointLoss()
 
 
-def chosen(
-    teacher: Teacher, method: str, target: float, supernet_steps: int, start: str | None, beta: str | None, ramp: str
-) -> Compression:
-    """What is asked for, with what suits the method where nothing is said.
+@dataclass(frozen=True)
+class Wanted:
+    """What is typed; None where nothing is said."""
+
+    teacher: str
+    method: str = "blockwise"
+    target: float = 0.5
+    supernet_steps: int = 0
+    candidates: int = 1_000
+    start: str | None = None
+    beta: str | None = None
+    ramp: str = "linear"
+    seeds: int = 1
+
+
+def check(wanted: Wanted) -> None:
+    """What can be wrong whatever the teacher is.
 
     Raises:
         UserError: no such method, or a value outside its bounds.
     """
-    if method not in get_args(Method):
-        raise UserError(f"'{method}' is not a method; there are {', '.join(get_args(Method))}")
+    target, steps = wanted.target, wanted.supernet_steps
+    if wanted.method not in get_args(Method):
+        raise UserError(f"'{wanted.method}' is not a method; there are {', '.join(get_args(Method))}")
     if not 0 < target < 1:
         raise UserError(
             f"'--target {target:g}' is no share of the teacher; write a number between 0 and 1, such as 0.5"
         )
-    if supernet_steps < 0:
-        raise UserError(f"'--supernet-steps {supernet_steps}' is below 0; 0 judges slices of the teacher")
-    steps = supernet_steps if method in SEARCHED else 0
-    usual = "random" if method == "scratch" else "supernet" if steps else "teacher"
-    if start is not None and start not in get_args(Start):
-        raise UserError(f"'{start}' is no beginning; there are {', '.join(get_args(Start))}")
-    if start == "supernet" and not steps:
+    if steps < 0:
+        raise UserError(f"'--supernet-steps {steps}' is below 0; 0 judges slices of the teacher")
+    if wanted.candidates < FEWEST_CANDIDATES:
+        raise UserError(f"'--candidates {wanted.candidates}' leaves no choice; take {FEWEST_CANDIDATES} or more")
+    if wanted.seeds < 1:
+        raise UserError(f"'--seeds {wanted.seeds}' trains nothing; take 1, or 3 for an interval")
+    if wanted.start is not None and wanted.start not in get_args(Start):
+        raise UserError(f"'{wanted.start}' is no beginning; there are {', '.join(get_args(Start))}")
+    if wanted.start == "supernet" and not (steps and wanted.method in SEARCHED):
         raise UserError("'--start supernet' needs supernets; train them with --method blockwise --supernet-steps 250")
+    _loss(wanted)
+
+
+def chosen(teacher: Teacher, wanted: Wanted) -> Compression:
+    """What is asked for of a teacher, with what suits the method where nothing is said."""
+    steps = wanted.supernet_steps if wanted.method in SEARCHED else 0
+    usual = "random" if wanted.method == "scratch" else "supernet" if steps else "teacher"
     return Compression.model_validate(
         {
             "teacher": teacher.named,
             "sha256": teacher.sha256,
             "spec": str(teacher.spec),
-            "method": method,
-            "target": target,
+            "method": wanted.method,
+            "target": wanted.target,
             "supernet_steps": steps,
-            "start": start or usual,
-            "loss": _loss(method, beta, ramp),
+            "candidates": wanted.candidates,
+            "start": wanted.start or usual,
+            "loss": _loss(wanted),
         }
     )
 
 
-def _loss(method: str, beta: str | None, ramp: str) -> JointLoss:
+def _loss(wanted: Wanted) -> JointLoss:
     """β as ``0..1``, rising by the ramp, or as one fixed number; pruned and new networks learn from the noise alone."""
+    beta, ramp = wanted.beta, wanted.ramp
     if ramp not in get_args(Ramp):
         raise UserError(f"'{ramp}' is no ramp; there are {', '.join(get_args(Ramp))}")
     if beta is None:
-        return NOISE_ALONE if method in ("magnitude", "scratch") else JointLoss.model_validate({"ramp": ramp})
+        return NOISE_ALONE if wanted.method in NOISE_TAUGHT else JointLoss.model_validate({"ramp": ramp})
     match = BETA.fullmatch(beta.strip())
     try:
         if match is None:

@@ -12,7 +12,8 @@ from agent.report.results import Result
 from agent.report.tables import how_scored, print_table, say, score
 from agent.search.plan import Plan
 from diffusion.cost.closed_form import Macs
-from diffusion.statistics.noise import interval, pooled_noise, verdict
+from diffusion.statistics.noise import interval, pooled_noise
+from diffusion.statistics.paired import ratio_of_pairs
 from diffusion.units import format_size
 from diffusion.verdicts import Answer
 from memory.queries.records import show_trial
@@ -85,7 +86,7 @@ def compressed(
         STUDENT: _scores(db, found, students),
     }
     noise = pooled_noise(scores, STUDENT)
-    said = verdict(noise, scores[STUDENT], scores[TEACHER])
+    said = ratio_of_pairs(scores[STUDENT], scores[TEACHER])
     teacher = _network([first], scores[TEACHER], interval(noise, scores[TEACHER])) if first else None
     student = _network(students, scores[STUDENT], interval(noise, scores[STUDENT])) if students else None
     count = found.count_convention

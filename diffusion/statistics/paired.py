@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, permutation_test
 
+from diffusion.statistics.noise import MIN_REPLICAS, Scores, Verdict, critical_value
+from diffusion.verdicts import Answer
+
 Numbers = NDArray[np.float64]
 RESAMPLES, CURVE_RESAMPLES = 9_999, 1_999
 LEVEL = 0.05
@@ -80,6 +83,27 @@ def paired_tests(values: Mapping[str, Numbers], seed: int = 0) -> list[PairedTes
         PairedTest(a, b, difference, p, adjusted, _verdict(difference, adjusted))
         for (a, b), (difference, p), adjusted in zip(pairs, found, corrected, strict=True)
     ]
+
+
+def ratio_of_pairs(scores: Scores, other_scores: Scores) -> Verdict:
+    """Whether scores are better or worse than others that were each taken with the same random numbers.
+
+    A two-sided t-test of the log-ratios at 5 %. Two networks that draw from the same noise err alike, so their ratio is
+    known far better than either score. What has no partner, or no logarithm, is left out.
+    """
+    pairs = zip(scores, other_scores, strict=False)
+    logs = np.array([np.log(one / other) for one, other in pairs if one and other and one > 0 and other > 0])
+    if not len(logs):
+        return Verdict("unmeasured", None, None, None, "no pair of scores is there")
+    mean, ratio = float(logs.mean()), float(np.exp(logs.mean()))
+    if len(logs) < MIN_REPLICAS:
+        why = f"the ratio is {ratio:.3f}, and how much of it is noise takes {MIN_REPLICAS} pairs of scores to tell"
+        return Verdict("unmeasured", ratio, None, None, why)
+    width = critical_value(0.05, len(logs) - 1) * float(logs.std(ddof=1)) / len(logs) ** 0.5
+    low, high = float(np.exp(mean - width)), float(np.exp(mean + width))
+    answer: Answer = "better" if high < 1 else "worse" if low > 1 else "inconclusive"
+    why = f"the ratio is {ratio:.3f}, between {low:.3f} and {high:.3f} at 95 % by {len(logs)} pairs of scores"
+    return Verdict(answer, ratio, low, high, why)
 
 
 def _verdict(difference: float, p: float) -> Literal["a", "b", "undecided"]:

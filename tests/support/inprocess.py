@@ -11,13 +11,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from diffusion.errors import TrainingFailed
+from diffusion.distill.job import distill
+from diffusion.distill.plan import DistillJob
+from diffusion.errors import TrainingFailed, UserError
 from diffusion.scores.job import evaluate
 from diffusion.settings import ScoreJob, TrainJob
 from diffusion.training.child import Lines
 from diffusion.training.job import train
 from tools.errors import JobFailed
 
+AnyJob = TrainJob | ScoreJob | DistillJob
 OnProgress = Callable[[dict[str, Any]], None]
 REFERENCES: dict[str, bytes] = {}  # by the name of their file
 
@@ -50,14 +53,17 @@ class InProcessExecutor:
         )
         return done
 
+    def distill(self, job: DistillJob, on_progress: OnProgress) -> dict[str, Any]:
+        return self._run(distill, job, on_progress)
+
     def kill(self) -> None:
         """Nothing to kill."""
 
-    def _run(self, work: Callable[..., bool], job: TrainJob | ScoreJob, on_progress: OnProgress) -> dict[str, Any]:
+    def _run(self, work: Callable[..., bool], job: AnyJob, on_progress: OnProgress) -> dict[str, Any]:
         stream = io.StringIO()
         try:
             work(job.model_copy(update={"threads": 1}).model_dump_json(), Lines(stream), Never())
-        except TrainingFailed as error:
+        except (TrainingFailed, UserError) as error:
             raise JobFailed(str(error)) from error
         events = [json.loads(line) for line in stream.getvalue().splitlines()]
         for event in events:

@@ -3,19 +3,16 @@
 import io
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from threading import Event
 from typing import Any
 
-import inprocess
 import numpy as np
 import pytest
 from PIL import Image
+from typed import Inside, found, seat, typed_in
 
-from agent.cli.main import main
 from agent.estimate.calibration import Calibration
 from diffusion.settings import TrainJob
 from tools.errors import Interrupted, JobFailed
@@ -24,34 +21,6 @@ Typed = Callable[..., tuple[int, str, str]]
 
 SPEC = "b8-n1-m1.1.1.1-a0000"
 TINY = ["--set", "batch_size=8", "--set", "num_images=16", "--set", "sampling_steps=3"]
-
-
-class Inside(inprocess.InProcessExecutor):
-    """Jobs in this process, shared by all commands of a test."""
-
-    made: "Inside | None" = None
-
-    def __init__(self, stop: Event) -> None:
-        super().__init__()
-        Inside.made = self
-
-
-def seat(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Work in a folder, with jobs in this process."""
-    patch.chdir(folder)
-    patch.setenv("COLUMNS", "160")
-    patch.setattr("agent.trials.sample.cores", lambda: 1)
-    for module in ("agent.search.wiring", "agent.trials.evaluate"):
-        patch.setattr(f"{module}.LocalExecutor", Inside)
-
-
-def typed_in(patch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """Type a command; its exit code."""
-    patch.setattr(sys, "argv", ["diffnas-agent", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert isinstance(stopped.value.code, int)
-    return stopped.value.code
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +60,6 @@ def trained(kept: tuple[Path, str], typed: Typed, place: Path) -> Typed:
     """Trial 1, trained once and copied for each test."""
     shutil.copytree(kept[0], place, dirs_exist_ok=True)
     return typed
-
-
-def found(answer: tuple[int, str, str]) -> dict[str, Any]:
-    """The JSON of a command that was done."""
-    code, out, err = answer
-    assert code == 0, err
-    return json.loads(out)  # type: ignore[no-any-return]
 
 
 def test_a_training_says_how_it_is_scored(kept: tuple[Path, str]) -> None:

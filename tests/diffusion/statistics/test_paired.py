@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_rel
 
-from diffusion.statistics.paired import expected_best, holm, mean_interval, mean_intervals, paired_tests
+from diffusion.statistics.paired import (
+    expected_best,
+    holm,
+    mean_interval,
+    mean_intervals,
+    paired_tests,
+    ratio_of_pairs,
+)
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.integers(0, 9), st.data())
@@ -95,3 +103,20 @@ def test_of_one_seed_there_is_no_interval() -> None:
     assert mean_interval(np.array([3.0])) == (3.0, None, None)
     assert mean_interval(np.array([3.0, 3.0])) == (3.0, 3.0, 3.0)
     assert mean_interval(np.array([3.0, 3.0, 4.0])).low is not None
+
+
+def test_a_ratio_of_pairs_is_the_t_test_of_its_logarithms() -> None:
+    ours, theirs = [1.1, 2.3, 3.1, 4.6], [1.0, 2.0, 3.0, 4.0]
+    known = ttest_rel(np.log(ours), np.log(theirs))
+    interval = np.exp(known.confidence_interval(0.95))
+    found = ratio_of_pairs(ours, theirs)
+    assert found.answer == ("worse" if known.pvalue < 0.05 else "inconclusive") == "worse"
+    assert (found.low, found.high) == pytest.approx(tuple(interval))
+    assert ratio_of_pairs(theirs, ours).answer == "better"
+    assert found.ratio == pytest.approx(1 / (ratio_of_pairs(theirs, ours).ratio or 0))
+
+
+def test_too_few_pairs_and_scores_without_a_partner_say_nothing() -> None:
+    assert ratio_of_pairs([], [1.0]).answer == "unmeasured"
+    two = ratio_of_pairs([1.0, None, 2.0], [2.0, 1.0, 4.0])
+    assert two.answer == "unmeasured" and two.ratio == pytest.approx(0.5) and two.low is None
