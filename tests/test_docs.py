@@ -5,6 +5,8 @@ code are the same set, so that neither an option without a word about it nor a w
 """
 
 import ast
+import io
+import json
 import re
 import runpy
 import shlex
@@ -12,8 +14,8 @@ import subprocess
 import sys
 import threading
 import tomllib
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,6 +30,7 @@ from planted import STEPS, Planted
 from pretended import PretendedExecutor
 from searches import TinySearch
 from strategy_searches import TinyStrategySearch, tau_of
+from typed import Inside, seat, typed_in
 
 from agent.backends.registry import PROVIDERS
 from agent.cli.main import app, main
@@ -275,6 +278,32 @@ def strategies(tmp_path_factory: pytest.TempPathFactory) -> TinyStrategySearch:
     return found
 
 
+@pytest.fixture(scope="module")
+def compressed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The events of a compression whose search fails once."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said):
+        seat(tmp_path_factory.mktemp("compressed"), patch)
+        tiny = ["--set", "batch_size=8", "--set", "num_images=16", "--set", "sampling_steps=2", "--train-steps", "1"]
+        assert typed_in(patch, "train", "b4-n1-m1.2.2-a000", *tiny) == 0
+        said.truncate(0)
+        with patch.context() as broken:
+            broken.setattr(Inside, "distill", raising(JobFailed("the disk is full")))
+            assert typed_in(patch, "compress", "1", "--json") == 1
+        again = ["compress", "1", "--candidates", "4", "--supernet-steps", "1", "--target", "0.7", "--json"]
+        assert typed_in(patch, *again) == 0
+    return [json.loads(line) for line in said.getvalue().strip("\0").splitlines()]
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    """A function that raises."""
+
+    def fail(*_: Any) -> Any:
+        raise error
+
+    return fail
+
+
 class TestEvents:
     def said(self) -> dict[str, str]:
         """Every event that the code reports, with the file that does."""
@@ -306,10 +335,12 @@ class TestEvents:
         looked_up: TinySearch,
         steered: TinySearch,
         strategies: TinyStrategySearch,
+        compressed: list[dict[str, Any]],
     ) -> None:
         documented = self.documented()
         driven = {event for event, path in self.said().items() if path == DRIVEN_FROM} | {"search.started", TOLD}
         events = [*search.events, *raced.events, *looked_up.events, *steered.events, *strategies.events]
+        events += [event for event in compressed if event["event"] != "search.started"]
         assert {event["event"] for event in events} == set(documented) - driven
         for event in events:
             assert set(event) - ENVELOPE == documented[event["event"]], event["event"]

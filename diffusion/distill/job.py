@@ -10,18 +10,17 @@ Supernets are saved every few steps and each block's judgement when it is there.
 """
 
 import json
+import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diffusion.data.images import open_images
@@ -40,7 +39,7 @@ from diffusion.errors import TrainingFailed, UserError
 from diffusion.process import NoiseProcess, to_model
 from diffusion.scores.networks import file_sha256
 from diffusion.streams import Order, generator, stream_seed
-from diffusion.training.checkpoint import drop_torn_files, write_json
+from diffusion.training.checkpoint import drop_torn_files, save_tensors, write_json
 from diffusion.training.child import Lines, Stop, locked, run_child
 
 if TYPE_CHECKING:
@@ -78,9 +77,9 @@ class Distillation:
         torch.set_num_threads(job.threads)
         self.job, self.lines, self.stop, self.device = job, lines, stop, Accelerator().device
         self.before, self.started = 0.0, time.monotonic()
+        self.teacher = load_teacher(job.teacher).to(self.device)
         if file_sha256(weights_file(job.teacher)) != job.teacher_sha256:
             raise TrainingFailed(f"'{job.teacher}' holds other weights than those that were to be compressed")
-        self.teacher = load_teacher(job.teacher).to(self.device)
         self.units = units_of(self.teacher)
         self.images: NDArray[np.uint8] = open_images(job.data_folder, job.data_fingerprint).train
         asked, given = (
@@ -176,38 +175,44 @@ class Distillation:
         nets = {name: net.to(self.device) for name, net in supernets_of(self.teacher).items()}
         trainer = SupernetTrainer(self.teacher, nets, training)
         self._restore(trainer)
+        if not (self.job.run_folder / CHECKPOINT).exists():
+            self._save(trainer)  # whose folder this is, also where nothing is trained
         while trainer.step < training.steps:
             errors = trainer.update(self.training_batch(trainer.step))
-            mean = sum(errors.values()) / len(errors)
-            self._say("supernets", trainer.step, training.steps, mean)
-            if self.stop.asked or trainer.step in (training.steps, *self._due(trainer.step)):
+            _check_finite(errors.values())
+            self._say("supernets", trainer.step, training.steps, sum(errors.values()) / len(errors))
+            leaves = self._is_asked_to_leave
+            if leaves or trainer.step == training.steps or trainer.step % self.job.checkpoint_steps == 0:
                 self._save(trainer)
-            self._leave_if_asked()
+            if leaves:
+                raise Stopped
         return trainer
-
-    def _due(self, step: int) -> tuple[int, ...]:
-        return (step,) if step % self.job.checkpoint_steps == 0 else ()
 
     def _save(self, trainer: SupernetTrainer) -> None:
         header = {"pool": self.job.pool_key, "step": str(trainer.step), "seconds": repr(self.seconds)}
-        _save_whole(self.job.run_folder / CHECKPOINT, trainer.state(), header)
+        save_tensors(self.job.run_folder / CHECKPOINT, trainer.state(), header, f"step {trainer.step}")
 
     def _restore(self, trainer: SupernetTrainer) -> None:
         path = self.job.run_folder / CHECKPOINT
         if not path.exists():
             return
-        with safe_open(path, framework="pt", device=str(self.device)) as file:
-            header = file.metadata() or {}
-            if header.get("pool") != self.job.pool_key:
-                raise TrainingFailed(f"'{path}' is of another search; move the folder away")
-            trainer.restore({name: file.get_tensor(name) for name in file.keys()}, int(header["step"]))  # noqa: SIM118
-            self.before = float(header["seconds"])
+        try:
+            with safe_open(path, framework="pt", device=str(self.device)) as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        except SafetensorError as error:
+            raise TrainingFailed(f"'{path}' is cut or damaged ({error}); move the folder away") from error
+        if header.get("pool") != self.job.pool_key:
+            raise TrainingFailed(f"'{path}' is of another search; move the folder away")
+        trainer.restore(tensors, int(header["step"]))
+        is_reported = any(self.job.run_folder.glob("found-*.json"))  # the pool, by a search for another target
+        self.before = 0.0 if is_reported else float(header["seconds"])
 
     def _save_supernets(self, trainer: SupernetTrainer) -> None:
         """The weights of all blocks in the teacher's shape, from which students are sliced."""
         path = self.job.run_folder / SUPERNETS
         if not path.exists():
-            _save_whole(path, self._with_supernets(trainer), {"pool": self.job.pool_key})
+            save_tensors(path, self._with_supernets(trainer), {"pool": self.job.pool_key}, path.name)
 
     def _with_supernets(self, trainer: SupernetTrainer) -> dict[str, Tensor]:
         state = dict(self.teacher.state_dict())
@@ -233,8 +238,10 @@ class Distillation:
         """The judgement of a block, from its file where it is there."""
         path = self.job.run_folder / f"judged-{name}.json"
         if not path.exists():
-            self._leave_if_asked()
-            write_json(path, judged(trainer.supernets[name], self._calls[name], self.job.candidates).as_json())
+            net, calls = trainer.supernets[name], self._calls[name]
+            made = judged(net, calls, self.job.candidates, self._leave_if_asked)
+            _check_finite(made.errors)
+            write_json(path, made.as_json())
         return JudgedBlock.from_json(json.loads(path.read_bytes()))
 
     @cached_property
@@ -266,6 +273,7 @@ class Distillation:
         best, count, total = None, 0, self.job.evolution.evaluations
         for each in evolve(self._within, error, self.job.evolution):
             count += 1
+            _check_finite([each.error])
             best = each if best is None or each.error < best.error else best
             self._say("evolution", count, total, best.error)
         assert best is not None, "evolution judges at least one student"
@@ -274,16 +282,18 @@ class Distillation:
     def _say(self, phase: str, step: int, total_steps: int, error: float | None) -> None:
         self.lines.emit("progress", phase=phase, step=step, total_steps=total_steps, error=error)
 
+    @property
+    def _is_asked_to_leave(self) -> bool:
+        return self.stop.asked or not self.lines.is_heard
+
     def _leave_if_asked(self) -> None:
-        if self.stop.asked or not self.lines.is_heard:
+        if self._is_asked_to_leave:
             raise Stopped
 
 
-def _save_whole(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    """A file of weights that appears whole or not at all."""
-    part = path.with_suffix(".part")
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, part, metadata=header)
-    part.replace(path)
+def _check_finite(errors: Iterable[float]) -> None:
+    if not all(map(math.isfinite, errors)):
+        raise TrainingFailed("the errors of the supernets are not finite; a lower learning rate may help")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ parameters and in error are handed to the allocation.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -64,10 +64,12 @@ class JudgedBlock:
         return min(unharmed, key=lambda place: (self.costs[place].macs(convention), self.costs[place].params))
 
 
-def judged(net: BlockSupernet, seen: Sequence[Seen], most: int = MOST) -> JudgedBlock:
-    """Judge the students of a block over some calls of it."""
-    students = _students(net, seen, most)
-    errors = errors_of(net, students, seen)
+def judged(
+    net: BlockSupernet, seen: Sequence[Seen], most: int = MOST, before_each: Callable[[], None] = lambda: None
+) -> JudgedBlock:
+    """Judge the students of a block over some calls of it; what is called before each may raise to end it."""
+    students = _students(net, seen, most, before_each)
+    errors = errors_of(net, students, seen, before_each)
     costs = [units_cost(net.units, choices) for choices in students]
     kept = _unbeaten_by_cost(costs, errors)
     return JudgedBlock(
@@ -80,19 +82,23 @@ def judged(net: BlockSupernet, seen: Sequence[Seen], most: int = MOST) -> Judged
     )
 
 
-def _students(net: BlockSupernet, seen: Sequence[Seen], most: int) -> list[dict[str, Choice]]:
+def _students(
+    net: BlockSupernet, seen: Sequence[Seen], most: int, before_each: Callable[[], None]
+) -> list[dict[str, Choice]]:
     options = {unit.name: unit.choices() for unit in net.units}
     if math.prod(map(len, options.values())) > most:
         a_unit = max(int(most ** (1 / len(options))), 2)
-        options = {name: _worth_a_look(net, name, seen, a_unit) for name in options}
+        options = {name: _worth_a_look(net, name, seen, a_unit, before_each) for name in options}
     return [dict(zip(options, each, strict=True)) for each in itertools.product(*options.values())]
 
 
-def _worth_a_look(net: BlockSupernet, name: str, seen: Sequence[Seen], most: int) -> list[Choice]:
+def _worth_a_look(
+    net: BlockSupernet, name: str, seen: Sequence[Seen], most: int, before_each: Callable[[], None]
+) -> list[Choice]:
     """The choices of a unit that none other beats while the others are whole, thinned evenly by cost."""
     unit = next(unit for unit in net.units if unit.name == name)
     choices = unit.choices()
-    errors = errors_of(net, [{**net.whole, name: choice} for choice in choices], seen)
+    errors = errors_of(net, [{**net.whole, name: choice} for choice in choices], seen, before_each)
     kept = _unbeaten_by_cost([unit_cost(unit, choice) for choice in choices], errors)
     thinned = [
         kept[place] for place in np.unique(np.linspace(0, len(kept) - 1, min(most, len(kept))).round().astype(int))

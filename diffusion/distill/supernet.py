@@ -8,7 +8,7 @@ teacher's block, whose largest student has no error.
 
 import copy
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -150,6 +150,15 @@ def train_supernets(
 
 
 @torch.no_grad()
-def errors_of(net: BlockSupernet, students: Sequence[Choices], seen: Sequence[Seen]) -> list[float]:
+def errors_of(
+    net: BlockSupernet,
+    students: Sequence[Choices],
+    seen: Sequence[Seen],
+    before_each: Callable[[], None] = lambda: None,
+) -> list[float]:
     """The error of each student over some calls of the block, each call weighing the same."""
-    return [float(torch.stack([net.error(choices, each) for each in seen]).mean()) for choices in students]
+    found = []
+    for choices in students:
+        before_each()
+        found.append(float(torch.stack([net.error(choices, each) for each in seen]).mean()))
+    return found

@@ -68,12 +68,21 @@ def _write(path: Path, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) ->
         "seconds": repr(checkpoint.seconds),
         "code": str(checkpoint.code_version),
     }
+    save_tensors(path, tensors, header, f"step {checkpoint.step}")
+    return path
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str], what: str) -> None:
+    """Write a file of weights whole or not at all.
+
+    Raises:
+        TrainingFailed: the disk is full; it names what could not be saved.
+    """
     size = sum(tensor.nbytes for tensor in tensors.values()) / MIB
-    with _whole(path, path.with_suffix(".part"), f"step {checkpoint.step} ({size:.1f} MiB)") as part:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=header)
+    with _whole(path, path.with_suffix(".part"), f"{what} ({size:.1f} MiB)") as part:
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, part, metadata=header)
         with part.open("rb") as file:
             os.fsync(file.fileno())
-    return path
 
 
 @contextmanager

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from inprocess import Never
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from teachers import teacher
 from trainings import Process, prepared_job
 
 from diffusion.distill.job import CHECKPOINT, Distillation, distill
 from diffusion.distill.plan import SUPERNETS, DistillJob, Evolution, SupernetTraining
+from diffusion.distill.search import judged
+from diffusion.distill.supernet import supernets_of
 from diffusion.distill.units import Choice, units_of
 from diffusion.errors import TrainingFailed, UserError
 from diffusion.scores.networks import file_sha256
@@ -82,7 +87,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> DistillJob:
     return made
 
 
-@pytest.mark.parametrize("looks", [0, 2, 7, 10, 13])
+@pytest.mark.parametrize("looks", [0, 1, 3, 40, 100])
 def test_a_search_that_was_stopped_anywhere_finds_the_same_to_the_bit(
     tmp_path: Path, straight: DistillJob, looks: int
 ) -> None:
@@ -138,6 +143,8 @@ def test_candidates_are_judged_once_for_all_targets(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("diffusion.distill.job.judged", lambda *_: pytest.fail("judged again"))
     played(second)
     assert found(second)["loss"] < found(first)["loss"]
+    seconds = [json.loads(each.found.read_bytes())["device_seconds"] for each in (first, second)]
+    assert seconds[1] < seconds[0]  # what trained the pool is not spent again
 
 
 def test_keys_know_what_decides_and_not_how_it_is_computed(tmp_path: Path) -> None:
@@ -189,3 +196,76 @@ def test_a_process_that_is_stopped_or_killed_goes_on_to_the_same_student(tmp_pat
         again = Process(made, "diffusion.distill.job")
         assert again.wait() == 0
         assert found(made) == found(straight)
+
+
+def test_without_training_the_slices_of_the_teacher_are_judged(tmp_path: Path) -> None:
+    made = job(tmp_path, training=SupernetTraining(steps=0))
+    played(made)
+    search = Distillation(made, Lines(None), Never())  # type: ignore[arg-type]
+    for name, net in supernets_of(search.teacher).items():
+        sliced = judged(net, search._calls[name], made.candidates).as_json()
+        assert json.loads((made.run_folder / f"judged-{name}.json").read_text()) == json.loads(json.dumps(sliced))
+    weights = load_file(made.run_folder / SUPERNETS)
+    assert weights.keys() == MODEL.state_dict().keys()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in MODEL.state_dict().items())
+
+
+@pytest.mark.parametrize("method", ["blockwise", "global"])
+def test_judgements_of_another_search_are_not_taken_where_nothing_was_trained(tmp_path: Path, method: Any) -> None:
+    made = job(tmp_path, method=method, training=SupernetTraining(steps=0))
+    played(made)
+    with pytest.raises(TrainingFailed, match="is of another search"):
+        played(made.model_copy(update={"seed": 1}))
+
+
+@pytest.mark.parametrize("method", ["blockwise", "global"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_supernets_that_diverge_are_one_sentence(tmp_path: Path, method: Any, steps: int) -> None:
+    made = job(tmp_path, method=method, training=SupernetTraining(steps=steps, learning_rate=1e20))
+    with pytest.raises(TrainingFailed, match="not finite; a lower learning rate may help"):
+        played(made)
+
+
+def test_files_that_are_missing_or_cut_are_one_sentence(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    played(made, After(4))
+    checkpoint = made.run_folder / CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(TrainingFailed, match="is cut or damaged"):
+        played(made)
+    (made.teacher / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(UserError, match="is missing; name another teacher"):
+        played(made)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("diffusion.training.checkpoint.save_file", full)
+    with pytest.raises(TrainingFailed, match=r"^no space left on device while saving step 0"):
+        played(job(tmp_path))
+
+
+@pytest.mark.parametrize("looks", [1, 2, 3])
+def test_the_step_at_which_it_is_stopped_is_saved(tmp_path: Path, looks: int) -> None:
+    made = job(tmp_path, checkpoint_steps=50)
+    said = played(made, After(looks))
+    with safe_open(made.run_folder / CHECKPOINT, framework="pt") as file:
+        assert int(file.metadata()["step"]) == said[-1]["step"] > 0
+
+
+def test_the_step_at_which_nobody_listens_any_more_is_saved(tmp_path: Path) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    made = job(tmp_path, checkpoint_steps=50)
+    assert not distill(made.model_dump_json(), Lines(Closed()), Never())  # type: ignore[arg-type]
+    with safe_open(made.run_folder / CHECKPOINT, framework="pt") as file:
+        assert file.metadata()["step"] == "1"
+
+
+def test_a_stop_is_heard_before_a_block_is_judged_to_its_end(tmp_path: Path) -> None:
+    made = job(tmp_path, training=SupernetTraining(steps=0))
+    assert played(made, After(3)) == [] and not list(made.run_folder.glob("judged-*.json"))
