@@ -160,7 +160,24 @@ def _process(folder: Path, text: str) -> dict[str, Any]:
             f"'{text}' predicts {predicts!s:.30} under the schedule {schedule:.30}; students are trained to predict "
             f"epsilon under {' or '.join(SCHEDULES)}"
         )
+    _check_betas(said, SCHEDULES[schedule], steps, text)
     return {"diffusion_steps": steps, "schedule": SCHEDULES[schedule]}
+
+
+def _check_betas(said: Mapping[str, Any], schedule: Schedule, steps: int, text: str) -> None:
+    """A schedule of the same name may have other ends."""
+    import numpy as np
+    from diffusers import DDPMScheduler
+
+    from diffusion.process import betas
+
+    ends = {name: float(said[name]) for name in ("beta_start", "beta_end") if name in said}
+    theirs = DDPMScheduler(steps, beta_schedule=said["beta_schedule"], **ends).betas.numpy()
+    if not np.allclose(theirs, betas(schedule, steps), atol=1e-6):
+        raise UserError(
+            f"'{text}' has betas of its own, from {theirs[0]:.3g} to {theirs[-1]:.3g}; those that can be trained here "
+            f"are linear from 0.0001 to 0.02 at 1,000 steps, scaled for others, and the cosine's"
+        )
 
 
 def _family(config: Mapping[str, Any], text: str) -> Family:

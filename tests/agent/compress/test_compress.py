@@ -142,7 +142,7 @@ def test_every_method_makes_a_student(typed: Typed, method: str) -> None:
 
 def test_a_foreign_folder_is_a_teacher_once_its_data_are_named(typed: Typed) -> None:
     model = teacher("b8-n1-m1.2.2-a000", side=8)
-    DDPMPipeline(model, DDPMScheduler(num_train_timesteps=400)).save_pretrained("foreign")
+    DDPMPipeline(model, DDPMScheduler(400, beta_start=2.5e-4, beta_end=0.05)).save_pretrained("foreign")
     code, _, err = typed("compress", "foreign", *QUICK)
     assert code == 2 and err == "'foreign' does not say what it was trained on; name the data with --dataset\n"
     settings = ["--dataset", "digits", "--train-steps", "4", *TINY]
@@ -192,6 +192,16 @@ def of_two_stages() -> None:
     ).save_pretrained("odd")  # fmt: skip
 
 
+def of_other_betas() -> None:
+    model = teacher(SPEC, side=8)
+    DDPMPipeline(model, DDPMScheduler(1000, beta_start=0.0015, beta_end=0.0195)).save_pretrained("odd")
+
+
+def of_velocities() -> None:
+    model = teacher(SPEC, side=8)
+    DDPMPipeline(model, DDPMScheduler(1000, prediction_type="v_prediction")).save_pretrained("odd")
+
+
 def no_unet() -> None:
     Path("odd").mkdir()
     Path("odd", "config.json").write_text('{"_class_name": "AutoencoderKL"}')
@@ -208,6 +218,8 @@ WRONG = {
     "the teacher is told a class": (conditional, "odd", "--dataset", "digits"),
     "'odd' draws images of 8×8 with 3 channels": (of_three_channels, "odd", "--dataset", "digits"),
     "'odd' has stages of 8, 8 channels": (of_two_stages, "odd", "--dataset", "digits"),
+    "'odd' has betas of its own, from 0.0015 to 0.0195": (of_other_betas, "odd", "--dataset", "digits"),
+    "'odd' predicts v_prediction under": (of_velocities, "odd", "--dataset", "digits"),
     "'--target 0.1' is out of reach: the smallest student has 0.": (nothing, "1", "--target", "0.1"),
     "'--target 1.5' is no share": (nothing, "1", "--target", "1.5"),
     "'best' is not a method": (nothing, "1", "--method", "best"),
