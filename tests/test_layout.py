@@ -17,7 +17,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("agent", "diffusion", "memory", "prompts", "tools")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-TOOLS = {"count_flops", "train_ract", "evaluate_fid", "query_memory", "finish_search", "suggest_architectures"}
+TOOLS = {
+    "count_flops",
+    "train_ract",
+    "evaluate_fid",
+    "query_memory",
+    "finish_search",
+    "suggest_architectures",
+    "compress_unet",
+}
 
 MAY_IMPORT = {  # a package's name allows all of it, a module's name that module
     "agent": {"agent", "tools", "memory", "prompts", "diffusion"},

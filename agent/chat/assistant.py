@@ -26,6 +26,7 @@ from diffusion.space import SearchSpace
 from memory.journal import snapshot
 from prompts.origin import origin
 from prompts.render import render
+from tools.compress_unet import CompressArguments, compress_unet
 from tools.context import SearchContext
 from tools.count_flops import count_flops
 from tools.gates.directive_kinds import Directive, parse_directive
@@ -37,6 +38,7 @@ ATTEMPTS = 3  # a person waits
 RETRY_SECONDS = 1.0
 
 Give = Callable[[Directive, str], str]  # shows a directive, asks, stores; what became of it, for the model
+Compress = Callable[[int, float], str]  # asks whether a trial is to be compressed, begins it; what became of it
 
 
 class DirectiveArguments(BaseModel):
@@ -79,7 +81,7 @@ def _answer_person(text: str) -> str:
 ANSWER: BaseTool = StructuredTool.from_function(_answer_person, name="answer_person")
 """For models that can only answer with an object."""
 
-TOOLS: list[BaseTool] = [count_flops, query_memory, GIVE_DIRECTIVE]
+TOOLS: list[BaseTool] = [count_flops, query_memory, GIVE_DIRECTIVE, compress_unet]
 BY_NAME = {tool.name: tool for tool in TOOLS}
 
 
@@ -95,7 +97,7 @@ class Assistant:
         """Who is asked first."""
         return self.chain.backends[0].llm
 
-    def answer(self, text: str, earlier: Sequence[dict[str, Any]], give: Give) -> tuple[str, str]:
+    def answer(self, text: str, earlier: Sequence[dict[str, Any]], give: Give, compress: Compress) -> tuple[str, str]:
         """The whole answer to a message, after what was said before, and which backend gave it last.
 
         Raises:
@@ -114,7 +116,7 @@ class Assistant:
             if not message.tool_calls and not message.invalid_tool_calls:
                 break
             asked = with_calls(message, message.tool_calls)
-            messages += [asked, *(self._done(call, give) for call in asked.tool_calls)]
+            messages += [asked, *(self._done(call, give, compress) for call in asked.tool_calls)]
             if not message.tool_calls:
                 messages.append(repair([sentence for _, sentence, _ in problems_of(message, BY_NAME)], BY_NAME))
         return "\n".join(words) or "(no answer)", self.chain.backends[asking.at].llm
@@ -126,7 +128,7 @@ class Assistant:
         opening = SystemMessage(system, additional_kwargs=origin("chat", moment=moment))
         return [opening, *map(_said_before, earlier), HumanMessage(text)]
 
-    def _done(self, call: ToolCall, give: Give) -> ToolMessage:
+    def _done(self, call: ToolCall, give: Give, compress: Compress) -> ToolMessage:
         """What a tool answers; what is wrong with a call is said so that the model can mend it."""
         if (tool := BY_NAME.get(call["name"])) is None:
             return _told(call, f"There is no tool {call['name']!r}; there are {', '.join(BY_NAME)}.", "error")
@@ -135,6 +137,9 @@ class Assistant:
                 return _told(call, _given(call["args"], give, self.context.limits.space))
             if sentence := wrong_arguments(tool, call["args"]):
                 return _told(call, sentence, "error")
+            if tool is compress_unet:
+                asked = CompressArguments.model_validate(call["args"])
+                return _told(call, compress(asked.trial, asked.target))
             found = tool.invoke({**call, "args": {**call["args"], "runtime": self._runtime(call["id"])}})
         except UserError as error:
             return _told(call, str(error), "error")

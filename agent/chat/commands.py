@@ -101,6 +101,10 @@ def _go_on(chat: Chat, row: SearchRow, line: str) -> None:
     chat.voice.say(start(["resume", row.name], chat.context.db_path).sentence())
 
 
+def _compress(chat: Chat, command: Command, line: str, key: str) -> None:
+    chat.compress(command.number or 0, float(command.text), line)
+
+
 def _help(chat: Chat, command: Command, line: str, key: str) -> None:
     chat.voice.say(*(f"{name}  {text}" for name, text in SLASH_HELP.items()), f"{QUIT}  leave the chat")
 
@@ -114,6 +118,7 @@ COMMANDS: dict[str, Callable[[Chat, Command, str, str], None]] = {
     "sql": _sql,
     "undo": _undo,
     "resume": _resume,
+    "compress": _compress,
     "help": _help,
 }
 

@@ -9,21 +9,25 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlite_utils import Database
 
 from agent.chat import answers as chat_answers
 from agent.chat.slash import Command, complete, parse_slash
+from agent.chat.spawn import Started, start
 from agent.chat.voice import Voice, Words
 from agent.config.kinds import KINDS
 from agent.report.words import NO_MODEL
 from diffusion.errors import UserError
+from diffusion.units import format_size
 from memory.connection import transaction
 from memory.directives import DirectiveRow, active_directives, add_directive
 from memory.queries.records import best
 from memory.searches import SearchRow, find_search
 from memory.transcript import add_message, recent_messages
+from memory.trials import find_trial
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent, Interrupted
 from tools.gates.directive_kinds import Backend, Directive, arguments_of
@@ -56,6 +60,7 @@ class Chat:
     numbers: Any = field(default_factory=count)
     assistants: list["Assistant | None"] = field(default_factory=list)  # made when the first is needed
     words: Words | None = None  # of the answer that is being heard
+    begin: Callable[[Sequence[str], Path], Started] = start  # a search in a process of its own
 
     def __post_init__(self) -> None:
         limits = replace(self.context.limits, told="search")  # a person may ask about what proposers are not told
@@ -135,9 +140,12 @@ class Chat:
         def give(directive: Directive, said: str) -> str:
             return self.give(directive, said, f"{key}-{next(given)}", always_ask=True)
 
+        def compress(trial: int, target: float) -> str:
+            return self.compress(trial, target, line)
+
         self.words = Words(self.voice.console) if self.voice.streams else None
         try:
-            text, author = assistant.answer(line, earlier, give)
+            text, author = assistant.answer(line, earlier, give, compress)
         except BackendError as error:
             raise UserError(
                 f"'{assistant.name}' gives no answer ({error}); try again, or use a slash command (/help)"
@@ -193,6 +201,25 @@ class Chat:
             number = add_directive(db, row.id, directive.kind, arguments, text, key=key)
         self.voice.say(f"Directive {number} is given; {_when(row)}.")
         return f"Stored as directive {number}: {directive.say()}. {_when(row)}."
+
+    def compress(self, trial: int, target: float, text: str) -> str:
+        """Show what a compression would be, ask, and have a process begin it; what became of it, for a model.
+
+        Raises:
+            UserError: there is no such trial, it is not trained, or nothing can be started.
+        """
+        known = find_trial(self.context.db, trial)
+        if known.training_state != "done":
+            raise UserError(f"'{text}': trial {trial} is not trained; /best lists those that are")
+        size = f"{format_size(known.macs_paper)} MACs, {format_size(known.params)} params"
+        self._end_words()
+        self.voice.say(f"A compression of trial {trial}, {known.spec} ({size}), to at most {target:.0%} of both.")
+        if not self._agreed("Begin it? (y/n) "):
+            self.voice.say("Not begun.")
+            return "The person said no: nothing was begun. Ask what they want instead."
+        begun = self.begin(["compress", str(trial), "--target", f"{target:g}"], self.context.db_path).sentence()
+        self.voice.say(begun)
+        return begun
 
     def _agreed(self, question: str) -> bool:
         answer = self.voice.ask(question)

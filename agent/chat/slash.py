@@ -15,6 +15,7 @@ from diffusion.space import SearchSpace
 from diffusion.spec import PAPER_STAGES, PARAMETERS
 from diffusion.units import parse_size
 from tools.allowance import LIMITS
+from tools.compress_unet import TARGET
 from tools.gates.directive_kinds import STRATEGY_FIELDS, Directive, parse_directive
 
 CAPS = {
@@ -36,9 +37,10 @@ COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 @dataclass(frozen=True)
 class Command:
-    """What the caller does itself: resume, undo, directives, status, best, plot, why, sql or help.
+    """What the caller does itself: resume, compress, undo, directives, status, best, plot, why, sql or help.
 
-    `number` is that of ``/undo 3`` and ``/why 12``, `text` the SELECT of ``/sql`` and the file of ``/plot``.
+    `number` is that of ``/undo 3``, ``/why 12`` and ``/compress 12``, `text` the SELECT of ``/sql``, the file of
+    ``/plot`` and the share of ``/compress``.
     """
 
     name: str
@@ -245,6 +247,18 @@ def _command(name: str, number: str | None = None, needs_number: bool = False) -
     return parse
 
 
+def _compress(rest: str, space: SearchSpace) -> Command:
+    trial, _, share = _given(rest, "/compress 12 0.5").partition(" ")
+    number = _whole(trial, "a trial", "/compress 12 0.5")
+    try:
+        target = float(share or TARGET)
+    except ValueError:
+        target = 0.0
+    if not 0 < target < 1:
+        raise UserError(f"'{share.strip()}' is no share; write a number between 0 and 1, as in /compress 12 0.5")
+    return Command("compress", number=number, text=f"{target:g}")
+
+
 def _plot(rest: str, space: SearchSpace) -> Command:
     return Command("plot", text=rest)
 
@@ -268,6 +282,7 @@ SLASH: dict[str, tuple[str, str, Parser]] = {  # a command: what it takes, what 
     "/rounds": ("N", "another number of rounds", _rounds),
     "/pause": ("", "pause after the trials under way", _order("pause")),
     "/resume": ("", "lift the pause, or go on with a search that no process drives", _command("resume")),
+    "/compress": ("TRIAL [SHARE]", "make the network of a trial cheaper, in a process of its own", _compress),
     "/stop": ("", "end the search after the trials under way", _order("stop")),
     "/bounds": ("FIELD LOW HIGH", "bound a value of the training strategies, in a search for a strategy", _bounds),
     "/backend": ("ID [URL]", "another language model from the next round on", _backend),

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from agent.chat.commands import carry_out
 from agent.chat.conversation import Chat
 from agent.chat.prompt import chat_values
+from agent.chat.spawn import Started
 from agent.chat.voice import Voice, Words
 from agent.chat.wiring import assistant_of, chat_about, talk_about
 from agent.config.settings import RunConfig
@@ -231,6 +232,50 @@ def serving() -> Iterator[Callable[..., ModelServer]]:
         yield lambda *arguments, **options: stack.enter_context(serve(*arguments, **options))
 
 
+class TestCompression:
+    def begun(self, talker: Talker) -> list[list[str]]:
+        """The commands that a talker's chat begins, of which none is started."""
+        found: list[list[str]] = []
+
+        def begin(arguments: Sequence[str], db: Path) -> Started:
+            found.append(list(arguments))
+            return Started("first-2", db.with_suffix(".log"), "")
+
+        talker.chat.begin = begin
+        return found
+
+    def test_a_trial_is_compressed_in_a_process_of_its_own_once_the_person_agrees(self, memory: Path) -> None:
+        talker = Talker(memory, answers=("y",))
+        begun = self.begun(talker)
+        said = talker.said("/compress 2 0.4")
+        assert "A compression of trial 2, b8-n1-m1.1.1.2-a0000 (" in said and "to at most 40% of both." in said
+        assert "first-2 goes on in a process of its own" in said
+        assert (begun, talker.questions) == ([["compress", "2", "--target", "0.4"]], ["Begin it? (y/n) "])
+
+    def test_a_no_begins_nothing(self, memory: Path) -> None:
+        talker = Talker(memory, answers=("n",))
+        begun = self.begun(talker)
+        assert talker.said("/compress 2").endswith("Not begun.\n") and begun == []
+
+    def test_what_is_no_trained_trial_is_said(self, memory: Path) -> None:
+        talker = Talker(memory)
+        assert talker.said("/compress 99").startswith("'99' is not a trial of this memory")
+        with opened(memory) as db:
+            db.conn.execute("UPDATE trainings SET state = 'failed', error = 'lost' WHERE id = 2")
+        assert talker.said("/compress 2").startswith("'/compress 2': trial 2 is not trained")
+        assert talker.questions == []
+
+    def test_a_model_may_ask_for_it_and_is_told_what_became_of_it(self, memory: Path, serving: Any) -> None:
+        answers = iter([Call("compress_unet", {"trial": 99}), Call("compress_unet", {"trial": 2, "target": 0.3})])
+        server = serving(lambda messages: next(answers, Say("It has begun.")))
+        talker = Talker(memory, answers=("y",), llm="openai:scripted", url=server.url)
+        begun = self.begun(talker)
+        assert "It has begun." in talker.said("make the best one three times smaller")
+        assert begun == [["compress", "2", "--target", "0.3"]]
+        told = [request["messages"][-1]["content"] for request in server.requests[1:]]
+        assert "'99' is not a trial" in told[0] and "first-2 goes on in a process of its own" in told[1]
+
+
 class TestWithAModel:
     def test_a_question_is_answered_from_the_memory(self, memory: Path, serving: Any) -> None:
         server = serving(assistant())
@@ -238,7 +283,7 @@ class TestWithAModel:
         assert "The best: b8-n1-" in said
         assert server.requests[0]["stream"] is True
         names = [tool["function"]["name"] for tool in server.requests[0]["tools"]]
-        assert names == ["count_flops", "query_memory", "give_directive"]
+        assert names == ["count_flops", "query_memory", "give_directive", "compress_unet"]
         assert rows(memory, "SELECT role, author FROM messages ORDER BY id") == [
             ("user", "user"),
             ("assistant", "openai:scripted"),

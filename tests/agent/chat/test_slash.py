@@ -45,6 +45,8 @@ COMMANDS = {
     "/best": Command("best"),
     "/plot": Command("plot"),
     "/why 12": Command("why", number=12),
+    "/compress 12": Command("compress", number=12, text="0.5"),
+    "/compress 12 .3": Command("compress", number=12, text="0.3"),
     "/sql SELECT 1": Command("sql", text="SELECT 1"),
     "/help": Command("help"),
 }
@@ -67,6 +69,9 @@ WRONG = {
     "/try b8": "'/try b8': spec: 'b8' is not a spec; write it like b128-n2-m1.2.2.2-a0100",
     "/rounds -1": "'/rounds -1': '-1' is not a number of rounds; write /rounds 12",
     "/pause now": "'/pause now': this command takes nothing more",
+    "/compress": "'/compress': something is missing; write /compress 12 0.5",
+    "/compress best": "'/compress best': 'best' is not a number of a trial; write /compress 12 0.5",
+    "/compress 12 2": "'/compress 12 2': '2' is no share; write a number between 0 and 1, as in /compress 12 0.5",
     "/why": "'/why': something is missing; write /why 12",
     "/undo last": "'/undo last': 'last' is not a number of a directive; write /undo 3",
     "/allowance max_gpus=1": "'/allowance max_gpus=1': max_gpus is no allowance; there are max_cost, max_hours, "
