@@ -36,6 +36,10 @@ from tools.jobs.measure import run_and_remember
 from tools.jobs.training import train_as_asked
 
 TEACHER = "teacher"  # who proposes round 0
+NOISE = (
+    "none of the teacher's images lies among the real ones, and none of those among its own (precision and recall are "
+    "0): what it draws is noise, and so will be what its students draw"
+)
 
 
 def drive_compression(search: int, planned: Plan, *, as_json: bool) -> int:
@@ -222,6 +226,8 @@ class CompressLoop:
                 context.report("trial.failed", trial=trial, spec=str(known.spec), reason=str(failure))
                 return False
             context.report("compress.scored", trial=trial, seed=seed, metric=done["metric"], rfid=done["value"])
+            if number == 0 and seed == 0 and not (done["precision"] or done["recall"]):
+                context.report("train.note", trial=trial, text=NOISE)
         return True
 
 

@@ -8,6 +8,7 @@ code.
 import argparse
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -96,6 +97,22 @@ def _contents(study: Study, made: str, networks: list[NetworkRow]) -> Contents:
     )
 
 
+def timed(contents: Contents, seconds: Mapping[str, Mapping[str, float]]) -> Contents:
+    """The table with device-seconds that were measured apart from its trainings, equal for all seeds of a network."""
+    networks = []
+    for row in contents.networks:
+        known = seconds[str(row.spec)]
+        update = {"train_seconds": _rounded(known["train"])}
+        trainings = tuple(
+            training.model_copy(
+                update=update | {"score_seconds": tuple(_rounded(known["score"]) for _ in training.score_seconds)}
+            )
+            for training in row.trainings
+        )
+        networks.append(row.model_copy(update={"trainings": trainings}))
+    return contents.model_copy(update={"networks": tuple(networks)})
+
+
 def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
@@ -106,10 +123,13 @@ def main() -> int:
     parser.add_argument("--from", dest="folder", type=Path, required=True, help="what train.py was given as --out")
     parser.add_argument("--to", type=Path, default=FOLDER)
     parser.add_argument("--made", required=True, help="when, and on what machine")
+    parser.add_argument("--seconds", type=Path, help="what seconds.py measured; else what the trainings took")
     parser.add_argument("--partial", action="store_true")
     asked = parser.parse_args()
     with opened(asked.folder / f"{NAME}.db", read_only=True) as db:
         contents = table_in(db, asked.made, partial=asked.partial)
+    if asked.seconds:
+        contents = timed(contents, json.loads(asked.seconds.read_text())["networks"])
     path = write_table(contents, asked.to)
     print(f"{path}: {len(contents.networks)} networks, {path.stat().st_size:,} bytes")
     return 0

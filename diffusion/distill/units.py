@@ -97,7 +97,7 @@ def units_of(teacher: "UNet2DModel") -> list[Unit]:
     """The units of a network, in the order in which data goes through them.
 
     Raises:
-        UserError: it has blocks of other kinds, or is told a class.
+        UserError: it has blocks of other kinds, is told a class, or does not say the side of its images.
     """
     _check(teacher)
     side, found = int(teacher.config["sample_size"]), []
@@ -138,6 +138,8 @@ def _check(teacher: "UNet2DModel") -> None:
     kinds = {type(block).__name__ for _, block in blocks_of(teacher)}
     if other := sorted(kinds - set(BLOCK_TYPES)):
         raise UserError(f"'{other[0]}' is a kind of block that cannot be made smaller; those that can: {BLOCK_TYPES}")
+    if not isinstance(teacher.config["sample_size"], int):
+        raise UserError("the teacher does not say how wide its images are; give its config.json one sample_size")
     if teacher.class_embedding is not None:
         raise UserError("the teacher is told a class with each image; only unconditional networks can be compressed")
 

@@ -76,10 +76,13 @@ def weights(trial: int) -> dict[str, torch.Tensor]:
 
 
 def test_teacher_and_student_stand_side_by_side(typed: Typed) -> None:
-    last = events(typed("compress", "1", *QUICK, "--seeds", "3", "--json"))[-1]
+    told = events(typed("compress", "1", *QUICK, "--seeds", "3", "--json"))
+    last = told[-1]
     assert (last["event"], last["reason"], last["method"]) == ("compress.finished", "rounds", "blockwise")
     teacher_found, student = last["teacher"], last["student"]
     assert teacher_found["trials"] == [2] and student["trials"] == [3, 4, 5]
+    (note,) = (event["text"] for event in told if event["event"] == "train.note")
+    assert "what it draws is noise" in note  # six steps teach little
     assert len(teacher_found["scores"]) == len(student["scores"]) == 3 == len({*student["scores"]})
     assert last["macs_share"] <= 0.55 and last["params_share"] <= 0.55
     assert last["ratio_ci95"][0] < last["ratio"] < last["ratio_ci95"][1] and last["latency"]["ratio"] == 0.5
@@ -192,6 +195,13 @@ def of_two_stages() -> None:
     ).save_pretrained("odd")  # fmt: skip
 
 
+def of_no_side() -> None:
+    model = teacher(SPEC, side=8)
+    model.save_pretrained("odd")
+    config = json.loads(Path("odd", "config.json").read_text())
+    Path("odd", "config.json").write_text(json.dumps(config | {"sample_size": None}))
+
+
 def of_other_betas() -> None:
     model = teacher(SPEC, side=8)
     DDPMPipeline(model, DDPMScheduler(1000, beta_start=0.0015, beta_end=0.0195)).save_pretrained("odd")
@@ -218,6 +228,7 @@ WRONG = {
     "the teacher is told a class": (conditional, "odd", "--dataset", "digits"),
     "'odd' draws images of 8×8 with 3 channels": (of_three_channels, "odd", "--dataset", "digits"),
     "'odd' has stages of 8, 8 channels": (of_two_stages, "odd", "--dataset", "digits"),
+    "the teacher does not say how wide": (of_no_side, "odd", "--dataset", "digits"),
     "'odd' has betas of its own, from 0.0015 to 0.0195": (of_other_betas, "odd", "--dataset", "digits"),
     "'odd' predicts v_prediction under": (of_velocities, "odd", "--dataset", "digits"),
     "'--target 0.1' is out of reach: the smallest student has 0.": (nothing, "1", "--target", "0.1"),
