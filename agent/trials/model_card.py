@@ -90,7 +90,7 @@ def model_card(facts: ModelCardFacts) -> str:
             metric=protocol.score.metric,
             fingerprint=protocol.fingerprint,
             cost=cost(spec, settings.family, settings.resolution, settings.channels),
-            rows=flat(protocol.model_dump(mode="json")),
+            rows=flat(protocol.model_dump(mode="json", exclude=None if protocol.teacher else {"teacher"})),
         )
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"

@@ -295,8 +295,13 @@ class TestDistrust:
         with pytest.raises(UserError, match=r"^'.*model' has no diffnas.json; name a folder that"):
             load_pipeline_folder(folder)
         (tmp_path / "empty").mkdir()
-        with pytest.raises(UserError, match=r"^'.*empty' has no model_index.json; name a folder that"):
+        with pytest.raises(UserError, match=r"^'.*empty' has no diffnas.json; name a folder that"):
             load_pipeline_folder(tmp_path / "empty")
+
+    def test_an_export_without_its_index_is_one_sentence(self, folder: Path) -> None:
+        (folder / "model_index.json").unlink()
+        with pytest.raises(UserError, match=r"^'.*model' has no model_index.json; name a folder that"):
+            load_pipeline_folder(folder)
 
     @pytest.mark.parametrize("name", [OURS, str(UNET_CONFIG), str(SCHEDULER_CONFIG)])
     @pytest.mark.parametrize("content", [b"", b"[]", b'[["a", 1]]', b"{}", b"\xff", b"[" * 10**5, b"1" * 10**4])

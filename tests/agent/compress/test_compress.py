@@ -76,13 +76,10 @@ def weights(trial: int) -> dict[str, torch.Tensor]:
 
 
 def test_teacher_and_student_stand_side_by_side(typed: Typed) -> None:
-    told = events(typed("compress", "1", *QUICK, "--seeds", "3", "--json"))
-    last = told[-1]
+    last = events(typed("compress", "1", *QUICK, "--seeds", "3", "--json"))[-1]
     assert (last["event"], last["reason"], last["method"]) == ("compress.finished", "rounds", "blockwise")
     teacher_found, student = last["teacher"], last["student"]
     assert teacher_found["trials"] == [2] and student["trials"] == [3, 4, 5]
-    (note,) = (event["text"] for event in told if event["event"] == "train.note")
-    assert "what it draws is noise" in note  # six steps teach little
     assert len(teacher_found["scores"]) == len(student["scores"]) == 3 == len({*student["scores"]})
     assert last["macs_share"] <= 0.55 and last["params_share"] <= 0.55
     assert last["ratio_ci95"][0] < last["ratio"] < last["ratio_ci95"][1] and last["latency"]["ratio"] == 0.5
@@ -149,8 +146,10 @@ def test_a_foreign_folder_is_a_teacher_once_its_data_are_named(typed: Typed) -> 
     code, _, err = typed("compress", "foreign", *QUICK)
     assert code == 2 and err == "'foreign' does not say what it was trained on; name the data with --dataset\n"
     settings = ["--dataset", "digits", "--train-steps", "4", *TINY]
-    last = events(typed("compress", "foreign", *settings, *QUICK, "--json"))[-1]
-    assert last["student"]["scores"][0] > 0
+    told = events(typed("compress", "foreign", *settings, *QUICK, "--json"))
+    assert told[-1]["student"]["scores"][0] > 0
+    (note,) = (event["text"] for event in told if event["event"] == "train.note")
+    assert "what it draws is noise" in note  # its weights are random
     shutil.rmtree("foreign")
     assert found(typed("status", "--json"))["state"] == "finished"  # nothing of it is needed any more
 

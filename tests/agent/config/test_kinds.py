@@ -34,6 +34,7 @@ def test_whatever_is_interrupted_goes_on_with_what_drives_its_kind(tmp_path: Pat
         "study": "resume_arm",
         "strategy": "drive_strategy",
         "confirm": "drive_confirm",
+        "compress": "drive_compression",
     }
     with pytest.raises(UserError, match=r"^'first' measures a strategy; resume the search for strategies"):
         resumed(replace(found, kind="measurement"))

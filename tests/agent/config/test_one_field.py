@@ -49,7 +49,7 @@ print(json.dumps({
     "documented": [settings_of("jobs").splitlines()[-1], options_of("agent.cli.run.run"), examples()],
 }))
 """
-TAKE_JOBS = {"run", "compare", "train", "resume", "confirm", "rank-study"}
+TAKE_JOBS = {"run", "compare", "compress", "train", "resume", "confirm", "rank-study"}
 
 
 def test_adding_a_setting_is_one_field(tmp_path: Path) -> None:
