@@ -48,3 +48,12 @@ def model_tool(name: str, schema: type[Arguments]) -> Callable[[Callable[..., An
         )
 
     return made
+
+
+def told_tool(schema: type[BaseModel]) -> Callable[[Callable[..., Any]], BaseTool]:
+    """Make a function the tool of its name which whoever is told of a call carries out himself: it has no body."""
+
+    def made(function: Callable[..., Any]) -> BaseTool:
+        return StructuredTool.from_function(function, description=cleandoc(function.__doc__ or ""), args_schema=schema)
+
+    return made

@@ -1,10 +1,10 @@
 """The tool that lightens a network that was found: a chat begins its compression in a process of its own."""
 
-from inspect import cleandoc
 from typing import Annotated
 
-from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, ConfigDict, Field
+
+from tools.arguments import told_tool
 
 TARGET = 0.5
 
@@ -20,7 +20,8 @@ class CompressArguments(BaseModel):
     ] = TARGET
 
 
-def _compress_unet(trial: int, target: float = TARGET) -> str:
+@told_tool(CompressArguments)
+def compress_unet(trial: int, target: float = TARGET) -> str:
     """Make the network of a trained trial cheaper, block by block, and train what is left of it.
 
     It takes as long as a training and runs in a process of its own beside the search; teacher and student are scored
@@ -28,11 +29,3 @@ def _compress_unet(trial: int, target: float = TARGET) -> str:
     asks for a cheaper, smaller or faster version of a network that was found.
     """
     raise AssertionError("the chat begins a compression itself, after it has asked")
-
-
-compress_unet: BaseTool = StructuredTool.from_function(
-    _compress_unet,
-    name="compress_unet",
-    description=cleandoc(_compress_unet.__doc__ or ""),
-    args_schema=CompressArguments,
-)

@@ -6,7 +6,6 @@ directive is stored; that, and the words on the screen, are the caller's (`agent
 
 import json
 from collections.abc import Callable, Sequence
-from inspect import cleandoc
 from typing import Annotated, Any, Literal
 
 from langchain.tools import ToolRuntime
@@ -26,6 +25,7 @@ from diffusion.space import SearchSpace
 from memory.journal import snapshot
 from prompts.origin import origin
 from prompts.render import render
+from tools.arguments import told_tool
 from tools.compress_unet import CompressArguments, compress_unet
 from tools.context import SearchContext
 from tools.count_flops import count_flops
@@ -55,7 +55,8 @@ class DirectiveArguments(BaseModel):
     ]
 
 
-def _give_directive(instruction: Directive, said: str) -> str:
+@told_tool(DirectiveArguments)
+def give_directive(instruction: Directive, said: str) -> str:
     """Give the search one directive: a wish of the person about its course, in a typed form.
 
     The person sees what it means and what it contradicts, and confirms it or not; the answer says which. It then holds
@@ -63,14 +64,6 @@ def _give_directive(instruction: Directive, said: str) -> str:
     allowance). Do not call it for a question, and not for a wish that the person did not voice.
     """
     raise AssertionError("the chat stores directives itself, after it has asked")
-
-
-GIVE_DIRECTIVE: BaseTool = StructuredTool.from_function(
-    _give_directive,
-    name="give_directive",
-    description=cleandoc(_give_directive.__doc__ or ""),
-    args_schema=DirectiveArguments,
-)
 
 
 def _answer_person(text: str) -> str:
@@ -81,7 +74,7 @@ def _answer_person(text: str) -> str:
 ANSWER: BaseTool = StructuredTool.from_function(_answer_person, name="answer_person")
 """For models that can only answer with an object."""
 
-TOOLS: list[BaseTool] = [count_flops, query_memory, GIVE_DIRECTIVE, compress_unet]
+TOOLS: list[BaseTool] = [count_flops, query_memory, give_directive, compress_unet]
 BY_NAME = {tool.name: tool for tool in TOOLS}
 
 
@@ -133,7 +126,7 @@ class Assistant:
         if (tool := BY_NAME.get(call["name"])) is None:
             return _told(call, f"There is no tool {call['name']!r}; there are {', '.join(BY_NAME)}.", "error")
         try:
-            if tool is GIVE_DIRECTIVE:
+            if tool is give_directive:
                 return _told(call, _given(call["args"], give, self.context.limits.space))
             if sentence := wrong_arguments(tool, call["args"]):
                 return _told(call, sentence, "error")

@@ -122,26 +122,24 @@ class CompressLoop:
 
     def _student(self, number: int) -> int | None:
         """The trial of a round's student, trained; None where the training failed."""
+        from diffusion.distill.teacher import weights_file
+        from diffusion.scores.networks import file_sha256
+
         asked, (found, folder) = self.asked, self._search()
         choices = {name: Choice.model_validate(choice) for name, choice in found["choices"].items()}
-        start = {"supernet": folder / SUPERNETS, "teacher": self._weights(), "random": None}[asked.start]
+        start = {"supernet": folder / SUPERNETS, "teacher": weights_file(self._folder), "random": None}[asked.start]
         student = Student(
             teacher=self._folder,
             teacher_sha256=asked.sha256,
             choices=choices,
             start=start,
-            start_sha256=None if start is None else _digest(start),
+            start_sha256=None if start is None else file_sha256(start),
             loss=asked.loss,
         )
         context = self._context(number, asked.method, student)
         reason = f"{asked.method} at {asked.target:g} of {asked.teacher}: {short(choices)}"
         trained = train_as_asked(context, self.spec, reason)
         return None if trained.status == "failed" else trained.trial
-
-    def _weights(self) -> Path:
-        from diffusion.distill.teacher import weights_file
-
-        return weights_file(self._folder)
 
     def _search(self) -> tuple[dict[str, Any], Path]:
         """What is left of the teacher, by the method, and the folder in which it was found.
@@ -154,7 +152,7 @@ class CompressLoop:
         if not job.found.exists():
             executor = context.services.executor
             assert isinstance(executor, Distiller), "a compression looks nothing up in a table"
-            done = executor.distill(job, lambda event: self._tell(event))
+            done = executor.distill(job, self._tell)
             charge(
                 context.db,
                 context.search,
@@ -235,9 +233,3 @@ def _scores_there(context: SearchContext, trial: Trial) -> int:
     """How many of a trial's scores a drive before this one has taken."""
     found = score_of(context.db, trial.training, context.limits.protocol.fingerprint)
     return found.sampling_seeds if found else 0
-
-
-def _digest(path: Path) -> str:
-    from diffusion.scores.networks import file_sha256
-
-    return file_sha256(path)

@@ -11,14 +11,13 @@ from sqlite_utils import Database
 from agent.compress.teachers import Teacher
 from agent.config.kinds import COMPRESS
 from agent.search.plan import Plan, open_search, plan
-from diffusion.distill.plan import SEARCHED, Method
+from diffusion.distill.plan import FEWEST_CANDIDATES, SEARCHED, Method
 from diffusion.distill.retraining import NOISE_ALONE, JointLoss, Ramp
 from diffusion.errors import UserError
 from diffusion.frozen import Frozen
 from memory.connection import check_memory, opened
 from memory.searches import find_search
 
-FEWEST_CANDIDATES = 4
 NOISE_TAUGHT = ("magnitude", "scratch")
 COMPRESSION = "compression"  # the key of its stored settings
 BETA = re.compile(r"(\d*\.?\d+)(?:\.\.(\d*\.?\d+))?")

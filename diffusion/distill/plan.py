@@ -10,6 +10,7 @@ from diffusion.distill.retraining import Sha256
 from diffusion.frozen import Frozen
 from diffusion.settings import Settings, digest
 
+FEWEST_CANDIDATES = 4
 SUPERNETS = "supernets.safetensors"  # the teacher with the weights of the supernets in its blocks
 
 Method = Literal["blockwise", "global", "magnitude", "random", "scratch"]
@@ -56,7 +57,7 @@ class DistillJob(Frozen):
     evolution: Evolution = Evolution()
     batch_size: Annotated[int, Field(ge=1)] = 64
     calibration_images: Annotated[int, Field(ge=1)] = 256  # that no supernet learns from
-    candidates: Annotated[int, Field(ge=4)] = 1_000  # of a block that are judged, at most
+    candidates: Annotated[int, Field(ge=FEWEST_CANDIDATES)] = 1_000  # of a block that are judged, at most
     seed: int = 0
     threads: Annotated[int, Field(ge=1)] = 1
     checkpoint_steps: Annotated[int, Field(ge=1)] = 50

@@ -68,14 +68,6 @@ def sliced(network: "UNet2DModel", choices: Choices, ranking: Ranking | None = N
     return student.train(network.training)
 
 
-def empty_student(config: dict[str, Any], choices: Choices) -> "UNet2DModel":
-    """A student whose weights are to be loaded, from the configuration of its teacher."""
-    from diffusers import UNet2DModel
-
-    made: UNet2DModel = UNet2DModel.from_config(config)
-    return sliced(made, choices)
-
-
 def skeleton(network: "UNet2DModel", choices: Choices) -> "UNet2DModel":
     """The structure of a student, on the meta device.
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -10,6 +11,8 @@ import inprocess
 import pytest
 
 from agent.cli.main import main
+
+Typed = Callable[..., tuple[int, str, str]]
 
 
 class Inside(inprocess.InProcessExecutor):
@@ -38,6 +41,17 @@ def typed_in(patch: pytest.MonkeyPatch, *arguments: str) -> int:
         main()
     assert isinstance(stopped.value.code, int)
     return stopped.value.code
+
+
+def answering(patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Type a command: its exit code, standard output and standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = typed_in(patch, *arguments)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
 
 
 def found(answer: tuple[int, str, str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from diffusion.cost.throughput import device_name
@@ -89,15 +90,15 @@ def measured_ms(spec: UNetSpec, settings: Settings, share: Share) -> tuple[float
         threads,
         share.device,
     ]
-    found = said_by(command, threads, f"the latency of {spec}")
+    found = said_by(command, threads, f"the latency of {spec}", ("median_ms", "forwards"))
     return float(found["median_ms"]), int(found["forwards"])
 
 
-def said_by(command: list[str], threads: str, what: str) -> dict[str, Any]:
-    """The JSON line that a measurement in a process of its own prints.
+def said_by(command: list[str], threads: str, what: str, names: Sequence[str]) -> dict[str, Any]:
+    """The values of these names in the JSON line that a measurement in a process of its own prints.
 
     Raises:
-        JobFailed: it printed none.
+        JobFailed: it printed none, or one that lacks them.
     """
     try:
         done = subprocess.run(
@@ -108,10 +109,10 @@ def said_by(command: list[str], threads: str, what: str) -> dict[str, Any]:
             timeout=TIMEOUT_SECONDS,
             check=False,
         )
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return found | {}
+        found = json.loads(done.stdout.splitlines()[-1])
+        return {name: found[name] for name in names}
     except subprocess.TimeoutExpired:
         raise JobFailed(f"{what} was not measured within {TIMEOUT_SECONDS:.0f} seconds") from None
-    except (ValueError, IndexError, TypeError):
+    except (ValueError, IndexError, KeyError, TypeError):
         said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
         raise JobFailed(redact(f"{what} could not be measured: {said}")) from None

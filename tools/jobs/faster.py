@@ -2,12 +2,13 @@
 
 import json
 import sys
-from pathlib import Path
 
 from diffusion.cost.throughput import device_name
 from memory.trials import Trial
 from tools.context import SearchContext
 from tools.gates.latency import said_by
+
+NAMES = ("first_ms", "second_ms", "ratio", "turns", "batch")
 
 
 def latencies(context: SearchContext, teacher: Trial, student: Trial) -> dict[str, float]:
@@ -16,6 +17,8 @@ def latencies(context: SearchContext, teacher: Trial, student: Trial) -> dict[st
     Raises:
         JobFailed: they could not be measured.
     """
+    from diffusion.training.checkpoint import write_json  # with torch
+
     share, steps = context.jobs.share, context.limits.protocol.strategy.train_steps
     device = "cuda:0" if share.device == "cuda" else "cpu"
     path = student.run_folder / f"latency-{_plain(device_name(device))}-{share.threads}.json"
@@ -23,16 +26,9 @@ def latencies(context: SearchContext, teacher: Trial, student: Trial) -> dict[st
         folders = [str(teacher.run_folder), str(student.run_folder)]
         asked = [*folders, str(steps), str(share.threads), share.device]
         command = [sys.executable, "-m", "diffusion.cost.side_by_side", *asked]
-        found = said_by(command, str(share.threads), f"how fast trial {student.id} is")
-        _write(path, json.dumps(found))
+        write_json(path, said_by(command, str(share.threads), f"how fast trial {student.id} is", NAMES))
     read: dict[str, float] = json.loads(path.read_text())
     return read
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)
 
 
 def _plain(name: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
 from teachers import counted, teacher
-from typed import Inside, found, seat, typed_in
+from typed import Inside, Typed, answering, found, seat, typed_in
 
 from diffusion.distill.folder import load_student
 from diffusion.training.checkpoint import newest_checkpoint
@@ -24,7 +24,6 @@ SPEC = "b8-n1-m1.2.2-a000"
 TINY = ["--set", "batch_size=8", "--set", "num_images=16", "--set", "sampling_steps=3"]
 LATENCY = {"first_ms": 2.0, "second_ms": 1.0, "ratio": 0.5, "turns": 5, "batch": 64}
 QUICK = ["--candidates", "20", "--target", "0.55"]
-Typed = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +51,7 @@ def typed(
     seat(place, monkeypatch)
     monkeypatch.setattr("agent.compress.loop.latencies", lambda *_: LATENCY)
     capsys.readouterr()
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = typed_in(monkeypatch, *arguments)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    yield run
+    yield answering(monkeypatch, capsys)
     shutil.rmtree(place)
 
 

@@ -3,7 +3,7 @@
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from typed import Inside, found, seat, typed_in
+from typed import Inside, Typed, answering, found, seat, typed_in
 
 from agent.estimate.calibration import Calibration
 from diffusion.settings import TrainJob
 from tools.errors import Interrupted, JobFailed
-
-Typed = Callable[..., tuple[int, str, str]]
 
 SPEC = "b8-n1-m1.1.1.1-a0000"
 TINY = ["--set", "batch_size=8", "--set", "num_images=16", "--set", "sampling_steps=3"]
@@ -45,13 +43,7 @@ def typed(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     """Type a command in an empty folder: exit code, standard output, standard error."""
     place.mkdir()
     seat(place, monkeypatch)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = typed_in(monkeypatch, *arguments)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    yield run
+    yield answering(monkeypatch, capsys)
     shutil.rmtree(place)
 
 

@@ -10,7 +10,7 @@ from teachers import SIDE, counted, random_choices, teacher
 
 from diffusion.cost.closed_form import cost
 from diffusion.distill.costs import common_cost, student_cost, unit_cost
-from diffusion.distill.student import empty_student, ranked, ranked_channels, sliced, student_state
+from diffusion.distill.student import ranked, ranked_channels, skeleton, sliced, student_state
 from diffusion.distill.units import Choice, Unit, checked_choices, short, units_of
 from diffusion.errors import UserError
 from diffusion.settings import Family
@@ -106,8 +106,8 @@ def test_an_empty_student_takes_the_weights_of_one_and_is_it() -> None:
     model = teacher(TEXTS[1], "iddpm")
     choices = random_choices(units_of(model), 5)
     student = sliced(model, choices)
-    again = empty_student(dict(model.config), choices)
-    again.load_state_dict(student.state_dict())
+    again = skeleton(model, choices)
+    again.load_state_dict(student.state_dict(), assign=True)
     images, steps = torch.randn(2, 1, SIDE, SIDE), torch.tensor([3, 400])
     with torch.no_grad():
         assert torch.equal(again.eval()(images, steps).sample, student(images, steps).sample)
