@@ -7,7 +7,8 @@
 | ``diffnas.json`` | spec, settings, diffusion steps, and the lineage that the caller gives |
 
 A student, whose units have widths of their own, has no ``unet/`` but the ``student/`` of `diffusion.distill.folder`,
-and no ``model_index.json``: diffusers alone cannot build it.
+and no ``model_index.json``: diffusers alone cannot build it. Nor is there one where the network draws latents, which
+a `DDPMPipeline` would take for pixels.
 
 A folder appears whole or not at all. Reading uses no pickle and allocates no more than the weights' file warrants: what
 the files say is compared with what the spec in ``diffnas.json`` makes of them first. The card's text is made elsewhere.
@@ -125,7 +126,14 @@ def _is_ours(folder: Path) -> bool:
         ours = Exported.model_validate_json((folder / OURS).read_bytes())
     except (OSError, ValueError):
         return False
-    return (folder / (STUDENT_CONFIG if ours.student else INDEX)).is_file()
+    return (folder / _main_file(ours)).is_file()
+
+
+def _main_file(ours: Exported) -> Path:
+    """What an export has to have beside ours."""
+    if ours.student:
+        return STUDENT_CONFIG
+    return UNET_CONFIG if ours.settings.values else Path(INDEX)
 
 
 def _write(part: Path, checkpoint: Checkpoint, card: str, lineage: Mapping[str, Any]) -> None:
@@ -135,10 +143,14 @@ def _write(part: Path, checkpoint: Checkpoint, card: str, lineage: Mapping[str, 
     job = checkpoint.job
     steps, family = job.strategy.diffusion_steps, job.settings.family
     scheduler = scheduler_for(job.settings, choose_sampling(family, steps, family, steps), steps)
-    if job.student is None:
-        DDPMPipeline(unet=ema_model(checkpoint), scheduler=scheduler).save_pretrained(part, safe_serialization=True)
+    network: Any = ema_model(checkpoint)
+    if job.student is None and job.settings.values is None:
+        DDPMPipeline(unet=network, scheduler=scheduler).save_pretrained(part, safe_serialization=True)
     else:
-        save_student(part, ema_model(checkpoint), job.student.choices)
+        if job.student is None:
+            network.save_pretrained(part / UNET_CONFIG.parent)
+        else:
+            save_student(part, network, job.student.choices)
         scheduler.save_pretrained(part / "scheduler")
     (part / "README.md").write_text(card, encoding="utf-8")
     ours = Exported(
@@ -211,7 +223,7 @@ def _described(folder: Path) -> Exported:
     _check_has(folder, OURS)
     ours = Exported.model_validate(_read(folder / OURS, Exported.model_validate))
     if not ours.student:
-        _check_has(folder, INDEX)
+        _check_has(folder, str(_main_file(ours)))
     return ours
 
 

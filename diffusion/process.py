@@ -15,6 +15,7 @@ from torch import Tensor
 from diffusion.settings import Schedule
 
 BETA_START, BETA_END, BETA_STEPS = 1e-4, 0.02, 1000  # Ho et al. 2020, Section 4
+LATENT_BETA_START, LATENT_BETA_END = 0.0015, 0.0195  # the unconditional models of Rombach et al. 2022
 BETA_MAX = 0.999  # Nichol & Dhariwal 2021, Section 3.2
 COSINE_OFFSET = 0.008  # s of Nichol & Dhariwal 2021, Section 3.2: √β_0 is a little less than one grey level of 2/255
 FEWEST_STEPS = 50  # below, linear betas scaled by 1000/T come near one and the chain degenerates
@@ -44,13 +45,25 @@ def cosine_betas(diffusion_steps: int) -> NDArray[np.float64]:
     return variances
 
 
+def scaled_linear_betas(diffusion_steps: int) -> NDArray[np.float64]:
+    """Betas whose roots are linear, of latents (Rombach et al. 2022, unconditional), scaled by 1000/T.  (T,)
+
+    Raises:
+        ValueError: fewer than 50 steps.
+    """
+    _check_steps(diffusion_steps)
+    roots = np.linspace(LATENT_BETA_START**0.5, LATENT_BETA_END**0.5, diffusion_steps)
+    return np.minimum(BETA_STEPS / diffusion_steps * roots**2, BETA_MAX)
+
+
 def betas(schedule: Schedule, diffusion_steps: int) -> NDArray[np.float64]:
     """The variances of the forward steps.  (T,)
 
     Raises:
         ValueError: fewer than 50 steps.
     """
-    return linear_betas(diffusion_steps) if schedule == "linear" else cosine_betas(diffusion_steps)
+    made = {"linear": linear_betas, "cosine": cosine_betas, "scaled_linear": scaled_linear_betas}
+    return made[schedule](diffusion_steps)
 
 
 def _check_steps(diffusion_steps: int) -> None:
@@ -120,8 +133,8 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
 
 
 def to_model(images: Tensor) -> Tensor:
-    """uint8 pixels to the model's range [-1, 1].  (N,C,H,W)"""
-    return images.float() / 127.5 - 1
+    """uint8 pixels to the model's range [-1, 1]; latents, which are floats, as they are.  (N,C,H,W)"""
+    return images if images.is_floating_point() else images.float() / 127.5 - 1
 
 
 def to_pixels(images: Tensor) -> Tensor:

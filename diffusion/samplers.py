@@ -9,14 +9,14 @@
 
 A model is called as ``model(images, step).sample`` with images (N,C,R,R) and one step for all of them. Its first C
 channels predict their noise; in the family iddpm C channels of the learned variance follow. Every sampler clips to
-[-1, 1] the clean image that a prediction implies. Each image has its own generator on the CPU, a function of (seed,
-index), which gives first its starting noise and then, for the ancestral samplers, the noise of each step: so images
-depend neither on the batch size nor on who draws the others, and a `DDPMPipeline` that is given the same generators
-draws the same. Nothing here is trained, scored or written.
+[-1, 1] the clean image that a prediction implies; latents have no bounds. Each image has its own generator on the CPU,
+a function of (seed, index), which gives first its starting noise and then, for the ancestral samplers, the noise of
+each step: so images depend neither on the batch size nor on who draws the others, and a `DDPMPipeline` that is given
+the same generators draws the same. Nothing here is trained, scored or written.
 """
 
 from collections.abc import Callable
-from math import expm1
+from math import expm1, inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from diffusion.data.pictures import Values
 from diffusion.errors import UserError
 from diffusion.process import betas, to_pixels
 from diffusion.settings import Sampling, Settings, choose_sampling
@@ -49,22 +50,24 @@ def sample_images(
     batch_size: int | None = None,
     device: torch.device | str = "cpu",
     on_progress: Callable[[int], None] = lambda done: None,
-) -> NDArray[np.uint8]:
+) -> Values:
     """The images of a seed that have these indices; `on_progress` is told how many are done.  → (len(indices), C, R, R)
 
-    Without a `batch_size` the one that suits the device is taken (`usual_batch_size`).
+    They are uint8, or float32 where they are latents. Without a `batch_size` the one that suits the device is taken
+    (`usual_batch_size`).
 
     Raises:
         UserError: the family or the number of diffusion steps does not allow this sampling.
     """
     batch_size = batch_size or usual_batch_size(settings.resolution, torch.device(device).type)
-    images = np.empty((len(indices), settings.channels, settings.resolution, settings.resolution), dtype=np.uint8)
+    shape = (len(indices), settings.channels, settings.resolution, settings.resolution)
+    images: Values = np.empty(shape, dtype=np.float32 if settings.values else np.uint8)
     for first in range(0, len(indices), batch_size):
         batch = indices[first : first + batch_size]
         drawn = sample_tensors(
             model, settings, sampling, diffusion_steps=diffusion_steps, indices=batch, seed=seed, device=device
         )
-        images[first : first + len(batch)] = to_pixels(drawn).cpu().numpy()
+        images[first : first + len(batch)] = (drawn.float() if settings.values else to_pixels(drawn)).cpu().numpy()
         on_progress(first + len(batch))
     return images
 
@@ -88,9 +91,9 @@ def sample_tensors(
     seed: int,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """One batch of the same images before they become pixels, in [-1, 1], on the device.  → (len(indices), C, R, R)
+    """One batch of the same images before they become pixels, on the device.  → (len(indices), C, R, R)
 
-    The model goes to the device, and into evaluation mode while it samples.
+    They are in [-1, 1], or latents. The model goes to the device, and into evaluation mode while it samples.
 
     Raises:
         UserError: as `sample_images` does.
@@ -113,7 +116,8 @@ def sample_tensors(
                 scheduler = scheduler_for(settings, sampling, diffusion_steps)
                 return _ancestral(predict, noise, generators, scheduler, sampling.steps)
             draw = _ddim if sampling.sampler == "ddim" else _dpm_solver
-            return draw(predict, noise, betas(settings.schedule, diffusion_steps), sampling.steps)
+            bound = inf if settings.values else 1.0
+            return draw(predict, noise, betas(settings.schedule, diffusion_steps), sampling.steps, bound)
     finally:
         model.train(training)
 
@@ -135,7 +139,7 @@ def scheduler_for(settings: Settings, sampling: Sampling, diffusion_steps: int) 
         num_train_timesteps=diffusion_steps,
         trained_betas=betas(settings.schedule, diffusion_steps).tolist(),
         variance_type=sampling.variance,
-        clip_sample=True,
+        clip_sample=settings.values is None,
         timestep_spacing="linspace",
     )
 
@@ -166,7 +170,9 @@ def _ancestral(
     return images
 
 
-def _ddim(predict: Predict, images: Tensor, variances: NDArray[np.float64], sampling_steps: int) -> Tensor:
+def _ddim(
+    predict: Predict, images: Tensor, variances: NDArray[np.float64], sampling_steps: int, bound: float
+) -> Tensor:
     """Noise to images by Eq. 12 of Song et al. 2021 with σ = 0.  (n, C, R, R)
 
     Bit for bit diffusers' DDIMScheduler where the steps divide T; from others it derives strides that miss the end.
@@ -175,11 +181,13 @@ def _ddim(predict: Predict, images: Tensor, variances: NDArray[np.float64], samp
     bars_after = [*bars[steps[1:]], torch.ones(())]
     for step, bar, bar_after in zip(steps, bars[steps], bars_after, strict=True):
         predicted = predict(images, step)
-        images = bar_after**0.5 * _clean(images, predicted, bar) + (1 - bar_after) ** 0.5 * predicted
+        images = bar_after**0.5 * _clean(images, predicted, bar, bound) + (1 - bar_after) ** 0.5 * predicted
     return images
 
 
-def _dpm_solver(predict: Predict, images: Tensor, variances: NDArray[np.float64], sampling_steps: int) -> Tensor:
+def _dpm_solver(
+    predict: Predict, images: Tensor, variances: NDArray[np.float64], sampling_steps: int, bound: float
+) -> Tensor:
     """Noise to images by DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, Algorithm 2).  (n, C, R, R)
 
     The first step and the last, to no noise at all, are of first order. diffusers' scheduler does the same, but clips
@@ -191,7 +199,7 @@ def _dpm_solver(predict: Predict, images: Tensor, variances: NDArray[np.float64]
     levels: list[float] = (np.log(known / (1 - known)) / 2).tolist()  # λ, half the logarithm of signal to noise
     earlier = images  # the clean image one step before; there is none yet
     for index in range(sampling_steps - 1):
-        clean = _clean(images, predict(images, torch.tensor(steps[index])), bars[index])
+        clean = _clean(images, predict(images, torch.tensor(steps[index])), bars[index], bound)
         stride, direction = levels[index + 1] - levels[index], clean
         if index > 0:
             half_ratio = stride / (levels[index] - levels[index - 1]) / 2  # 1 / 2r
@@ -199,7 +207,7 @@ def _dpm_solver(predict: Predict, images: Tensor, variances: NDArray[np.float64]
         shrinking = ((1 - bars[index + 1]) / (1 - bars[index])) ** 0.5
         images = shrinking * images - bars[index + 1] ** 0.5 * expm1(-stride) * direction
         earlier = clean
-    return _clean(images, predict(images, torch.tensor(steps[-1])), bars[-1])
+    return _clean(images, predict(images, torch.tensor(steps[-1])), bars[-1], bound)
 
 
 def _bars(variances: NDArray[np.float64]) -> Tensor:
@@ -207,6 +215,6 @@ def _bars(variances: NDArray[np.float64]) -> Tensor:
     return torch.cumprod(1 - torch.tensor(variances, dtype=torch.float32), dim=0)
 
 
-def _clean(images: Tensor, predicted: Tensor, bar: Tensor | float) -> Tensor:
+def _clean(images: Tensor, predicted: Tensor, bar: Tensor | float, bound: float) -> Tensor:
     """The clean image that a prediction of the noise implies, clipped (Ho et al. 2020, Eq. 15).  2 × (n,C,R,R), ()"""
-    return ((images - (1 - bar) ** 0.5 * predicted) / bar**0.5).clamp(-1, 1)
+    return ((images - (1 - bar) ** 0.5 * predicted) / bar**0.5).clamp(-bound, bound)

@@ -20,7 +20,7 @@ CODE_VERSION = 1
 """Raised when a change to the trainer gives other weights for the same job; part of every training key."""
 
 Family = Literal["ddpm", "iddpm"]
-Schedule = Literal["linear", "cosine"]
+Schedule = Literal["linear", "cosine", "scaled_linear"]
 Sampler = Literal["ddpm", "iddpm", "ddim", "dpm-solver++"]
 Variance = Literal["fixed_large", "fixed_small", "learned_range"]
 Precision = Literal["fp32", "bf16"]
@@ -35,6 +35,7 @@ class Settings(Frozen):
     family: Family = "ddpm"
     schedule: Schedule = "linear"
     horizontal_flips: bool = False
+    values: Literal["latents"] | None = None  # None are pixels, and no part of a fingerprint or key
 
 
 class Strategy(Frozen):
@@ -239,7 +240,7 @@ def training_key(
     return digest(
         {
             "spec": str(spec),
-            "settings": settings.model_dump(mode="json", exclude={"dataset"}),
+            "settings": settings.model_dump(mode="json", exclude={"dataset"}, exclude_none=True),
             "strategy": strategy.model_dump(mode="json", exclude_none=True),
             "seed": seed,
             "data": data_fingerprint,

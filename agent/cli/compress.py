@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from agent.config.sources import Resolved
 
 
-@configured("preset", "seed", "name", "count", "data", "strategy", "score", "jobs", "places")
+@configured(
+    "preset", "seed", "name", "count", "data", "strategy", "score", "parallel", "jobs", "places",
+    parallel="trainings of the student at once",
+)  # fmt: skip
 def compress(
     settings: "Resolved",
     teacher: Annotated[

@@ -1,14 +1,18 @@
 """The search for a student, from whatever is done already: the teacher's score, what is left of it, its students.
 
 Round 0 is the teacher as it came. The next ones are one student each, of the same choices, retrained with a seed of its
-own. What has happened stands in memory and in the folders of the jobs alone, so that a search which was killed goes on
-where it was, to the bit.
+own; these run side by side, with shares of the machine that do not depend on how many are left. What happened stands
+in memory and in the folders of the jobs alone, so that a search which was killed goes on where it was, to the bit.
 """
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, TypeVar
 
 from agent.compress.plan import Compression, stored_compression
 from agent.compress.report import announce, compressed, print_compressed
@@ -30,10 +34,13 @@ from memory.trials import Trial, find_trial, trial_failed, trial_in_round, trial
 from tools.context import SearchContext
 from tools.errors import Interrupted, JobFailed
 from tools.executors.base import Distiller
+from tools.executors.machine import side_by_side
 from tools.jobs.adopt import adopt
 from tools.jobs.faster import latencies
 from tools.jobs.measure import run_and_remember
-from tools.jobs.training import train_as_asked
+from tools.jobs.training import continue_training, trial_as_asked
+
+Done = TypeVar("Done")
 
 TEACHER = "teacher"  # who proposes round 0
 NOISE = (
@@ -50,7 +57,8 @@ def drive_compression(search: int, planned: Plan, *, as_json: bool) -> int:
     """
     with opened(planned.config.places.db) as db:
         asked = stored_compression(db, search)
-    with driving(search, planned, as_json=as_json, backend=COMPRESS.proposer) as session:
+    several = planned.config.search.rounds > 1
+    with driving(search, planned, as_json=as_json, backend=COMPRESS.proposer, several=several) as session:
         print_card(session.console, planned.card)
         announce(session.console, planned, asked)
         session.begin(asked.method)
@@ -69,6 +77,11 @@ class CompressLoop:
         self.session, self.asked = session, asked
         self.rounds = session.plan.config.search.rounds
         self.spec = UNetSpec.parse(asked.spec)
+        config = session.plan.config
+        self.alone = side_by_side(session.machine, 1, config.jobs.nproc, 1)
+        self.beside = session.side_by_side([self.spec] * config.search.rounds)
+        self.listener, self.begun = Listener(self._context(0, TEACHER), None), 0
+        self.failed, self.to_begin = False, Lock()
 
     def run(self) -> Reason | str:
         """Play the rounds that are left; why it ended."""
@@ -77,34 +90,68 @@ class CompressLoop:
         return reason
 
     def _played(self) -> str:
-        listener, number = Listener(self._context(0, TEACHER), None), 0
-        while True:
-            begins, self.rounds = listener.begins(number, self.rounds)
-            if not begins:
-                return "stopped_by_user" if number <= self.rounds else "rounds"
-            if not self._round(number):
-                return FAILED
-            number += 1
+        """The teacher, then its students side by side; why it ended."""
+        if (reason := self._one_more()) is not None:
+            return reason
+        with ThreadPoolExecutor(self.beside.parallel, COMPRESS.proposer) as pool:
+            players = [pool.submit(self._one_after_the_other) for _ in range(self.beside.parallel)]
+            reasons = [player.result() for player in players]
+        return next((reason for reason in reasons if reason != "rounds"), "rounds")
 
-    def _round(self, number: int) -> bool:
-        """One round, from wherever it stands; whether there is a score."""
+    def _one_after_the_other(self) -> str:
+        """Rounds until none is left for this thread."""
+        try:
+            while True:
+                if (reason := self._one_more()) is not None:
+                    return reason
+        except BaseException:
+            self.session.stop.set()  # what else is trained is saved
+            raise
+
+    def _one_more(self) -> str | None:
+        """One round more; why none comes after it. Trials are numbered as rounds are."""
+        with self.to_begin:
+            if self.failed:
+                return FAILED
+            begins, self.rounds = self.listener.begins(self.begun, self.rounds)
+            if not begins:
+                return "stopped_by_user" if self.begun <= self.rounds else "rounds"
+            number, self.begun = self.begun, self.begun + 1
+            begun = self._begun(number)
+        is_scored = begun is not None and self._ended(number, *begun)
+        self.session.keep()
+        self.session.report("round.finished", round=number)
+        self.failed = self.failed or not is_scored
+        return None if is_scored else FAILED
+
+    def _begun(self, number: int) -> tuple[SearchContext, int] | None:
+        """A round and its trial; None where there is no student."""
         if self.session.stop.is_set():
             raise Interrupted
         self.session.report("round.started", round=number)
+        return self._clocked(number, self._teacher if number == 0 else partial(self._student, number))
+
+    def _ended(self, number: int, context: SearchContext, trial: int) -> bool:
+        """Train what is to be trained and score it; whether there is a score."""
+
+        def to_the_score() -> bool:
+            is_trained = number == 0 or continue_training(context, trial).status != "failed"
+            return is_trained and self._scored(number, trial)
+
+        return bool(self._clocked(number, to_the_score))
+
+    def _clocked(self, number: int, work: Callable[[], Done]) -> Done | None:
+        """Do a part of a round by the clock; None, which is said, where a job has no result."""
         try:
             with self.session.clock(f"round {number}"):
-                trial = self._teacher() if number == 0 else self._student(number)
-                scored = trial is not None and self._scored(number, trial)
+                return work()
         except JobFailed as failure:
             self.session.report("compress.failed", round=number, reason=str(failure))
-            scored = False
-        self.session.keep()
-        self.session.report("round.finished", round=number)
-        return scored
+        return None
 
     def _context(self, number: int, proposer: str, student: Student | None = None) -> SearchContext:
-        """Of a round, whose training has a seed of its own."""
-        context = self.session.make_context(number, proposer)
+        """Of a round, whose training has a seed and a share of the machine of its own."""
+        context = self.session.make_context(number, proposer).sharing(self.beside if number else self.alone)
         seed = context.jobs.seed + max(0, number - 1)
         return replace(context, jobs=replace(context.jobs, student=student, seed=seed))
 
@@ -113,15 +160,16 @@ class CompressLoop:
         """Where the teacher is kept."""
         return self.session.plan.config.places.out.absolute() / "teachers" / self.asked.sha256[:12]
 
-    def _teacher(self) -> int:
+    def _teacher(self) -> tuple[SearchContext, int]:
         """The trial of the teacher as it came."""
         from diffusion.training.network import whole_of
 
         whole = whole_of(Student(teacher=self._folder, teacher_sha256=self.asked.sha256, choices={}))
-        return adopt(self._context(0, TEACHER, whole), self.spec, f"The teacher: {self.asked.teacher}.")
+        context = self._context(0, TEACHER, whole)
+        return context, adopt(context, self.spec, f"The teacher: {self.asked.teacher}.")
 
-    def _student(self, number: int) -> int | None:
-        """The trial of a round's student, trained; None where the training failed."""
+    def _student(self, number: int) -> tuple[SearchContext, int]:
+        """The trial of a round's student."""
         from diffusion.distill.teacher import weights_file
         from diffusion.scores.networks import file_sha256
 
@@ -138,8 +186,7 @@ class CompressLoop:
         )
         context = self._context(number, asked.method, student)
         reason = f"{asked.method} at {asked.target:g} of {asked.teacher}: {short(choices)}"
-        trained = train_as_asked(context, self.spec, reason)
-        return None if trained.status == "failed" else trained.trial
+        return context, trial_as_asked(context, self.spec, reason)
 
     def _search(self) -> tuple[dict[str, Any], Path]:
         """What is left of the teacher, by the method, and the folder in which it was found.
@@ -148,7 +195,7 @@ class CompressLoop:
             JobFailed: the target is out of reach, or the job ended otherwise.
             Interrupted: the user stops it; it goes on at the next resume.
         """
-        context, job = self._context(1, self.asked.method), self._distill_job()
+        context, job = self._context(0, self.asked.method), self._distill_job()
         if not job.found.exists():
             executor = context.services.executor
             assert isinstance(executor, Distiller), "a compression looks nothing up in a table"
@@ -171,7 +218,7 @@ class CompressLoop:
         if teacher is None or student is None:
             return None
         try:
-            return latencies(self._context(1, self.asked.method), teacher, student)
+            return latencies(self._context(0, self.asked.method), teacher, student)
         except JobFailed as failure:
             self.session.report("compress.failed", round=1, reason=str(failure))
             return None
@@ -184,7 +231,7 @@ class CompressLoop:
     def _distill_job(self) -> DistillJob:
         """The search, which lies where its key says."""
         asked, plan = self.asked, self.session.plan
-        context = self._context(1, asked.method)
+        context = self._context(0, asked.method)
         protocol = plan.protocol
         job = DistillJob(
             teacher=self._folder,

@@ -133,9 +133,7 @@ def planned(teacher: Teacher, seeds: int = 1) -> Plan:
     Raises:
         UserError: one sentence with the remedy.
     """
-    config = teacher.config.changed(
-        searcher=COMPRESS.proposer, llm="offline", rounds=seeds, parallel=1, prune=False, bench=None
-    )
+    config = teacher.config.changed(searcher=COMPRESS.proposer, llm="offline", rounds=seeds, prune=False, bench=None)
     found = plan(config, teacher.spec, COMPRESS)
     settings, network = found.protocol.settings, teacher.network
     asks = (network["sample_size"], network["in_channels"])

@@ -31,7 +31,11 @@ NEEDED = (
     "unet/*.safetensors",
 )
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
-SCHEDULES: dict[str, Schedule] = {"linear": "linear", "squaredcos_cap_v2": "cosine"}  # diffusers' names, and ours
+SCHEDULES: dict[str, Schedule] = {  # diffusers' names, and ours
+    "linear": "linear",
+    "squaredcos_cap_v2": "cosine",
+    "scaled_linear": "scaled_linear",
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def _of_trial(settings: Resolved, trial: int, out: Path | None) -> Teacher:
     config = known.config if out is None else known.config.changed(out=out)
     typed = {name: value for name, value in settings.config.flat().items() if settings.sources[name] == "option"}
     network: Any = ema_model(checkpoint)
-    config = config.changed(**{"name": None, "db": settings.config.places.db} | typed)
+    config = config.changed(**{"name": None, "parallel": "auto", "db": settings.config.places.db} | typed)
     kept, sha256 = _kept(config.places.out, lambda folder: network.save_pretrained(folder))
     return Teacher(str(trial), kept, sha256, known.trial.spec, config)
 
@@ -176,7 +180,8 @@ def _check_betas(said: Mapping[str, Any], schedule: Schedule, steps: int, text: 
     if not np.allclose(theirs, betas(schedule, steps), atol=1e-6):
         raise UserError(
             f"'{text}' has betas of its own, from {theirs[0]:.3g} to {theirs[-1]:.3g}; those that can be trained here "
-            f"are linear from 0.0001 to 0.02 at 1,000 steps, scaled for others, and the cosine's"
+            f"are linear from 0.0001 to 0.02 at 1,000 steps, scaled for others, the cosine's, and scaled_linear from "
+            "0.0015 to 0.0195"
         )
 
 

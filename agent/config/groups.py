@@ -221,9 +221,13 @@ class DataSettings(Frozen):
             more="Ho et al. 2020, and Nichol & Dhariwal 2021 with the hybrid loss",
         ),
     ] = "ddpm"
-    schedule: Annotated[Schedule, Setting("the noise schedule: `linear` or `cosine`", more="cosine is IDDPM's")] = (
-        "linear"
-    )
+    schedule: Annotated[
+        Schedule,
+        Setting(
+            "the noise schedule: `linear`, `cosine` or `scaled_linear`",
+            more="cosine is IDDPM's, scaled_linear that of latent diffusion",
+        ),
+    ] = "linear"
     horizontal_flips: Annotated[bool, Setting("whether training images are mirrored at random")] = False
 
 

@@ -8,8 +8,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path, PurePath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
@@ -20,12 +20,13 @@ from agent.config.kinds import RUN, SearchKind
 from agent.config.settings import RunConfig
 from agent.config.sources import typed_name
 from agent.config.stored import stored_config
+from agent.search.protocol import protocol_of, sampling_of, settings_of
 from diffusion.cost.closed_form import cost
 from diffusion.data.card import DataCard
 from diffusion.data.images import prepare_images
 from diffusion.errors import UserError
 from diffusion.scores.networks import score_network
-from diffusion.settings import Protocol, Sampling, ScoreProtocol, Settings, choose_sampling
+from diffusion.settings import Protocol, Settings
 from diffusion.spec import UNetSpec
 from diffusion.unetbench.table import Table
 from diffusion.units import format_size
@@ -63,16 +64,6 @@ def check(config: RunConfig) -> None:
         raise UserError(f"'{weights}' does not exist; name the weights file with --feature-weights")
     if late := [step for step in config.jobs.snapshot_steps or () if step > config.strategy.train_steps]:
         raise UserError(f"--snapshot-steps {late[0]}: the training ends at step {config.strategy.train_steps}")
-
-
-def sampling_of(config: RunConfig) -> Sampling:
-    """How images are drawn.
-
-    Raises:
-        UserError: the family or the diffusion steps do not allow it.
-    """
-    sampler, steps = config.score.sampler, config.score.sampling_steps
-    return choose_sampling(sampler, steps, config.data.family, config.strategy.diffusion_steps)
 
 
 def check_jobs(config: RunConfig) -> None:
@@ -131,69 +122,15 @@ def _on_table(config: RunConfig, table: Table, kind: SearchKind) -> Plan:
 
 
 def _planned(config: RunConfig, card: DataCard, spec: UNetSpec | None) -> Plan:
-    settings = Settings(
-        dataset=PurePath(card.name).name if is_path(card.name) else card.name,  # a card names no folder of a machine
-        resolution=card.resolution,
-        channels=card.channels,
-        family=config.data.family,
-        schedule=config.data.schedule,
-        horizontal_flips=config.data.horizontal_flips,
-    )
+    settings = settings_of(config, card)
     if (images := config.strategy.batch_size) > card.train_count:
         raise UserError(f"--batch-size {images}: the data set has only {card.train_count} training images")
     space = config.search_space
     what, stages = (f"'{spec}'", spec.stages) if spec else (f"--space {space.name}", space.stages)
     check_side(what, stages, settings.resolution)
     baseline, notes = (spec, ()) if spec else affordable_baseline(config, settings)
-    protocol = Protocol(
-        data_fingerprint=card.fingerprint,
-        settings=settings,
-        strategy=config.strategy,
-        score=score_protocol(
-            card,
-            feature_network=config.score.feature_network,
-            reference_split=config.score.reference_split,
-            sampling=sampling_of(config),
-            num_images=config.score.num_images,
-        ),
-    )
+    protocol = protocol_of(config, card, settings)
     return Plan(config, protocol, baseline, card, notes)
-
-
-def is_path(dataset: str) -> bool:
-    """Whether a data set was named by where it lies; a Hugging Face id has a slash too, but nothing lies there."""
-    return PurePath(dataset).suffix == ".npz" or Path(dataset).expanduser().exists()
-
-
-def score_protocol(
-    card: DataCard,
-    *,
-    feature_network: str,
-    reference_split: Literal["train", "test"],
-    sampling: Sampling,
-    num_images: int,
-) -> ScoreProtocol:
-    """How a score on this data set is taken.
-
-    Raises:
-        UserError: no such network, or the data set has no test images.
-    """
-    network = score_network(feature_network)
-    count = card.train_count if reference_split == "train" else card.test_count
-    if count < 2:
-        raise UserError(f"--reference-split {reference_split}: '{card.name}' has {count} such images; take the other")
-    return ScoreProtocol(
-        feature_network=network.name,
-        feature_sha256=network.sha256,
-        feature_input_size=network.input_size,
-        resize_filter=network.resize_filter,
-        reference_split=reference_split,
-        reference_count=count,
-        sampler=sampling.sampler,
-        sampling_steps=sampling.steps,
-        variance=sampling.variance,
-        num_images=num_images,
-    )
 
 
 def check_side(what: str, stages: int, side: int) -> None:

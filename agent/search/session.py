@@ -153,18 +153,18 @@ def driving(
     backend: str,
     again: str | None = None,
     takes_lines: bool = False,
+    several: bool = False,
     stop: Event | None = None,
 ) -> Iterator[Session]:
     """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C; `backend` is who proposes.
 
-    `again` is the command that goes on with it, by default ``resume NAME``; `stop` is that of a session which this one
-    is part of; with `takes_lines` whoever sits at the terminal can talk.
+    `again` is the command that goes on with it, ``resume NAME`` if None; `stop` that of a session around it; with
+    `takes_lines` one can talk where it runs; of `several` jobs each line says which it is about.
 
     Raises:
         UserError: another process drives it, or the backend refuses every call.
     """
-    config, stop = plan.config, stop or Event()
-    console = Console(stderr=as_json, highlight=False)
+    config, stop, console = plan.config, stop or Event(), Console(stderr=as_json, highlight=False)
     with (
         Memory(config.places.db.absolute()) as memory,
         _leased(memory, search, config.search.rounds, backend) as lease,
@@ -173,10 +173,10 @@ def driving(
         name = find_search(memory.db, search).name
         go_on = f"diffnas-agent {again or f'resume {name}'}{_db_option(config.places.db)}"
         jobs = jobs_of(config, machine)
-        lines = Lines(console, several=jobs.parallel > 1)
-        inbox = Inbox(partial(say, console), stop)
+        lines = Lines(console, several or jobs.parallel > 1)
         report: Report = both(JsonLines(search), lines) if as_json else lines
-        contexts = context_maker(search, plan, executor, stop, report, jobs, approver_of(config, inbox), memory)
+        approve = approver_of(config, inbox := Inbox(partial(say, console), stop))
+        contexts = context_maker(search, plan, executor, stop, report, jobs, approve, memory)
         session = Session(search, plan, lease, contexts, report, machine, stop, console, name, go_on)
         with (
             interruptible(stop, executor, console, go_on),

@@ -173,7 +173,7 @@ def drive_confirm(search: int, planned: Plan, *, as_json: bool) -> int:
     """Train and score all that is left, side by side, and say what came of it; the exit code."""
     with opened(planned.config.places.db, read_only=True) as db:
         specs = [UNetSpec.parse(text) for text in json.loads(find_search(db, search).config_json)["specs"]]
-    with driving(search, planned, as_json=as_json, backend=CONFIRM.proposer) as session:
+    with driving(search, planned, as_json=as_json, backend=CONFIRM.proposer, several=True) as session:
         print_card(session.console, planned.card)
         say(session.console, f"Scores: {how_scored(planned.protocol)}. Lower is better.")
         session.begin(CONFIRM.proposer)

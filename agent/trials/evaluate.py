@@ -15,7 +15,8 @@ from agent.config.stored import stored_config
 from agent.report.progress import Lines
 from agent.report.results import Result
 from agent.report.tables import how_scored, print_table, say, score
-from agent.search.plan import Plan, score_protocol
+from agent.search.plan import Plan
+from agent.search.protocol import score_protocol
 from agent.search.session import interruptible
 from agent.search.wiring import context_maker
 from diffusion.data.card import DataCard

@@ -90,10 +90,16 @@ def model_card(facts: ModelCardFacts) -> str:
             metric=protocol.score.metric,
             fingerprint=protocol.fingerprint,
             cost=cost(spec, settings.family, settings.resolution, settings.channels),
-            rows=flat(protocol.model_dump(mode="json", exclude=None if protocol.teacher else {"teacher"})),
+            rows=flat(protocol.model_dump(mode="json", exclude=_unsaid(protocol))),
         )
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _unsaid(protocol: Protocol) -> dict[str, Any]:
+    """What a protocol has no word of: it was there before others had."""
+    of_itself = {} if protocol.teacher else {"teacher": True}
+    return of_itself | ({} if protocol.settings.values else {"settings": {"values"}})
 
 
 def fewer_steps(diffusion_steps: int) -> int:

@@ -19,6 +19,8 @@ from tools.executors.machine import cores
 if TYPE_CHECKING:
     from torch import nn
 
+    from diffusion.data.pictures import Values
+
 GRID_IMAGES = 100
 MOST_DEFAULT_STEPS = 100
 
@@ -27,9 +29,9 @@ class Drawn(Result):
     """``sample --json``."""
 
     folder: str
-    """where the images lie, `00000.png` and so on"""
+    """where the images lie, `00000.png` and so on; or `latents.npy`, (N,C,R,R)"""
     grid: str
-    """a grid of the first hundred"""
+    """a grid of the first hundred, of latents in false colours"""
     num_images: int
     """how many"""
     sampler: str
@@ -104,10 +106,9 @@ def _from_folder(folder: Path, sampler: str | None, steps: int | None) -> Drawab
 
 
 def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> Drawn:
-    """Draw the images and write them, one PNG each, and the grid."""
+    """Draw the images and write them, one PNG each or all latents in one array, and the grid."""
     import torch
     from accelerate import Accelerator
-    from PIL import Image
 
     from diffusion.samplers import sample_images
     from diffusion.scores.grids import save_grid
@@ -130,8 +131,7 @@ def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> Drawn:
             device=Accelerator().device,
             on_progress=lambda done: progress.update(task, completed=done),
         )
-    for index, image in enumerate(images):
-        Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(folder / f"{index:05d}.png")
+    _save(images, folder, are_latents=found.settings.values is not None)
     save_grid(images[:GRID_IMAGES], folder / "grid.png")
     return Drawn(
         folder=str(folder),
@@ -142,6 +142,18 @@ def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> Drawn:
         variance=found.sampling.variance,
         seed=seed,
     )
+
+
+def _save(images: "Values", folder: Path, *, are_latents: bool) -> None:  # (N, C, R, R)
+    """One PNG for each image, or all latents as one array."""
+    import numpy as np
+    from PIL import Image
+
+    if are_latents:
+        np.save(folder / "latents.npy", images, allow_pickle=False)
+        return
+    for index, image in enumerate(images):
+        Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(folder / f"{index:05d}.png")
 
 
 def print_drawn(console: Console, found: Drawn) -> None:

@@ -1,8 +1,9 @@
 """Image data as every training and every score reads it: plain ``.npy`` files, prepared once and named by content.
 
 `prepare_images` turns the word that a user typed into ``FOLDER/FINGERPRINT/{train,test}.npy`` (uint8, N×C×H×W) and
-``card.json``; `open_images` maps them into memory. All images of a set are held in memory once, while they are being
-prepared. Where images come from stands in `diffusion.data.sources`. No augmentation here, no torch, no pickle.
+``card.json``; `open_images` maps them into memory. Latents are float32 and are kept as they come. All images of a set
+are held in memory once, while they are being prepared. Where images come from stands in `diffusion.data.sources`. No
+augmentation here, no torch, no pickle.
 """
 
 import hashlib
@@ -12,9 +13,9 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from diffusion.data.card import SIDE_MULTIPLE, DataCard
 from diffusion.data.pictures import (
@@ -23,6 +24,7 @@ from diffusion.data.pictures import (
     TOO_SMALL,
     Pixels,
     Source,
+    Values,
     change_notes,
     changes_of_fit,
     fit,
@@ -38,8 +40,8 @@ class Images:
     """A prepared data set, memory-mapped and read-only."""
 
     card: DataCard
-    train: Pixels  # (N, C, H, W) uint8
-    test: Pixels | None  # (M, C, H, W) uint8
+    train: Values  # (N, C, H, W) uint8, or float32 where they are latents
+    test: Values | None  # (M, C, H, W)
 
 
 def prepare_images(
@@ -61,11 +63,7 @@ def prepare_images(
     count = len(source.train)
     if count < 2:
         raise UserError(f"'{dataset}' holds {count or 'no'} training image{'s' * (count != 1)}; at least 2 are needed")
-    height, width = source.train.shape[1:3]
-    if min(height, width) < SMALLEST_SIDE:
-        raise UserError(f"'{dataset}' has images of {width}×{height}, {TOO_SMALL}; give larger ones")
-    source = _padded(dataset, source if resolution is None else _fitted(source, resolution))
-    train, test = _channels_first(source.train), None if source.test is None else _channels_first(source.test)
+    train, test, notes = _prepared(dataset, source, resolution)
     card = DataCard(
         name=dataset,
         resolution=train.shape[2],
@@ -73,7 +71,8 @@ def prepare_images(
         train_count=len(train),
         test_count=0 if test is None else len(test),
         fingerprint=fingerprint_of(train, test),
-        notes=source.notes,
+        notes=notes,
+        values=None if source.values == "pixels" else source.values,
     )
     card = _measured(card, train, test)
     target = folder / card.fingerprint
@@ -91,11 +90,32 @@ def open_images(folder: Path, fingerprint: str) -> Images:
         raise UserError(f"'{home}' holds no prepared images; prepare the data set again")
     card = _read_card(home)
     size = (card.channels, card.resolution, card.resolution)
-    test = _map(home / "test.npy", (card.test_count, *size)) if card.test_count else None
-    return Images(card, _map(home / "train.npy", (card.train_count, *size)), test)
+    kind = np.dtype(np.float32 if card.values else np.uint8)
+    test = _map(home / "test.npy", (card.test_count, *size), kind) if card.test_count else None
+    return Images(card, _map(home / "train.npy", (card.train_count, *size), kind), test)
 
 
-def fingerprint_of(train: Pixels, test: Pixels | None) -> str:
+def _prepared(
+    dataset: str, source: Source, resolution: int | None
+) -> tuple[Values, Values | None, tuple[str, ...]]:  # (N, C, R, R), (M, C, R, R)
+    """The splits of a source as they are kept, and what is to be said of them."""
+    if source.values == "latents":
+        if resolution not in (None, source.train.shape[2]):
+            side = source.train.shape[2]
+            raise UserError(
+                f"--resolution {resolution}: '{dataset}' holds latents of {side}×{side}, which are not resized; "
+                "leave it out"
+            )
+        return source.train, source.test, source.notes
+    height, width = source.train.shape[1:3]
+    if min(height, width) < SMALLEST_SIDE:
+        raise UserError(f"'{dataset}' has images of {width}×{height}, {TOO_SMALL}; give larger ones")
+    source = _padded(dataset, source if resolution is None else _fitted(source, resolution))
+    test = None if source.test is None else _channels_first(source.test)
+    return _channels_first(source.train), test, source.notes
+
+
+def fingerprint_of(train: Values, test: Values | None) -> str:
     """First 12 hex digits of the SHA-256 over type, shape and bytes of both splits."""
     sha = hashlib.sha256()
     for split in (train, test):
@@ -106,23 +126,24 @@ def fingerprint_of(train: Pixels, test: Pixels | None) -> str:
     return sha.hexdigest()[:12]
 
 
-def _measured(card: DataCard, train: Pixels, test: Pixels | None) -> DataCard:
+def _measured(card: DataCard, train: Values, test: Values | None) -> DataCard:
     """The card with its mean and its duplicates, and a note if there is but one image."""
-    sums = train.sum(axis=(0, 2, 3), dtype=np.uint64)  # (C,), exact
+    exact, whole = (np.float64, 1) if card.values else (np.uint64, 255)
+    sums = train.sum(axis=(0, 2, 3), dtype=exact)  # (C,)
     train_hashes = _hashes(train)
     distinct = set(train_hashes)
     one_image = (f"all {len(train):,} training images are equal",) if len(distinct) == 1 else ()
     return card.model_copy(
         update={
             "notes": (*card.notes, *one_image),
-            "mean": tuple((sums / (255 * train[:, 0].size)).tolist()),
+            "mean": tuple((sums / (whole * train[:, 0].size)).tolist()),
             "train_duplicates": len(train) - len(distinct),
             "shared_images": None if test is None else sum(image in distinct for image in _hashes(test)),
         }
     )
 
 
-def _hashes(images: Pixels) -> list[bytes]:
+def _hashes(images: Values) -> list[bytes]:
     """One hash an image of (N, C, H, W)."""
     return [hashlib.blake2b(image, digest_size=HASH_BYTES).digest() for image in np.ascontiguousarray(images)]
 
@@ -182,7 +203,7 @@ def _channels_first(images: Pixels) -> Pixels:
     return np.ascontiguousarray(images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2))
 
 
-def _write(target: Path, card: DataCard, train: Pixels, test: Pixels | None) -> None:
+def _write(target: Path, card: DataCard, train: Values, test: Values | None) -> None:
     """The whole folder at once: whoever sees it sees it complete, also after a crash."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +221,7 @@ def _write(target: Path, card: DataCard, train: Pixels, test: Pixels | None) -> 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _save(path: Path, content: NDArray[np.uint8] | str) -> None:
+def _save(path: Path, content: Values | str) -> None:
     with path.open("wb") as file:
         if isinstance(content, str):
             file.write(content.encode())
@@ -251,10 +272,10 @@ def _complete_card(home: Path, measured: DataCard) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _map(path: Path, shape: tuple[int, ...]) -> Pixels:
+def _map(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> Values:
     try:
-        mapped: Pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-        if mapped.shape != shape or mapped.dtype != np.uint8:
+        mapped: Values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if mapped.shape != shape or mapped.dtype != kind:
             raise ValueError
     except (OSError, ValueError, EOFError):
         raise UserError(f"'{path}' is damaged; delete '{path.parent}' and prepare the data set again") from None

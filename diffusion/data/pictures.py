@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from diffusion.errors import UserError
 
 Pixels = NDArray[np.uint8]
+Values = NDArray[Any]  # uint8 pixels, or float32 latents
 
 SMALLEST_SIDE = 8  # the four stages of a spec halve the side three times
 LARGEST_SIDE = 256
@@ -36,9 +37,10 @@ SIXTEEN_BITS = re.compile(r"(?<!BGR);16")  # in Pillow's raw modes: I;16B, RGB;1
 class Source:
     """A data set as it was found, before padding. `test` is None without such a split."""
 
-    train: Pixels  # (N, H, W) or (N, H, W, C)
-    test: Pixels | None
+    train: Values  # (N, H, W) or (N, H, W, C); latents are (N, C, H, W)
+    test: Values | None
     notes: tuple[str, ...] = ()
+    values: Literal["pixels", "latents"] = "pixels"
 
 
 class Change(StrEnum):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.data.hub import load_hugging_face
+from diffusion.data.latents import LATENTS, LATENTS_TEST, latents_source
 from diffusion.data.pictures import (
     BROKEN_FILE,
     Change,
@@ -34,6 +35,7 @@ KINDS = "digits, cifar10, a path to an .npz file, a folder of images, or a Huggi
 HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(:[\w.-]+)?")
 CIFAR10_ID = "uoft-cs/cifar10"
 DIGITS_TRAIN_COUNT = 1437  # of 1797: four fifths; the other 360 are held out (DESIGN.md, "Scores")
+NAMES = ((LATENTS, LATENTS_TEST), ("x_train", "x_test"))  # arrays of an .npz that matter; others are not read
 TRAIN_FOLDER = "train"
 TEST_FOLDERS = ("test", "validation", "valid", "val")
 """What the folder of held-out pictures may be called; the first that exists is taken."""
@@ -92,10 +94,12 @@ def load_cifar10(local: Path, resolution: int | None) -> Source:
 
 
 def load_npz(typed: str, path: Path) -> Source:
-    """``x_train`` (and ``x_test``), or the one array that the file holds."""
+    """``x_train`` (and ``x_test``), or the one array that the file holds; or ``latents`` (and ``latents_test``)."""
     if not path.is_file():
         raise UserError(f"'{typed}' does not exist; give {KINDS}")
     arrays = _read_npz(typed, path)
+    if LATENTS in arrays:
+        return latents_source(typed, arrays)
     if "x_train" not in arrays and len(arrays) != 1:
         found = ", ".join(arrays) or "nothing"
         raise UserError(f"'{typed}' holds {found}; it must hold x_train (and x_test) or a single array")
@@ -113,8 +117,8 @@ def _read_npz(typed: str, path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of the file that matter; pickled objects are refused."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            names = [name for name in ("x_train", "x_test") if name in archive.files]
-            return {name: _array(archive, name) for name in (names if "x_train" in names else archive.files)}
+            known = next((names for names in NAMES if names[0] in archive.files), archive.files)
+            return {name: _array(archive, name) for name in known if name in archive.files}
     except (*BROKEN_FILE, zipfile.BadZipFile, KeyError, TypeError, AttributeError, MemoryError) as error:
         if "pickle" in str(error) and zipfile.is_zipfile(path):
             raise UserError(f"'{typed}' holds pickled objects, which are refused; save plain uint8 arrays") from None

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from diffusion.data.images import open_images
+from diffusion.data.pictures import Values
 from diffusion.distill.allocation import Whole
 from diffusion.distill.baselines import Within, at_random, uniform
 from diffusion.distill.costs import common_cost, student_cost, units_cost
@@ -81,13 +82,10 @@ class Distillation:
         if file_sha256(weights_file(job.teacher)) != job.teacher_sha256:
             raise TrainingFailed(f"'{job.teacher}' holds other weights than those that were to be compressed")
         self.units = units_of(self.teacher)
-        self.images: NDArray[np.uint8] = open_images(job.data_folder, job.data_fingerprint).train
-        asked, given = (
-            (self.teacher.config["in_channels"], *[self.teacher.config["sample_size"]] * 2),
-            self.images.shape,
-        )
-        if asked != given[1:]:
-            raise UserError(f"'{job.teacher}' takes images of {asked}, and the data have {given[1:]}")
+        self.images: Values = open_images(job.data_folder, job.data_fingerprint).train
+        network, given = self.teacher.config, self.images.shape[1:]
+        if (asked := (network["in_channels"], network["sample_size"], network["sample_size"])) != given:
+            raise UserError(f"'{job.teacher}' takes images of {asked}, and the data have {given}")
         self.process = NoiseProcess.make(job.settings.schedule, job.diffusion_steps)
 
     @property

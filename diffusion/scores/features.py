@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 from torch_fidelity.utils import create_feature_extractor
@@ -17,7 +18,7 @@ from torch_fidelity.utils import create_feature_extractor
 from diffusion.scores.digits_cnn import SIDE, load_digits_cnn
 from diffusion.scores.efficientnet import EfficientNetLite0Features
 from diffusion.scores.inception import as_file, inception_weights
-from diffusion.scores.networks import FEATURE_NETWORKS, score_network
+from diffusion.scores.networks import FEATURE_NETWORKS, LATENT_CELLS, LATENTS, score_network
 
 
 class DigitsFeatures(FeatureExtractorBase):  # type: ignore[misc]  # torch-fidelity ships no types
@@ -55,8 +56,15 @@ for _name, _extractor in (("digits-cnn", DigitsFeatures), ("efficientnet-lite0",
         register_feature_extractor(_name, _extractor)
 
 
+class LatentCells(nn.Module):
+    """Latents as their own features, the mean of each cell of each channel: (N, C, H, W) → ((N, 64 C),), float64."""
+
+    def forward(self, latents: Tensor) -> tuple[Tensor]:
+        return (adaptive_avg_pool2d(latents.double(), LATENT_CELLS).flatten(1),)
+
+
 def feature_extractor(name: str, device: str = "cpu", weights: Path | None = None) -> nn.Module:
-    """torch-fidelity's extractor of that name on a device: uint8 images (N, 3, H, W) → ((N, F),).
+    """torch-fidelity's extractor of that name on a device: uint8 images (N, 3, H, W) → ((N, F),); or that of latents.
 
     `weights` says where Inception's official file lies; the other networks have theirs from a package and look at none.
 
@@ -64,6 +72,8 @@ def feature_extractor(name: str, device: str = "cpu", weights: Path | None = Non
         UserError: no such network, damaged weights, or weights that are neither here nor to be had.
     """
     network = score_network(name)
+    if name == LATENTS:
+        return LatentCells()
     given = {}
     if name == "inception-v3-compat":
         given = {"feature_extractor_weights_path": as_file(inception_weights(weights))}

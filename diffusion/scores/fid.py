@@ -1,9 +1,10 @@
 """The Fréchet distance between two sets of images, from torch-fidelity's parts: features, statistics, distance.
 
 Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule". Images are uint8 (N, C, H, W); grey is repeated to
-RGB. Which network and how many images a score was taken with is for the caller to record: two distances compare only
-when both are the same (see `diffusion.settings.ScoreProtocol`). What is kept of real images stands in
-`diffusion.scores.reference`, what is measured beside the distance in `diffusion.scores.fidelity`.
+RGB; latents are float32, and compared as such. Which network and how many images a score was taken with is for the
+caller to record: two distances compare only when both are the same (see `diffusion.settings.ScoreProtocol`). What is
+kept of real images stands in `diffusion.scores.reference`, what is measured beside the distance in
+`diffusion.scores.fidelity`.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
+from diffusion.data.pictures import Values
 from diffusion.errors import UserError
 from diffusion.scores.features import feature_extractor
-from diffusion.scores.networks import score_network
+from diffusion.scores.networks import LATENTS, score_network
 
 ACCELERATOR_BATCH_SIZE = 256  # 1.4 GB for the largest layer's output of Inception
 
@@ -41,7 +43,7 @@ class Statistics:
 
 @torch.no_grad()
 def extract_features(
-    images: NDArray[np.uint8],
+    images: Values,
     network: str,
     batch_size: int | None = None,
     device: str = "cpu",
@@ -56,18 +58,25 @@ def extract_features(
     Raises:
         UserError: as `diffusion.scores.features.feature_extractor`.
     """
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8:
+    are_latents = network == LATENTS
+    if not are_latents and (images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8):
         raise ValueError(f"images must be uint8 (N, 1 or 3, H, W), not {images.dtype} {images.shape}")
     extractor, known = feature_extractor(network, device, weights), score_network(network)
     batch_size = batch_size or (known.cpu_batch_size if device == "cpu" else ACCELERATOR_BATCH_SIZE)
-    found = np.empty((len(images), known.num_features))
+    found = np.empty((len(images), features_of(network, images)))
     with _full_precision(device):
         for start in range(0, len(images), batch_size):
             batch = np.array(images[start : start + batch_size])  # a copy: maps are read-only
-            (features,) = extractor(torch.from_numpy(batch).to(device).expand(-1, 3, -1, -1))
+            seen = torch.from_numpy(batch).to(device)
+            (features,) = extractor(seen if are_latents else seen.expand(-1, 3, -1, -1))
             found[start : start + len(batch)] = features.double().cpu().numpy()
             on_progress(start + len(batch))
     return found
+
+
+def features_of(network: str, images: Values) -> int:
+    """How many features a network has of each image.  (N, C, H, W) → F"""
+    return score_network(network).num_features * (images.shape[1] if network == LATENTS else 1)
 
 
 def _full_precision(device: str) -> AbstractContextManager[None]:

@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from diffusion.data.pictures import Values
+
+SHOWN_DEVIATIONS = 3.0  # of latents, scaled to a deviation of one
 GRID_PIXELS = 512  # a grid is enlarged by whole factors to about this width
 
 
@@ -22,8 +25,14 @@ def image_grid(images: NDArray[np.uint8], columns: int = 10) -> Image.Image:
     return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
-def save_grid(images: NDArray[np.uint8], path: Path) -> None:
+def as_picture(latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Latents in false colours: up to three channels, three deviations either way.  (N, C, H, W) → (N, 1 or 3, H, W)"""
+    shown = latents[:, :3] if latents.shape[1] >= 3 else latents[:, :1]
+    return np.asarray((shown.clip(-SHOWN_DEVIATIONS, SHOWN_DEVIATIONS) / SHOWN_DEVIATIONS + 1) * 127.5, dtype=np.uint8)
+
+
+def save_grid(images: Values, path: Path) -> None:
     """Write a grid as PNG, whole or not at all."""
     part = path.with_suffix(".part.png")
-    image_grid(images).save(part)
+    image_grid(images if images.dtype == np.uint8 else as_picture(images)).save(part)
     part.replace(path)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from diffusion.data.pictures import Values
     from diffusion.scores.fid import Features, Statistics
     from diffusion.scores.reference import Reference
 
@@ -114,7 +115,7 @@ def measure(job: ScoreJob, lines: Lines, stop: Stop) -> dict[str, object]:
 
 def _sampled(
     model: "nn.Module", job: ScoreJob, device: "torch.device", on_progress: "Progress"
-) -> "NDArray[np.uint8]":  # (num_images, C, R, R)
+) -> "Values":  # (num_images, C, R, R)
     """The images that a score looks at."""
     from diffusion.samplers import sample_images
 

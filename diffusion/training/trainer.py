@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from diffusion.data.pictures import Values
 from diffusion.distill.losses import Drawn, joint_loss
 from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess, to_model
@@ -59,9 +60,9 @@ class Average:
 
 
 class ImageSource:
-    """The training images as uint8: on a GPU that has room for them, else where they are mapped; never twice."""
+    """The training images: on a GPU that has room for them, else where they are mapped; never twice."""
 
-    def __init__(self, images: NDArray[np.uint8], device: torch.device) -> None:
+    def __init__(self, images: Values, device: torch.device) -> None:
         """`images` are (N,C,H,W)."""
         self.images, self.device = np.asarray(images), device
         self.resident = upload(self.images, device) if has_room(self.images.nbytes, device) else None
@@ -69,9 +70,9 @@ class ImageSource:
     def take(self, indices: NDArray[np.int64], flips: Tensor | None) -> Tensor:
         """Images in the model's range, on the device, mirrored where asked.  (n,), (n,) bool → (n,C,H,W)"""
         if self.resident is None:
-            pixels = to_device(torch.from_numpy(self.images[indices]), self.device)  # (n,C,H,W) uint8
+            pixels = to_device(torch.from_numpy(self.images[indices]), self.device)  # (n,C,H,W)
         else:
-            pixels = self.resident[to_device(torch.from_numpy(indices), self.device)]  # (n,C,H,W) uint8
+            pixels = self.resident[to_device(torch.from_numpy(indices), self.device)]  # (n,C,H,W)
         images = to_model(pixels)
         if flips is not None:
             images = torch.where(to_device(flips, self.device).view(-1, 1, 1, 1), images.flip(-1), images)
@@ -83,9 +84,9 @@ def has_room(num_bytes: int, device: torch.device) -> bool:
     return device.type == "cuda" and num_bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def upload(images: NDArray[np.uint8], device: torch.device) -> Tensor:
+def upload(images: Values, device: torch.device) -> Tensor:
     """A copy on the device, made piece by piece.  (N,C,H,W)"""
-    resident = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    resident = torch.empty(images.shape, dtype=torch.from_numpy(images[:0].copy()).dtype, device=device)
     for start in range(0, len(images), UPLOAD_IMAGES):
         piece = np.array(images[start : start + UPLOAD_IMAGES])  # a map is read-only, which torch warns of
         resident[start : start + UPLOAD_IMAGES].copy_(torch.from_numpy(piece))
@@ -102,8 +103,8 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 class Trainer:
     """One job: its network, averaged weights and optimiser, and the loop over its steps."""
 
-    def __init__(self, job: TrainJob, images: NDArray[np.uint8], accelerator: Accelerator) -> None:
-        """`images` are the training images, uint8.  (N,C,H,W)"""
+    def __init__(self, job: TrainJob, images: Values, accelerator: Accelerator) -> None:
+        """`images` are the training images, uint8 or latents.  (N,C,H,W)"""
         strategy = job.strategy
         self.job, self.accelerator, self.device = job, accelerator, accelerator.device
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes

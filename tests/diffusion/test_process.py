@@ -9,7 +9,7 @@ from diffusion.process import NoiseProcess, betas, cosine_betas, linear_betas, t
 from diffusion.settings import Schedule
 
 SOME_STEPS = (50, 100, 400, 1000, 4000)
-SCHEDULES: tuple[Schedule, ...] = ("linear", "cosine")
+SCHEDULES: tuple[Schedule, ...] = ("linear", "cosine", "scaled_linear")
 
 
 def scheduler_of(variances: Any) -> Any:
@@ -30,6 +30,10 @@ class TestBetas:
     def test_cosine_betas_are_those_of_nichol_and_dhariwal(self, diffusion_steps: int) -> None:
         known = DDPMScheduler(num_train_timesteps=diffusion_steps, beta_schedule="squaredcos_cap_v2")
         np.testing.assert_allclose(cosine_betas(diffusion_steps), known.betas.numpy(), rtol=1e-6)  # float32
+
+    def test_a_thousand_scaled_linear_betas_are_those_of_latent_diffusion(self) -> None:
+        known = DDPMScheduler(1000, beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear")
+        np.testing.assert_allclose(betas("scaled_linear", 1000), known.betas.numpy(), rtol=1e-5)  # float32
 
     def test_cosine_levels_follow_equation_17_and_the_last_beta_is_clipped(self) -> None:
         bars = NoiseProcess.make("cosine", 1000).alphas_cumprod

@@ -107,8 +107,13 @@ def train_as_asked(context: SearchContext, spec: UNetSpec, reason: str) -> Train
         Interrupted: the user stops it; the training goes on at the next resume.
     """
     context = replace(context, jobs=replace(context.jobs, prune=None))
+    return continue_training(context, trial_as_asked(context, spec, reason))
+
+
+def trial_as_asked(context: SearchContext, spec: UNetSpec, reason: str) -> int:
+    """The trial of what a person asked for, made if it is not there; what was trained and is lost will be again."""
     _forget_lost_weights(context, context.train_job(spec), though_scored=True)
-    return continue_training(context, trial_of(context, spec, reason, str(spec)))
+    return trial_of(context, spec, reason, str(spec))
 
 
 def continue_training(context: SearchContext, trial: int) -> TrainResult:

@@ -108,7 +108,7 @@ def test_both_counting_conventions_params_and_fingerprint_stand_in_the_card() ->
 def test_every_value_of_the_protocol_is_in_the_table() -> None:
     text = model_card(facts())
     for part in ("settings", "strategy", "score"):
-        for name, value in facts().protocol.model_dump(mode="json")[part].items():
+        for name, value in facts().protocol.model_dump(mode="json", exclude={"settings": {"values"}})[part].items():
             shown = "None" if value is None else str(value)
             assert f"| {cell(f'{part}.{name}')} | {cell(shown)} |" in text
 

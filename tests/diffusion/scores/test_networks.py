@@ -12,7 +12,7 @@ from diffusion.settings import ScoreProtocol
 
 
 def test_unknown_network_lists_what_exists() -> None:
-    names = "digits-cnn, efficientnet-lite0, inception-v3-compat"
+    names = "digits-cnn, efficientnet-lite0, inception-v3-compat, latents"
     with pytest.raises(UserError, match=rf"^'vgg' is no feature network; there are {names}$"):
         score_network("vgg")
 
