@@ -22,7 +22,9 @@ def compress(
     target: Annotated[
         float, typer.Option(metavar="SHARE", help="The most of the teacher's MACs, and of its parameters.")
     ] = 0.5,
-    method: Annotated[str, option("METHOD", "blockwise, global, magnitude, random or scratch.")] = "blockwise",
+    method: Annotated[
+        str, option("METHOD", "blockwise, global, magnitude, torch-pruning, random or scratch.")
+    ] = "blockwise",
     supernet_steps: Annotated[
         int, typer.Option(metavar="N", help="Steps in which candidates learn; 0 judges slices of the teacher.")
     ] = 0,

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
@@ -18,7 +19,7 @@ from diffusion.frozen import Frozen
 from memory.connection import check_memory, opened
 from memory.searches import find_search
 
-NOISE_TAUGHT = ("magnitude", "scratch")
+NOISE_TAUGHT = ("magnitude", "torch-pruning", "scratch")
 COMPRESSION = "compression"  # the key of its stored settings
 BETA = re.compile(r"(\d*\.?\d+)(?:\.\.(\d*\.?\d+))?")
 
@@ -71,6 +72,8 @@ def check(wanted: Wanted) -> None:
     target, steps = wanted.target, wanted.supernet_steps
     if wanted.method not in get_args(Method):
         raise UserError(f"'{wanted.method}' is not a method; there are {', '.join(get_args(Method))}")
+    if wanted.method == "torch-pruning" and find_spec("torch_pruning") is None:
+        raise UserError("'torch-pruning' is not installed; run: pip install 'diffnas-agent[compress]'")
     if not 0 < target < 1:
         raise UserError(
             f"'--target {target:g}' is no share of the teacher; write a number between 0 and 1, such as 0.5"

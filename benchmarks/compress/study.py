@@ -28,6 +28,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "random, noise alone": ("--method", "random", "--beta", "1"),
     "magnitude": ("--method", "magnitude"),
     "magnitude, joint loss": ("--method", "magnitude", "--beta", "0..1"),
+    "torch-pruning": ("--method", "torch-pruning"),
     "scratch": ("--method", "scratch"),
 }
 HEAD = ("way", "MACs", "params", "latency", "score", "95 %", "student / teacher", "95 %", "search, s", "training, s")

@@ -26,7 +26,7 @@ from torch import Tensor
 from diffusion.data.images import open_images
 from diffusion.data.pictures import Values
 from diffusion.distill.allocation import Whole
-from diffusion.distill.baselines import Within, at_random, uniform
+from diffusion.distill.baselines import Within, unsearched
 from diffusion.distill.costs import common_cost, student_cost, units_cost
 from diffusion.distill.plan import SEARCHED, SUPERNETS, DistillJob
 from diffusion.distill.search import JudgedBlock, curve, judged, within
@@ -83,9 +83,9 @@ class Distillation:
             raise TrainingFailed(f"'{job.teacher}' holds other weights than those that were to be compressed")
         self.units = units_of(self.teacher)
         self.images: Values = open_images(job.data_folder, job.data_fingerprint).train
-        network, given = self.teacher.config, self.images.shape[1:]
-        if (asked := (network["in_channels"], network["sample_size"], network["sample_size"])) != given:
-            raise UserError(f"'{job.teacher}' takes images of {asked}, and the data have {given}")
+        channels, side = self.teacher.config["in_channels"], self.teacher.config["sample_size"]
+        if self.images.shape[1:] != (channels, side, side):
+            raise UserError(f"'{job.teacher}' takes {channels}×{side}×{side}, the data are {self.images.shape[1:]}")
         self.process = NoiseProcess.make(job.settings.schedule, job.diffusion_steps)
 
     @property
@@ -118,8 +118,7 @@ class Distillation:
     def _chosen(self) -> tuple[Choices, dict[str, Any]]:
         method = self.job.method
         if method not in SEARCHED:
-            limits = self._within
-            return (at_random(limits, self.job.seed) if method == "random" else uniform(limits)), {}
+            return unsearched(method, self._within, self.teacher, self.job.seed), {}
         trainer = self._trained()
         self._save_supernets(trainer)
         return self._blockwise(trainer) if method == "blockwise" else self._global()

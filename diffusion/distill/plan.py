@@ -13,7 +13,7 @@ from diffusion.settings import Settings, digest
 FEWEST_CANDIDATES = 4
 SUPERNETS = "supernets.safetensors"  # the teacher with the weights of the supernets in its blocks
 
-Method = Literal["blockwise", "global", "magnitude", "random", "scratch"]
+Method = Literal["blockwise", "global", "magnitude", "torch-pruning", "random", "scratch"]
 WAYS = ("teacher", "data_folder", "run_folder", "threads", "checkpoint_steps")  # how it is computed
 SEARCHED: tuple[Method, ...] = ("blockwise", "global")  # by supernets
 

@@ -127,7 +127,7 @@ def test_an_interrupted_compression_goes_on_to_the_same_student(
     assert straight.keys() == again.keys() and all(torch.equal(straight[name], again[name]) for name in again)
 
 
-@pytest.mark.parametrize("method", ["global", "magnitude", "random", "scratch"])
+@pytest.mark.parametrize("method", ["global", "magnitude", "torch-pruning", "random", "scratch"])
 def test_every_method_makes_a_student(typed: Typed, method: str) -> None:
     last = events(typed("compress", "1", *QUICK, "--method", method, "--json"))[-1]
     assert last["method"] == method and last["params_share"] <= 0.55

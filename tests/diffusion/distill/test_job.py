@@ -26,7 +26,7 @@ from diffusion.scores.networks import file_sha256
 from diffusion.training.child import STOPPED, Lines
 
 MODEL = teacher("b4-n1-m1.2.2-a000", side=8)
-METHODS = ("blockwise", "global", "magnitude", "random", "scratch")
+METHODS = ("blockwise", "global", "magnitude", "torch-pruning", "random", "scratch")
 
 
 class After:
