@@ -3,7 +3,7 @@
 | file | holds |
 | --- | --- |
 | ``model_index.json``, ``unet/``, ``scheduler/`` | the pipeline as diffusers writes it; averaged weights, safetensors |
-| ``README.md`` | the model card |
+| ``README.md`` | the model card, and pictures that it shows |
 | ``diffnas.json`` | spec, settings, diffusion steps, and the lineage that the caller gives |
 
 A student, whose units have widths of their own, has no ``unet/`` but the ``student/`` of `diffusion.distill.folder`,
@@ -74,7 +74,13 @@ class LoadedPipeline:
 
 
 def export_pipeline(
-    checkpoint: Checkpoint, folder: Path, *, card: str, lineage: Mapping[str, Any], replace: bool = False
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    card: str,
+    lineage: Mapping[str, Any],
+    pictures: Mapping[str, Path] | None = None,
+    replace: bool = False,
 ) -> Path:
     """Write the averaged weights of a checkpoint as a pipeline folder; its absolute path.
 
@@ -85,6 +91,7 @@ def export_pipeline(
         folder: is made, or may be empty; the folder of an earlier export with `replace`.
         card: the text of ``README.md``.
         lineage: where the weights come from; values that JSON can hold.
+        pictures: that lie beside the card, by their names there.
         replace: put the new folder in the place of an earlier export.
 
     Raises:
@@ -94,7 +101,7 @@ def export_pipeline(
     part = target.with_name(f".{target.name}.part-{os.getpid()}")
     try:
         part.mkdir(parents=True)
-        _write(part, checkpoint, card, lineage)
+        _write(part, checkpoint, card, lineage, pictures or {})
         _put(part, target)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -136,7 +143,9 @@ def _main_file(ours: Exported) -> Path:
     return UNET_CONFIG if ours.settings.values else Path(INDEX)
 
 
-def _write(part: Path, checkpoint: Checkpoint, card: str, lineage: Mapping[str, Any]) -> None:
+def _write(
+    part: Path, checkpoint: Checkpoint, card: str, lineage: Mapping[str, Any], pictures: Mapping[str, Path]
+) -> None:
     """Every file of the folder, on the disk when this returns."""
     from diffusers import DDPMPipeline
 
@@ -153,6 +162,8 @@ def _write(part: Path, checkpoint: Checkpoint, card: str, lineage: Mapping[str, 
             save_student(part, network, job.student.choices)
         scheduler.save_pretrained(part / "scheduler")
     (part / "README.md").write_text(card, encoding="utf-8")
+    for name, path in pictures.items():
+        shutil.copyfile(path, part / name)
     ours = Exported(
         spec=job.spec,
         settings=job.settings,

@@ -93,7 +93,7 @@ class CompressLoop:
         """The teacher, then its students side by side; why it ended."""
         if (reason := self._one_more()) is not None:
             return reason
-        with ThreadPoolExecutor(self.beside.parallel, COMPRESS.proposer) as pool:
+        with ThreadPoolExecutor(self.beside.parallel, COMPRESS.name) as pool:
             players = [pool.submit(self._one_after_the_other) for _ in range(self.beside.parallel)]
             reasons = [player.result() for player in players]
         return next((reason for reason in reasons if reason != "rounds"), "rounds")

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from sqlite_utils import Database
 
+from agent.compress.beside import Beside, beside
 from agent.report.results import Result
 from agent.report.tables import say, score
 from agent.trials.evaluate import Known, known_trial
@@ -55,6 +56,7 @@ def export_trial(db_path: Path, trial: int, folder: Path, *, step: int | None, r
     with opened(db_path, read_only=True) as db:
         record = show_trial(db, trial)
         protocol, card_score = scored_at(db, record, known, checkpoint.step)
+        measured = beside(db, known.trial)
     facts = ModelCardFacts(
         spec=known.trial.spec,
         protocol=protocol,
@@ -63,9 +65,11 @@ def export_trial(db_path: Path, trial: int, folder: Path, *, step: int | None, r
         data=tuple(card_rows(known.card.model_copy(update={"name": protocol.settings.dataset}))),
         lineage=lineage(known, record, checkpoint),
         versions={name: version(name) for name in PACKAGES},
-        student=student_facts(checkpoint),
+        student=student_facts(checkpoint, measured),
     )
-    export_pipeline(checkpoint, folder, card=model_card(facts), lineage=facts.lineage, replace=replace)
+    pictures = measured.pictures if measured else {}
+    card = model_card(facts)
+    export_pipeline(checkpoint, folder, card=card, lineage=facts.lineage, pictures=pictures, replace=replace)
     return ExportedTrial(
         trial=trial,
         spec=str(known.trial.spec),
@@ -91,7 +95,7 @@ def scored_at(db: Database, record: Record, known: Known, step: int) -> tuple[Pr
     return protocol, CardScore(value=first["value"], sampling_seed=first["sampling_seed"], **beside)
 
 
-def student_facts(checkpoint: Checkpoint) -> StudentFacts | None:
+def student_facts(checkpoint: Checkpoint, measured: Beside | None) -> StudentFacts | None:
     """What the card says of a student, of any other network nothing."""
     from diffusion.distill.units import short
     from diffusion.training.network import cost_of_student, whole_of
@@ -105,7 +109,11 @@ def student_facts(checkpoint: Checkpoint) -> StudentFacts | None:
         ("MACs, `paper` convention", mine.macs_paper, its.macs_paper),
         ("MACs, `total` convention", mine.macs_total, its.macs_total),
     )
-    return StudentFacts(choices=short(student.choices), retrained=student.retrained, costs=costs)
+    facts = StudentFacts(choices=short(student.choices), retrained=student.retrained, costs=costs)
+    if measured is None:
+        return facts
+    told = {"beside": measured.rows, "verdict": measured.verdict, "pictures": tuple(measured.pictures)}
+    return facts.model_copy(update=told)
 
 
 def lineage(known: Known, record: Record, checkpoint: Checkpoint) -> dict[str, Any]:

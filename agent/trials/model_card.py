@@ -48,6 +48,12 @@ class StudentFacts(Frozen):
     retrained: bool
     costs: tuple[tuple[str, int, int], ...]
     """what is counted, of the student and of its teacher"""
+    beside: tuple[tuple[str, str, str], ...] = ()
+    """what was measured, of the student and of its teacher"""
+    verdict: str = ""
+    """whether the student is better or worse beyond noise"""
+    pictures: tuple[str, ...] = ()
+    """files beside the card, drawn from the same noise"""
 
 
 class ModelCardFacts(Frozen):

@@ -14,6 +14,7 @@ from PIL import Image
 from teachers import counted, teacher
 from typed import Inside, Typed, answering, found, seat, typed_in
 
+from agent.report.tables import score
 from diffusion.distill.folder import load_student
 from diffusion.training.checkpoint import newest_checkpoint
 from memory.connection import opened
@@ -98,6 +99,13 @@ def test_a_student_is_sampled_exported_and_drawn_with_by_diffusers(typed: Typed)
     assert one.shape == (8, 8) and abs(one - other).max() <= 1  # weights that are not trained multiply otherwise
     card = Path("student", "README.md").read_text()
     assert "load_student" in card and "| parameters |" in card and "%" in card
+    last = found(typed("memory", "show", "3", "--json"))
+    assert f"| `fid-digits-cnn`, 1 training seed | {score(last['rfid'])} |" in card
+    assert "how much of it is noise takes 3 pairs" in card
+    assert "![student.png](student.png)" in card
+    with Image.open("student/teacher.png") as picture:
+        assert picture.size[0] > 100
+    assert Path("student", "student.png").read_bytes() != Path("student", "teacher.png").read_bytes()
     assert typed("compress", "3")[2].startswith("'3' is a student already")
 
 
