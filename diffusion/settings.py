@@ -136,7 +136,7 @@ class Protocol(Frozen):
     settings: Settings
     strategy: Strategy
     score: ScoreProtocol
-    teacher: str | None = None  # digest of the weights that students are made of: no spec's score compares with theirs
+    teacher: str | None = None  # digest of the network that students are made of: no spec's score compares with theirs
 
     @property
     def fingerprint(self) -> str:

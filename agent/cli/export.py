@@ -17,6 +17,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a diffusers pipeline folder that `DDPMPipeline.from_pretrained` loads."""
+    from agent.compress.beside import beside
     from agent.trials.export import export_trial, print_exported
 
-    show(export_trial(memory_path(db), trial, folder, step=step, replace=replace), as_json, print_exported)
+    done = export_trial(memory_path(db), trial, folder, step=step, replace=replace, beside=beside)
+    show(done, as_json, print_exported)

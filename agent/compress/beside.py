@@ -1,8 +1,6 @@
 """What the card of a student says beside its teacher: scores, latency, and images from the same noise, as measured."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -11,20 +9,10 @@ from agent.compress.plan import stored_compression
 from agent.compress.report import Network, compressed
 from agent.config.kinds import COMPRESS
 from agent.report.tables import score
+from agent.trials.model_card import Beside, Row
 from memory.queries.records import show_trial
 from memory.searches import find_search
 from memory.trials import Trial, trial_in_round
-
-Row = tuple[str, str, str]  # what, the student's, its teacher's
-
-
-@dataclass(frozen=True)
-class Beside:
-    """A student and its teacher in the memory."""
-
-    rows: tuple[Row, ...]
-    verdict: str
-    pictures: Mapping[str, Path]  # by the names that they have beside the card; none where a score drew other images
 
 
 def beside(db: Database, trial: Trial) -> Beside | None:

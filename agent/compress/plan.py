@@ -32,7 +32,7 @@ class Compression(Frozen):
     teacher: str
     """as it was typed"""
     sha256: str
-    """digest of its weights"""
+    """digest of its structure and weights"""
     spec: str
     """of its shape"""
     method: Method = "blockwise"

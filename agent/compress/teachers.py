@@ -1,6 +1,6 @@
 """The teacher that a person names: a trial, a folder, or an id of the Hugging Face hub; kept beside the trainings.
 
-What is kept is the network alone, named by the digest of its weights, so that a search goes on when what was named has
+What is kept is the network alone, named by its digest, so that a search goes on when what was named has
 been moved. Nothing that was named is trusted: `diffusion.distill.teacher` reads it.
 """
 
@@ -44,7 +44,7 @@ class Teacher:
 
     named: str  # as it was typed
     folder: Path  # where it is kept
-    sha256: str  # of its weights
+    sha256: str  # of its structure and weights
     spec: UNetSpec  # of its shape
     config: RunConfig  # under which it is scored, and its students are trained
 
@@ -110,15 +110,15 @@ def _of_folder(settings: Resolved, text: str, folder: Path, out: Path | None) ->
 
 
 def _kept(out: Path, write: Any) -> tuple[Path, str]:
-    """The files of a network under the name of its weights' digest, whole or not at all; the folder and the digest."""
-    from diffusion.scores.networks import file_sha256
+    """The files of a network under the name of its digest, whole or not at all; the folder and the digest."""
+    from diffusion.distill.teacher import teacher_sha256
 
     part = out.absolute() / "teachers" / f".part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         write(part)
-        sha256 = file_sha256(part / FILES[1])
+        sha256 = teacher_sha256(part)
         kept = part.with_name(sha256[:12])
         if not kept.exists():
             part.rename(kept)

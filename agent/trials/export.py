@@ -1,5 +1,6 @@
 """``diffnas-agent export``: a trained trial as a pipeline folder, with a card that says how its score was taken."""
 
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,10 @@ from typing import Any
 from rich.console import Console
 from sqlite_utils import Database
 
-from agent.compress.beside import Beside, beside
 from agent.report.results import Result
 from agent.report.tables import say, score
 from agent.trials.evaluate import Known, known_trial
-from agent.trials.model_card import CardScore, ModelCardFacts, StudentFacts, model_card
+from agent.trials.model_card import Beside, CardScore, ModelCardFacts, StudentFacts, model_card
 from diffusion.data.card import card_rows
 from diffusion.settings import Protocol
 from diffusion.training.checkpoint import Checkpoint
@@ -19,6 +19,7 @@ from memory.connection import opened
 from memory.queries.ranking import Record
 from memory.queries.records import show_trial
 from memory.searches import find_protocol
+from memory.trials import Trial
 
 PACKAGES = ("diffnas-agent", "torch", "diffusers", "accelerate", "torch-fidelity")
 NAMES = ("kid", "kid_std", "precision", "recall")  # beside the score, where they were measured
@@ -43,8 +44,16 @@ class ExportedTrial(Result):
     """fingerprint of the protocol"""
 
 
-def export_trial(db_path: Path, trial: int, folder: Path, *, step: int | None, replace: bool) -> ExportedTrial:
-    """Write the folder.
+def export_trial(
+    db_path: Path,
+    trial: int,
+    folder: Path,
+    *,
+    step: int | None,
+    replace: bool,
+    beside: Callable[[Database, Trial], Beside | None],
+) -> ExportedTrial:
+    """Write the folder; `beside` finds what was measured of a student and its teacher.
 
     Raises:
         UserError: one sentence with the remedy.

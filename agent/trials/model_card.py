@@ -7,6 +7,8 @@ here.
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,18 @@ class CardScore(Frozen):
     recall: float | None = None
 
 
+Row = tuple[str, str, str]  # what, the student's, its teacher's
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What was measured of a student and its teacher."""
+
+    rows: tuple[Row, ...]
+    verdict: str
+    pictures: Mapping[str, Path]  # by the names that they have beside the card; none where a score drew other images
+
+
 class StudentFacts(Frozen):
     """What a student has beside a spec."""
 
@@ -48,7 +62,7 @@ class StudentFacts(Frozen):
     retrained: bool
     costs: tuple[tuple[str, int, int], ...]
     """what is counted, of the student and of its teacher"""
-    beside: tuple[tuple[str, str, str], ...] = ()
+    beside: tuple[Row, ...] = ()
     """what was measured, of the student and of its teacher"""
     verdict: str = ""
     """whether the student is better or worse beyond noise"""

@@ -32,13 +32,12 @@ from diffusion.distill.plan import SEARCHED, SUPERNETS, DistillJob
 from diffusion.distill.search import JudgedBlock, curve, judged, within
 from diffusion.distill.student import ranked_channels, sliced
 from diffusion.distill.supernet import SupernetTrainer, supernets_of
-from diffusion.distill.teacher import load_teacher, weights_file
+from diffusion.distill.teacher import load_teacher, teacher_sha256
 from diffusion.distill.units import Choices, units_of
 from diffusion.distill.watching import Batch, Seen, noised, relative_error, watched
 from diffusion.distill.whole_search import evolve
 from diffusion.errors import TrainingFailed, UserError
 from diffusion.process import NoiseProcess, to_model
-from diffusion.scores.networks import file_sha256
 from diffusion.streams import Order, generator, stream_seed
 from diffusion.training.checkpoint import drop_torn_files, save_tensors, write_json
 from diffusion.training.child import Lines, Stop, locked, run_child
@@ -79,8 +78,8 @@ class Distillation:
         self.job, self.lines, self.stop, self.device = job, lines, stop, Accelerator().device
         self.before, self.started = 0.0, time.monotonic()
         self.teacher = load_teacher(job.teacher).to(self.device)
-        if file_sha256(weights_file(job.teacher)) != job.teacher_sha256:
-            raise TrainingFailed(f"'{job.teacher}' holds other weights than those that were to be compressed")
+        if teacher_sha256(job.teacher) != job.teacher_sha256:
+            raise TrainingFailed(f"'{job.teacher}' holds another network than the one that was to be compressed")
         self.units = units_of(self.teacher)
         self.images: Values = open_images(job.data_folder, job.data_fingerprint).train
         channels, side = self.teacher.config["in_channels"], self.teacher.config["sample_size"]

@@ -51,7 +51,7 @@ class Student(Frozen):
     teacher: Path
     """folder of the teacher, as `diffusion.distill.teacher.load_teacher` reads it"""
     teacher_sha256: Sha256
-    """digest of the teacher's weights"""
+    """digest of the teacher's structure and weights"""
     choices: dict[str, Choice]
     """what is left of each unit, by name"""
     start: Path | None = None

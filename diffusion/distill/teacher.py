@@ -4,6 +4,7 @@ A teacher is the unconditional `UNet2DModel` of a folder: one that `diffnas-agen
 diffusers', or the folder of the network alone. Weights are safetensors; a pickle is not opened.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from diffusion.distill.units import units_of
 from diffusion.errors import UserError
+from diffusion.scores.networks import file_sha256
 from diffusion.training.weights import load_weights
 
 if TYPE_CHECKING:
@@ -60,6 +62,17 @@ def weights_file(folder: Path) -> Path:
     place = network_folder(folder)
     _no_pickle(place)
     return place / WEIGHTS
+
+
+def teacher_sha256(folder: Path) -> str:
+    """Which network a folder holds: the digest of its structure and its weights.
+
+    Raises:
+        UserError: it holds none, or its weights are a pickle alone.
+    """
+    weights = weights_file(folder)
+    structure = json.dumps(arguments_of(_config(network_folder(folder))), sort_keys=True)
+    return hashlib.sha256(f"{structure}\n{file_sha256(weights)}".encode()).hexdigest()
 
 
 def network_folder(folder: Path) -> Path:

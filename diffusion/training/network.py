@@ -6,7 +6,6 @@ without trust, and has to be the one that the job means.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +15,7 @@ from diffusion.cost.closed_form import cost
 from diffusion.distill.costs import StudentCost, student_cost
 from diffusion.distill.retraining import Student
 from diffusion.distill.student import ranked_channels, skeleton, sliced
-from diffusion.distill.teacher import load_teacher, network_of, weights_file
+from diffusion.distill.teacher import load_teacher, network_of, teacher_sha256, weights_file
 from diffusion.distill.units import units_of
 from diffusion.errors import TrainingFailed, UserError
 from diffusion.scores.networks import file_sha256
@@ -45,7 +44,8 @@ def first_network(job: TrainJob) -> "UNet2DModel":
         whole = network_of(student.teacher, dropout)
         if student.start is None:
             return _at_random(skeleton(whole, student.choices))
-        _check(student.start, student.start_sha256)
+        if student.start.is_file() and file_sha256(student.start) != student.start_sha256:
+            raise UserError(f"'{student.start}' holds other weights than those that were to be compressed; {AGAIN}")
         weights = load_weights(student.start, whole, whose="of another network than the teacher", again=AGAIN)
         whole.load_state_dict(weights, assign=True)
         teacher = teacher_of(student)
@@ -71,7 +71,10 @@ def teacher_of(student: Student) -> "UNet2DModel":
         TrainingFailed: its folder holds another one, or none.
     """
     with _said():
-        _check(weights_file(student.teacher), student.teacher_sha256)
+        if weights_file(student.teacher).is_file() and teacher_sha256(student.teacher) != student.teacher_sha256:
+            raise UserError(
+                f"'{student.teacher}' holds another network than the one that was to be compressed; {AGAIN}"
+            )
         return load_teacher(student.teacher)
 
 
@@ -100,7 +103,8 @@ def whole_of(student: Student) -> Student:
     """
     with _said():
         whole = {unit.name: unit.whole for unit in units_of(network_of(student.teacher))}
-        own = {"start": weights_file(student.teacher), "start_sha256": student.teacher_sha256}
+        weights = weights_file(student.teacher)
+        own = {"start": weights, "start_sha256": file_sha256(weights)}
     return student.model_copy(update={"choices": whole, "retrained": False, **own})
 
 
@@ -112,11 +116,6 @@ def _at_random(student: "UNet2DModel") -> "UNet2DModel":
             module.reset_parameters()
     close(student)
     return student
-
-
-def _check(path: Path, sha256: str | None) -> None:
-    if path.is_file() and file_sha256(path) != sha256:
-        raise UserError(f"'{path}' holds other weights than those that were to be compressed; {AGAIN}")
 
 
 @contextmanager

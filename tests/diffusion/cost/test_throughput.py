@@ -29,6 +29,11 @@ class TestSpeed:
     def test_without_a_peak_there_is_no_share(self) -> None:
         assert Speed(10, 1, None).peak_share(1.0) is None
 
+    def test_a_share_that_no_convolution_can_have_is_none(self) -> None:
+        peak = 60.0  # of a machine that computed something else while it was measured; a step computes 6 × 10
+        assert Speed(10, 1, peak).peak_share(1 / 2.2) == pytest.approx(2.2)
+        assert Speed(10, 1, peak).peak_share(1 / 2.3) is None
+
     def test_a_step_of_products_alone_reaches_the_whole_peak(self) -> None:
         side, seconds = 512, 0.01
         peak_flops = 2 * side**3 / seconds  # one product a forward pass, two backward

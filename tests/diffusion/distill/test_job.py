@@ -20,9 +20,9 @@ from diffusion.distill.job import CHECKPOINT, Distillation, distill
 from diffusion.distill.plan import SUPERNETS, DistillJob, Evolution, SupernetTraining
 from diffusion.distill.search import judged
 from diffusion.distill.supernet import supernets_of
+from diffusion.distill.teacher import teacher_sha256
 from diffusion.distill.units import Choice, units_of
 from diffusion.errors import TrainingFailed, UserError
-from diffusion.scores.networks import file_sha256
 from diffusion.training.child import STOPPED, Lines
 
 MODEL = teacher("b4-n1-m1.2.2-a000", side=8)
@@ -49,7 +49,7 @@ def job(folder: Path, **changes: Any) -> DistillJob:
     given = prepared_job(folder)
     known: dict[str, Any] = {
         "teacher": folder / "teacher",
-        "teacher_sha256": file_sha256(folder / "teacher" / "diffusion_pytorch_model.safetensors"),
+        "teacher_sha256": teacher_sha256(folder / "teacher"),
         "settings": given.settings,
         "diffusion_steps": 50,
         "data_folder": given.data_folder,
@@ -158,7 +158,7 @@ def test_keys_know_what_decides_and_not_how_it_is_computed(tmp_path: Path) -> No
 
 def test_what_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({"teacher_sha256": "0" * 64}, TrainingFailed, "holds other weights than those"),
+        ({"teacher_sha256": "0" * 64}, TrainingFailed, "holds another network than the one"),
         ({"target": 0.05}, UserError, r"'--target 0\.05' is out of reach: the smallest student has 0\.\d+"),
         ({"teacher": tmp_path / "nowhere"}, UserError, "'.*nowhere' is no folder"),
     ]
@@ -170,8 +170,8 @@ def test_what_cannot_be_is_one_sentence(tmp_path: Path) -> None:
 def test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
     made = job(tmp_path)
     teacher("b4-n1-m1.2.2-a000", side=16).save_pretrained(tmp_path / "teacher")
-    sha = file_sha256(tmp_path / "teacher" / "diffusion_pytorch_model.safetensors")
-    with pytest.raises(UserError, match=r"takes images of \(1, 16, 16\), and the data have \(1, 8, 8\)"):
+    sha = teacher_sha256(tmp_path / "teacher")
+    with pytest.raises(UserError, match=r"takes 1×16×16, the data are \(1, 8, 8\)"):
         played(made.model_copy(update={"teacher_sha256": sha}))
 
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from teachers import SIDE, teacher
 
-from diffusion.distill.teacher import load_teacher
+from diffusion.distill.teacher import load_teacher, teacher_sha256
 from diffusion.errors import UserError
 
 TEXT = "b8-n1-m1.2.2.2-a0100"
@@ -30,6 +30,19 @@ def test_a_pipeline_and_its_network_alone_are_the_same_teacher(pipeline: Path, p
     with torch.no_grad():
         assert torch.equal(found(images, steps).sample, model(images, steps).sample)
     assert not found.training and not any(parameter.requires_grad for parameter in found.parameters())
+
+
+def test_a_teacher_is_known_by_its_structure_and_its_weights(pipeline: Path, tmp_path: Path) -> None:
+    known = teacher_sha256(pipeline)
+    teacher(TEXT, channels=3).save_pretrained(tmp_path / "alone")
+    assert teacher_sha256(pipeline / "unet") == known == teacher_sha256(tmp_path / "alone")
+    changed("config.json", norm_eps=1e-3)(tmp_path / "alone")
+    assert teacher_sha256(tmp_path / "alone") != known
+    other = teacher(TEXT, channels=3)
+    with torch.no_grad():
+        other.conv_in.bias[0] += 1
+    other.save_pretrained(tmp_path / "other")
+    assert teacher_sha256(tmp_path / "other") != known
 
 
 def changed(name: str, **changes: object) -> Callable[[Path], None]:

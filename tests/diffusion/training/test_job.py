@@ -282,13 +282,13 @@ class TestProgress:
 
         def peak(*args: Any, **options: Any) -> float:
             asked.append((args, options))
-            return 1e9
+            return 1e13
 
         monkeypatch.setattr("diffusion.training.job.matmul_peak", peak)
         line = run(job)[0]
         macs = cost(TINY, "ddpm", 8, 1).macs.total
         assert line["flops_per_second"] == pytest.approx(6 * macs * line["images_per_second"])
-        assert line["peak_share"] == pytest.approx(line["flops_per_second"] / 1e9)
+        assert line["peak_share"] == pytest.approx(line["flops_per_second"] / 1e13)
         assert asked == [(("cpu", 1, "fp32", job.data_folder), {"measure": False})]
 
     def test_without_a_measured_peak_there_is_no_share(self, job: TrainJob) -> None:

@@ -15,6 +15,7 @@ from trainings import prepared_job, same
 
 from diffusion.distill.retraining import NOISE_ALONE, JointLoss, Student
 from diffusion.distill.student import ranked_channels, sliced
+from diffusion.distill.teacher import teacher_sha256
 from diffusion.distill.units import units_of
 from diffusion.errors import TrainingFailed
 from diffusion.scores.networks import file_sha256
@@ -45,7 +46,8 @@ def student(folder: Path, **changes: Any) -> Student:
     if not weights.exists():
         MODEL.save_pretrained(folder / "teacher")
     digest = file_sha256(weights)
-    made = {"teacher": folder / "teacher", "teacher_sha256": digest, "choices": SMALLER, "start": weights}
+    known = teacher_sha256(folder / "teacher")
+    made = {"teacher": folder / "teacher", "teacher_sha256": known, "choices": SMALLER, "start": weights}
     return Student(**made | {"start_sha256": digest} | changes)
 
 
@@ -117,8 +119,11 @@ def test_a_stopped_retraining_goes_on_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_another_teacher_or_start_is_said_before_anything_is_trained(tmp_path: Path) -> None:
-    for changed in ({"teacher_sha256": "0" * 64}, {"start_sha256": "0" * 64}):
-        with pytest.raises(TrainingFailed, match=r"holds other weights than those .*; put the file back"):
+    for changed, what in (
+        ({"teacher_sha256": "0" * 64}, "another network"),
+        ({"start_sha256": "0" * 64}, "other weights"),
+    ):
+        with pytest.raises(TrainingFailed, match=rf"holds {what} than .*; put the file back"):
             Trainer(job(tmp_path, student(tmp_path, **changed)), IMAGES, Accelerator())
     gone = student(tmp_path).model_copy(update={"teacher": tmp_path / "nowhere"})
     with pytest.raises(TrainingFailed, match=r"'.*nowhere' is no folder"):
