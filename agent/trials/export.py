@@ -79,14 +79,18 @@ def export_trial(
     pictures = measured.pictures if measured else {}
     card = model_card(facts)
     export_pipeline(checkpoint, folder, card=card, lineage=facts.lineage, pictures=pictures, replace=replace)
+    return _exported(known, facts, folder)
+
+
+def _exported(known: Known, facts: ModelCardFacts, folder: Path) -> ExportedTrial:
     return ExportedTrial(
-        trial=trial,
+        trial=known.trial.id,
         spec=str(known.trial.spec),
-        step=checkpoint.step,
+        step=facts.step,
         folder=str(folder),
-        metric=protocol.score.metric,
-        rfid=card_score.value if card_score else None,
-        protocol=protocol.fingerprint,
+        metric=facts.protocol.score.metric,
+        rfid=facts.score.value if facts.score else None,
+        protocol=facts.protocol.fingerprint,
     )
 
 

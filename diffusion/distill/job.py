@@ -77,6 +77,7 @@ class Distillation:
         torch.set_num_threads(job.threads)
         self.job, self.lines, self.stop, self.device = job, lines, stop, Accelerator().device
         self.before, self.started = 0.0, time.monotonic()
+        self.is_shared = any(job.run_folder.glob("found-*.json"))  # the pool, whose cost another search has told
         self.teacher = load_teacher(job.teacher).to(self.device)
         if teacher_sha256(job.teacher) != job.teacher_sha256:
             raise TrainingFailed(f"'{job.teacher}' holds another network than the one that was to be compressed")
@@ -201,8 +202,7 @@ class Distillation:
         if header.get("pool") != self.job.pool_key:
             raise TrainingFailed(f"'{path}' is of another search; move the folder away")
         trainer.restore(tensors, int(header["step"]))
-        is_reported = any(self.job.run_folder.glob("found-*.json"))  # the pool, by a search for another target
-        self.before = 0.0 if is_reported else float(header["seconds"])
+        self.before = 0.0 if self.is_shared else float(header["seconds"])
 
     def _save_supernets(self, trainer: SupernetTrainer) -> None:
         """The weights of all blocks in the teacher's shape, from which students are sliced."""
@@ -233,11 +233,13 @@ class Distillation:
     def _judged(self, trainer: SupernetTrainer, name: str) -> JudgedBlock:
         """The judgement of a block, from its file where it is there."""
         path = self.job.run_folder / f"judged-{name}.json"
-        if not path.exists():
+        if path.exists():
+            self.before = max(self.before, json.loads(path.read_bytes())["seconds"] * (not self.is_shared))
+        else:
             net, calls = trainer.supernets[name], self._calls[name]
             made = judged(net, calls, self.job.candidates, self._leave_if_asked)
             _check_finite(made.errors)
-            write_json(path, made.as_json())
+            write_json(path, made.as_json() | {"seconds": self.seconds})
         return JudgedBlock.from_json(json.loads(path.read_bytes()))
 
     @cached_property

@@ -147,6 +147,17 @@ def test_candidates_are_judged_once_for_all_targets(tmp_path: Path, monkeypatch:
     assert seconds[1] < seconds[0]  # what trained the pool is not spent again
 
 
+def test_the_time_of_judging_before_a_kill_counts(tmp_path: Path) -> None:
+    made = job(tmp_path)
+    played(made)
+    made.found.unlink()  # as if it had been killed after the last block
+    path = max(made.run_folder.glob("judged-*.json"), key=lambda each: json.loads(each.read_text())["seconds"])
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps(before | {"seconds": 1_000.0}))
+    played(made)
+    assert 1_000 < json.loads(made.found.read_bytes())["device_seconds"] < 1_100
+
+
 def test_keys_know_what_decides_and_not_how_it_is_computed(tmp_path: Path) -> None:
     made = job(tmp_path)
     same = made.model_copy(update={"threads": 2, "checkpoint_steps": 7, "run_folder": tmp_path, "teacher": tmp_path})
@@ -204,7 +215,8 @@ def test_without_training_the_slices_of_the_teacher_are_judged(tmp_path: Path) -
     search = Distillation(made, Lines(None), Never())  # type: ignore[arg-type]
     for name, net in supernets_of(search.teacher).items():
         sliced = judged(net, search._calls[name], made.candidates).as_json()
-        assert json.loads((made.run_folder / f"judged-{name}.json").read_text()) == json.loads(json.dumps(sliced))
+        kept = json.loads((made.run_folder / f"judged-{name}.json").read_text())
+        assert kept.pop("seconds") > 0 and kept == json.loads(json.dumps(sliced))
     weights = load_file(made.run_folder / SUPERNETS)
     assert weights.keys() == MODEL.state_dict().keys()
     assert all(torch.equal(weights[name], tensor) for name, tensor in MODEL.state_dict().items())
