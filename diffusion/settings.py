@@ -53,7 +53,11 @@ class Strategy(Frozen):
     ema_decay: Annotated[
         float,
         Field(ge=0, lt=1),
-        Setting("the most weight that the past has in the averaged weights", more="it is those that are sampled"),
+        Setting(
+            "the most weight that the past has in the averaged weights",
+            more="it is those that are sampled; after s steps it is at most (1 + s) / (10 + s): at 600 all from "
+            "0.986 on are the same",
+        ),
     ] = 0.9999
     gradient_clip: Annotated[float, Field(gt=0), Setting("the largest norm of a gradient")] = 1.0
     train_steps: Annotated[int, Field(ge=1), Setting("optimiser steps of each training", "N")] = 1000
@@ -62,6 +66,16 @@ class Strategy(Frozen):
         Field(gt=0, lt=1),
         Setting("weight decay of AdamW", more="without one there is none", example="1e-4"),
     ] = None  # None is no part of a fingerprint or key, so that what was measured before there was one stays found
+
+    @property
+    def largest_decay(self) -> float:
+        """The most that the decay of the averaging comes to: after s steps it is at most (1 + s) / (10 + s)."""
+        return self.train_steps / (9 + self.train_steps)
+
+    @property
+    def as_trained(self) -> Self:
+        """The same training, written in one way: whatever the decay is beyond the largest, it is the largest."""
+        return self.model_copy(update={"ema_decay": min(self.ema_decay, self.largest_decay)})
 
 
 class Sampling(Frozen):

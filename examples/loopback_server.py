@@ -1,6 +1,6 @@
 """The smallest OpenAI-compatible server that a search needs: it answers with tool calls and thinks of nothing.
 
-In each round it counts, trains and scores the next spec of a fixed list. ``python examples/loopback_server.py [PORT]``
+In each round it counts and trains the next spec of a fixed list. ``python examples/loopback_server.py [PORT]``
 listens on this machine alone and prints its address; port 0, the default, takes any that is free.
 """
 
@@ -20,10 +20,8 @@ def next_call(messages: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     spec = SPECS[(int(match[1]) - 1 if match else 0) % len(SPECS)]
     answers = [json.loads(message["content"]) for message in messages if message["role"] == "tool"]
     if not answers:
-        return "count_flops", {"spec": spec}
-    if "trial" in answers[-1]:
-        return "evaluate_fid", {"trial": answers[-1]["trial"]}
-    return "train_ract", {"spec": spec, "reason": f"Next on the list, at {answers[-1]['share_of_budget']:.0%}."}
+        return "count_flops", {"specs": [spec]}
+    return "train_ract", {"spec": spec, "reason": f"Next on the list, at {answers[-1][0]['share_of_budget']:.0%}."}
 
 
 def completion(request: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ anew with more replicas it would be another look, which what is promised of it (
 cover.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -91,6 +92,14 @@ def replica_scored(db: Database, replica: int) -> None:
 def replica_failed(db: Database, replica: int, error: str) -> None:
     """It has none, for this reason."""
     _end(db, replica, "failed", redact(error))
+
+
+def said_of_seeds(scores: Sequence[float | None]) -> str | None:
+    """All scores of a spec by its training seeds, and their mean, in words; None of fewer than two."""
+    found = [score for score in scores if score is not None]
+    if len(found) < 2:
+        return None
+    return f"{', '.join(f'{score:.4g}' for score in found)}; mean {sum(found) / len(found):.4g}"
 
 
 def seed_scores(db: Database, search: int, *, replicated: bool = False) -> dict[str, list[float | None]]:

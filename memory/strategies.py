@@ -149,9 +149,9 @@ def strategy_in_round(db: Database, search: int, round_number: int) -> StoredStr
 
 
 def same_strategy(db: Database, search: int, strategy: Strategy) -> StoredStrategy | None:
-    """The strategy of this search whose values are all the same, in whatever round."""
-    condition = "strategies.search = ? AND strategies.fingerprint = ?"
-    return next(iter(_where(db, condition, [search, strategy_fingerprint(strategy)])), None)
+    """The strategy of this search that trains the same, in whatever round."""
+    wanted, known = strategy.as_trained, _where(db, "strategies.search = ?", [search])
+    return next((each for each in known if each.strategy.as_trained == wanted), None)
 
 
 def refused_strategies(db: Database, search: int, limit: int) -> list[dict[str, Any]]:

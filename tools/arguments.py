@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from langchain.tools import ToolRuntime
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from diffusion.spec import SpecField
 from tools.context import SearchContext
@@ -14,12 +14,8 @@ from tools.context import SearchContext
 Runtime = ToolRuntime[SearchContext]
 
 SpecArgument = Annotated[
-    SpecField,
-    Field(
-        description="The UNet as numbers, with as many multipliers and attention flags as the search space has stages, "
-        'for example of four {"base_channel": 128, "num_blocks": 2, "channel_mult": [1, 2, 2, 2], '
-        '"attn": [false, true, false, false]}; the short text form b128-n2-m1.2.2.2-a0100 is understood as well.'
-    ),
+    SpecField,  # takes an object of its numbers, too; the schema of one is ten times as long, in every tool
+    WithJsonSchema({"type": "string", "description": "a spec in short, such as b128-n2-m1.2.2.2-a0100"}),
 ]
 
 

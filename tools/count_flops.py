@@ -1,68 +1,84 @@
 """The tool that counts before anything is spent."""
 
-from pydantic import BaseModel
+import json
+from typing import Annotated
 
-from diffusion.cost.closed_form import Macs
+from pydantic import BaseModel, BeforeValidator, Field
+
 from diffusion.spec import UNetSpec
-from diffusion.units import format_size
+from memory.queries.records import spec_in_search
 from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
 from tools.gates.directives import objection
 
+MOST = 16  # specs of one call
+
 
 class CountResult(BaseModel):
-    """The exact cost of a spec, where it stands to the budget, and whether a directive of the user forbids it."""
+    """The exact cost of a spec, where it stands to the budget, and what else stands in its way."""
 
     spec: str
     widths: str
-    params: int
-    macs: Macs
-    counted: str
-    budget: int
-    within_budget: bool
+    macs: int
     share_of_budget: float
-    verdict: str
-    share_of_each_stage: list[float]
-    outside_space: str | None
+    within_budget: bool
+    params: int
+    share_of_each_stage: list[float] | None = None
+    already_tried: str | None = None
+    outside_space: str | None = None
     forbidden: str | None = None
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list) else [value]
 
 
 class CountArguments(Arguments):
     """What `count_flops` takes."""
 
-    spec: SpecArgument
+    specs: Annotated[
+        list[SpecArgument],
+        BeforeValidator(_as_list, json_schema_input_type=list[SpecArgument]),
+        Field(min_length=1, max_length=MOST, description="the specs to count, all that you consider"),
+    ]
 
 
 def count(context: SearchContext, spec: UNetSpec) -> CountResult:
     """The closed-form cost of a spec beside the budget of the search."""
-    cost = context.limits.cost(spec)
-    macs, budget = cost.macs.by(context.limits.convention), context.limits.budget_macs
-    within = macs <= budget
+    cost, limits = context.limits.cost(spec), context.limits
+    macs = cost.macs.by(limits.convention)
     forbidden = objection(context, spec, measure=False)
     return CountResult(
         spec=str(spec),
         widths=spec.widths,
+        macs=macs,
+        share_of_budget=round(macs / limits.budget_macs, 3),
+        within_budget=macs <= limits.budget_macs,
         params=cost.params,
-        macs=cost.macs,
-        counted=context.limits.convention,
-        budget=budget,
-        within_budget=within,
-        share_of_budget=round(macs / budget, 4),
-        verdict=f"{'under' if within else 'over'} the budget by {format_size(abs(budget - macs))} MACs",
-        share_of_each_stage=[round(stage.macs.by(context.limits.convention) / macs, 4) for stage in cost.stages],
-        outside_space=context.limits.space.why_not(spec),
+        share_of_each_stage=[round(stage.macs.by(limits.convention) / macs, 2) for stage in cost.stages],
+        already_tried=_already_tried(context, spec),
+        outside_space=limits.space.why_not(spec),
         forbidden=forbidden[0] if forbidden else None,
     )
 
 
-@model_tool("count_flops", CountArguments)
-def count_flops(spec: UNetSpec, runtime: Runtime) -> tuple[str, dict[str, object]]:
-    """Count what a UNet costs, exactly and at once, without training it.
+def _already_tried(context: SearchContext, spec: UNetSpec) -> str | None:
+    """The trial of the same network in this search, which trains it no second time, with its score."""
+    known = spec_in_search(context.db, context.search, spec)
+    if known is None:
+        return None
+    score = "no score" if known["rfid"] is None or context.limits.told == "none" else f"{known['rfid']:.4g}"
+    return f"trial {known['trial']}, {score}"
 
-    Use it before train_ract to see whether a spec fits the budget. Gives the widths of its stages (full resolution
-    first), parameters, multiply-accumulates under both counting conventions, the share of the budget it uses, how far
-    it is over or under, the share of each stage, whether the spec lies outside the search space, and whether a
-    directive of the user forbids it. It costs nothing; call it as often as needed.
+
+@model_tool("count_flops", CountArguments)
+def count_flops(specs: list[UNetSpec], runtime: Runtime) -> tuple[str, dict[str, object]]:
+    """Count what UNets cost, exactly and at once, without training them. Free: count all that you consider in one call.
+
+    Gives for each spec its widths, MACs, params and share of the budget, and where it is so that it was tried already,
+    lies outside the space, or is forbidden by a directive of the user.
     """
-    result = count(runtime.context, spec)
-    return result.model_dump_json(), result.model_dump(mode="json")
+    rows = [count(runtime.context, spec).model_dump(mode="json", exclude_none=True) for spec in specs]
+    if len(rows) > 1:  # of several, where each one's MACs are is too much to read
+        rows = [{name: row[name] for name in row if name != "share_of_each_stage"} for row in rows]
+    return json.dumps(rows), {"specs": rows}

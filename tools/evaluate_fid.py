@@ -1,28 +1,46 @@
-"""The tool that scores: images from the averaged weights of a trial, compared with the data set, remembered."""
+"""The tool that scores again: images from a trained trial, drawn or compared in another way, and remembered."""
 
 from typing import Annotated
 
 from pydantic import Field
 
+from diffusion.settings import Sampler
 from tools.arguments import Arguments, Runtime, model_tool
-from tools.jobs.scoring import score_trial
+from tools.jobs.rescoring import score_otherwise
+
+MOST_IMAGES = 100_000
 
 
 class EvaluateArguments(Arguments):
     """What `evaluate_fid` takes."""
 
-    trial: Annotated[int, Field(ge=1, description="The number that train_ract gave.")]
+    trial: Annotated[int, Field(ge=1, description="a trained trial")]
+    num_images: Annotated[int | None, Field(ge=2, le=MOST_IMAGES, description="images to draw")] = None
+    sampler: Annotated[Sampler | None, Field(description="of them")] = None
+    sampling_steps: Annotated[int | None, Field(ge=1, description="of the sampler")] = None
+    feature_network: Annotated[str | None, Field(description="that compares")] = None
 
 
 @model_tool("evaluate_fid", EvaluateArguments)
-def evaluate_fid(trial: int, runtime: Runtime) -> tuple[str, dict[str, object]]:
-    """Score a trained trial: sample images from it and compare them with the data set. Lower is better.
+def evaluate_fid(
+    trial: int,
+    runtime: Runtime,
+    num_images: int | None = None,
+    sampler: Sampler | None = None,
+    sampling_steps: int | None = None,
+    feature_network: str | None = None,
+) -> tuple[str, dict[str, object]]:
+    """Score a trial again under another protocol: more images, another sampler or feature network.
 
-    Call it once after train_ract, with the trial's number. Gives the score (rfid) and the name of its metric, its rank
-    among the comparable trials of this search, and the best so far. ci95 is null and the verdicts are unmeasured until
-    replicas say how large the noise is: do not read meaning into small differences. It ends the round.
+    train_ract scores already. This takes device time, and compares with scores of the same protocol alone.
     """
     context = runtime.context
+    asked = {
+        "num_images": num_images,
+        "sampler": sampler,
+        "sampling_steps": sampling_steps,
+        "feature_network": feature_network,
+    }
     with context.one_at_a_time:
-        result = score_trial(context, trial)
-    return result.model_dump_json(), result.model_dump(mode="json")
+        result = score_otherwise(context, trial, {name: value for name, value in asked.items() if value is not None})
+    return result.model_dump_json(exclude_none=True), result.model_dump(mode="json")

@@ -48,10 +48,8 @@ def _wanted(db: Database, search: int) -> DirectiveRow | None:
 
 @model_tool("finish_search", FinishArguments)
 def finish_search(reason: str, runtime: Runtime) -> tuple[str, dict[str, object]]:
-    """End the whole search before its rounds are used up.
+    """End the whole search before its rounds are used up: only where further ones would not help, since they are lost.
 
-    Call it only when the memory shows that further rounds would not help; the user asked for all rounds and unused ones
-    are lost. It is refused before at least one proposed spec has been tried, and while a directive of the user asks for
-    more rounds.
+    Refused before a proposed spec was tried, and while a directive of the user asks for more rounds.
     """
     return finish(runtime.context, reason), {}

@@ -54,7 +54,8 @@ class StrategyArguments(Arguments):
         float | None,
         Field(
             description="Decay of the averaged weights that are scored; they look back about 1 / (1 - ema_decay) "
-            "steps. Left out: the standard strategy's."
+            "steps. After s steps it is at most (1 + s) / (10 + s): of 600 steps all from 0.986 on are one strategy. "
+            "Left out: the standard strategy's."
         ),
     ] = None
 

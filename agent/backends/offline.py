@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,9 @@ from tools.gates.limits import DirectiveKind, Shape, shapes_leave
 
 SUGGEST = "suggest_architectures"
 PARENTS = 2  # how many of the best specs are walked from
-FARTHER = 30  # specs that are counted when no neighbour may be tried: fewer than the calls of a round
+FARTHER = 30  # specs that are counted when no neighbour may be tried
+COUNTED = 8  # of one call
+IN_THE_WAY = {"already_tried", "outside_space", "forbidden"}
 CHARACTERS_PER_TOKEN = 4  # a common rule of thumb; these tokens cost nothing
 
 
@@ -68,16 +71,14 @@ class OfflineModel(BaseChatModel):
             return call(messages, "query_memory", question="remaining")
         if seen.asked("query_memory") == 1:
             return call(messages, "query_memory", question="best", limit=50)
-        if trained := seen.trained():
-            return call(messages, "evaluate_fid", trial=trained)
         if counted := seen.within_budget():
-            return call(messages, "train_ract", spec=fields(counted), reason=self._reason(seen, counted))
-        candidate = next(self._candidates(seen), None)
-        if candidate is None and (seen.directives() or seen.is_told_nothing):
+            return call(messages, "train_ract", spec=str(counted), reason=self._reason(seen, counted))
+        candidates = [str(spec) for spec in islice(self._candidates(seen), COUNTED)]
+        if not candidates and (seen.directives() or seen.is_told_nothing):
             return AIMessage("No spec that I can find obeys the directives within the budget.")  # the fallback may
-        if candidate is None:
+        if not candidates:
             return call(messages, "finish_search", reason="No untried neighbour of the best specs fits the budget.")
-        return call(messages, "count_flops", spec=fields(candidate))
+        return call(messages, "count_flops", specs=candidates)
 
     def _candidates(self, seen: "Thread") -> Iterator[UNetSpec]:
         """Untried specs that the directives leave, in the order in which they are counted."""
@@ -130,15 +131,13 @@ class OfflineModel(BaseChatModel):
 
 
 def _first_suggestion(messages: list[BaseMessage], seen: "Thread") -> AIMessage:
-    """Ask for suggestions, train the first one, score it."""
+    """Ask for suggestions, train the first one."""
     if not seen.answers(SUGGEST) or seen.was_refused_since(SUGGEST):
         return call(messages, SUGGEST, count=1)
-    if trained := seen.trained():
-        return call(messages, "evaluate_fid", trial=trained)
     answer = seen.answers(SUGGEST)[-1]
     if not (suggestions := answer["suggestions"]):
         return AIMessage("Nothing is suggested: every network that the limits leave was tried or refused.")
-    return call(messages, "train_ract", spec=fields(UNetSpec.parse(suggestions[0]["spec"])), reason=_said_of(answer))
+    return call(messages, "train_ract", spec=suggestions[0]["spec"], reason=_said_of(answer))
 
 
 def _said_of(answer: dict[str, Any]) -> str:
@@ -207,7 +206,7 @@ class Thread:
 
     def counted_out(self) -> list[str]:
         """The directives that forbade a spec of this round by what it costs."""
-        sentences = [answer.get("forbidden") or "" for answer in self.answers("count_flops")]
+        sentences = [row.get("forbidden") or "" for row in self.counted()]
         return [name for name in self.directives() if any(name in sentence for sentence in sentences)]
 
     def ranking(self) -> list[UNetSpec]:
@@ -220,32 +219,26 @@ class Thread:
 
     def tried(self) -> set[str]:
         """The networks under way or over in this search, or counted or refused in this round."""
-        counted = [answer["spec"] for answer in self.answers("count_flops")]
+        counted = [row["spec"] for row in self.counted()]
         proposed = [call["args"]["spec"] for call in self.calls.values() if call["name"] == "train_ract"]
         left = self.answers("query_memory")[0][0]
         taken = [*left["without_score"], *(row["spec"] for row in left["running"])]
         specs = [*self.ranking(), *map(UNetSpec.parse, [*counted, *proposed, *taken])]
         return {network(spec, self.family()) for spec in specs}
 
-    def within_budget(self) -> UNetSpec | None:
-        """The spec counted last, if it may be trained and was not proposed yet."""
-        counted = self.answers("count_flops")
-        if not counted or not counted[-1]["within_budget"] or counted[-1]["outside_space"]:
-            return None
-        if counted[-1].get("forbidden"):
-            return None
-        refused = {UNetSpec.parse(self.calls[m.tool_call_id]["args"]["spec"]) for m in self._results("train_ract")}
-        spec = UNetSpec.parse(counted[-1]["spec"])
-        return None if spec in refused else spec
+    def counted(self) -> list[dict[str, Any]]:
+        """What was counted in this round, oldest first."""
+        return [row for answer in self.answers("count_flops") for row in answer]
 
-    def trained(self) -> int | None:
-        """The trial that waits for its score."""
-        results = self.answers("train_ract")
-        return int(results[-1]["trial"]) if results and results[-1]["status"] in ("trained", "cached") else None
+    def within_budget(self) -> UNetSpec | None:
+        """The first spec counted that may be trained and was not proposed yet."""
+        refused = {str(self.calls[m.tool_call_id]["args"]["spec"]) for m in self._results("train_ract")}
+        left = (row for row in self.counted() if row["within_budget"] and row.keys().isdisjoint(IN_THE_WAY))
+        return next((UNetSpec.parse(row["spec"]) for row in left if row["spec"] not in refused), None)
 
     def reason(self, spec: UNetSpec) -> str:
         """Which step this is, from which trial, at which share of the budget."""
-        share = self.answers("count_flops")[-1]["share_of_budget"]
+        share = next(row["share_of_budget"] for row in self.counted() if row["spec"] == str(spec))
         for row in self.rows_of_best():
             if len(differs := moved(UNetSpec.parse(row["spec"]), spec)) == 1:
                 ((name, values),) = differs.items()
@@ -276,11 +269,6 @@ def call(messages: list[BaseMessage], tool: str, **arguments: Any) -> AIMessage:
     """An answer that calls one tool; its id is a function of the conversation."""
     identity = digest(len(messages), tool, json.dumps(arguments, sort_keys=True))
     return AIMessage("", tool_calls=[{"name": tool, "args": arguments, "id": f"call_{identity}", "type": "tool_call"}])
-
-
-def fields(spec: UNetSpec) -> dict[str, Any]:
-    """A spec as the JSON object that the tools take."""
-    return spec.model_dump(mode="json")
 
 
 def digest(*parts: object) -> str:

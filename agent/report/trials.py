@@ -64,6 +64,8 @@ class TrialRow(Result):
     """its cost under both conventions"""
     cached: bool
     """whether its training was there before"""
+    loss: float | None
+    """of its last step"""
     train: str
     """`rapid`"""
     ci95: tuple[float, float] | None
@@ -85,6 +87,8 @@ class ShownTrial(TrialRow):
     """its row of `trainings`, `strategy` and `settings` as objects"""
     scores: list[dict[str, Any]]
     """its rows of `scores` under every protocol, `extra` as an object"""
+    seed_scores: list[float | None]
+    """its score and those of its replicas, by training seed; `null` of one that failed"""
     protocol_content: dict[str, Any]
     """what the fingerprint stands for: `data_fingerprint`, `settings`, `strategy`, `score`"""
 

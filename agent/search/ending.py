@@ -7,6 +7,7 @@ from agent.report.results import Result, ShortTrial
 from memory.ledger import Ledger, totals
 from memory.queries.progress import search_counts
 from memory.queries.records import best
+from memory.replicas import seed_scores
 from memory.trials import rounds_done
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent, Interrupted
@@ -58,6 +59,8 @@ class SearchFinished(Result):
     """`trial`, `spec`, `rfid`, `metric`, `macs` and `params` of the best trial, or `null`"""
     baseline: ShortTrial | None
     """the same of the baseline, or `null`"""
+    baseline_seeds: list[float | None]
+    """scores of the baseline by its training seeds, `null` of one that failed"""
     rounds: int
     """rounds done, the baseline's not counted"""
     trials: int
@@ -82,6 +85,7 @@ def closing_summary(context: SearchContext, reason: str) -> SearchFinished:
         reason=reason,
         best=ShortTrial.of(ranking[0]) if ranking else None,
         baseline=ShortTrial.of(baseline) if baseline else None,
+        baseline_seeds=seed_scores(db, context.search).get(baseline["spec"], []) if baseline else [],
         rounds=max(rounds_done(db, context.search), 0),
         trials=counts["scored"] + counts["failed"] + counts["pruned"],
         refused=counts["refused"],

@@ -18,6 +18,7 @@ from memory.connection import opened
 from memory.ledger import totals
 from memory.queries.progress import proposer_shares, search_counts
 from memory.queries.records import best, show_trial
+from memory.replicas import said_of_seeds, seed_scores
 from memory.searches import find_search
 from tools.executors.machine import Share
 
@@ -79,11 +80,15 @@ def summary(console: Console, db_path: Path, search: int) -> None:
         ranking = trial_rows(best(db, search, limit=None))
         counts, shares, ledger = search_counts(db, search), proposer_shares(db, search), totals(db, search)
         grid = _grid(ShownTrial(**show_trial(db, ranking[0].trial))) if ranking else None
+        first = next((row.spec for row in ranking if row.round == 0), "")
+        seeds = said_of_seeds(seed_scores(db, search).get(first, []))
         reason, _, told = (find_search(db, search).reason or "").partition(": ")
     console.line()
     print_top(console, ranking)
     if ranking:
         _print_best(console, ranking)
+    if seeds:
+        say(console, f"The baseline by its training seeds: {seeds}.")
     if reason in ENDED_EARLY:
         say(console, f"Ended early: {ENDED_EARLY[reason]}{': ' + told if told else ''}.")
     proposed = ", ".join(f"{proposer} {count}" for proposer, count in shares.items())

@@ -17,6 +17,7 @@ from diffusion.networks import network
 from diffusion.settings import Family
 from diffusion.spec import UNetSpec
 from memory.queries.ranking import BEST_FIRST, IS_SCORE, Record
+from memory.replicas import seed_scores
 from memory.searches import find_protocol, find_search
 from memory.trials import find_trial
 
@@ -114,6 +115,16 @@ def baseline(db: Database, search: int) -> Record | None:
     return next(iter(_by_round(db, search, "AND trials.round = 0", 1)), None)
 
 
+def losses(db: Database, search: int) -> list[tuple[float, float]]:
+    """The final loss and the score of each scored trial of a search."""
+    seen = seen_by(db, search, "search", None)
+    rows = db.conn.execute(
+        f"SELECT seen.loss, seen.rfid FROM all_results AS seen WHERE {seen.scored} AND seen.loss IS NOT NULL",
+        seen.values,
+    )
+    return [(float(loss), float(score)) for loss, score in rows]
+
+
 def recent(db: Database, search: int, limit: int) -> list[Record]:
     """The scored trials of the last rounds, latest first."""
     return _by_round(db, search, "", limit)
@@ -145,6 +156,7 @@ def show_trial(db: Database, trial: int) -> Record:
         "proposal": proposal,
         "training": _unpacked(training),
         "scores": [_unpacked(dict(row)) for row in scores],
+        "seed_scores": seed_scores(db, found.search).get(str(found.spec), []),
         "protocol_content": find_protocol(db, record["protocol"]).model_dump(mode="json"),
     }
 
@@ -159,6 +171,7 @@ def shown(record: Record) -> Record:
         **{name: record[name] for name in same},
         "macs": {"paper": record["macs_paper"], "total": record["macs_total"]},
         "cached": bool(record["cached"]),
+        "loss": record["loss"],
         "train": record["train"],
         "ci95": None if record["ci_low"] is None else [record["ci_low"], record["ci_high"]],
         "verdict": {

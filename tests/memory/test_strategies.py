@@ -62,6 +62,17 @@ def test_another_round_cannot_have_it_and_another_search_can(db: Database, table
     accept(db, tables.search(), 2)
 
 
+def test_a_decay_beyond_what_the_averaging_comes_to_is_the_same_strategy(
+    db: Database, tables: Any, search: int
+) -> None:
+    quick = RAPID.model_copy(update={"train_steps": 600, "ema_decay": 0.9999})
+    assert quick.largest_decay == pytest.approx(600 / 609)
+    accept_strategy(db, search, 1, proposer="a", raw_text="", reason=None, strategy=quick, cost=0.1)
+    for decay, is_same in ((0.986, True), (0.99, True), (0.985, False), (0.9, False)):
+        other = quick.model_copy(update={"ema_decay": decay})
+        assert (same_strategy(db, search, other) is not None) is is_same
+
+
 def test_a_round_has_one_strategy(db: Database, tables: Any, search: int) -> None:
     accept(db, search, 1)
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):

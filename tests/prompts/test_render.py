@@ -61,6 +61,8 @@ def row(trial: int, spec: str, score: str, **more: Any) -> dict[str, Any]:
         "spec": spec,
         "widths": widths(spec),
         "score": score,
+        "loss": "0.0712",
+        "seeds": None,
         "macs": "4.04M",
         "share": "67%",
         "params": "251.6K",
@@ -70,7 +72,7 @@ def row(trial: int, spec: str, score: str, **more: Any) -> dict[str, Any]:
     }
 
 
-BASELINE = row(1, "b16-n1-m1.2.2.2-a0100", "12.5", proposer="baseline")
+BASELINE = row(1, "b16-n1-m1.2.2.2-a0100", "12.5", proposer="baseline", seeds="12.5, 13.1; mean 12.8")
 BETTER = row(2, "b16-n1-m1.2.3.2-a0100", "11.25", reason="Wider where it is cheap.")
 ROUND: dict[str, Any] = {
     "round": 3,
@@ -81,6 +83,9 @@ ROUND: dict[str, Any] = {
     "recent": [BETTER, BASELINE],
     "running": ["trial 3 (round 2): b16-n1-m1.2.2.3-a0100, widths 16.32.32.48 (training)"],
     "noise": "1.8% (2 degrees of freedom)",
+    "near": ["b16-n1-m1.2.3.3-a0100 4.2M", "b16-n1-m1.2.2.2-a0000 3.9M"],
+    "headroom": "1.96M MACs (33% of the budget)",
+    "loss_order": "0.62",
     "effects": {"width_2": "32: 12.5 (1), 48: 11.25 (1)"},
     "failures": [
         "round 2, b32-n3-m4.4.4.4-a1111, widths 128.128.128.128: it costs 294.3M MACs (paper), 288.3M over the budget "
@@ -90,7 +95,7 @@ ROUND: dict[str, Any] = {
     "remaining": "3 rounds; used so far 120 device-seconds",
 }
 NOTHING: dict[str, Any] = {"best": [], "recent": [], "running": [], "noise": None, "effects": {}, "failures": []}
-NOTHING["directives"] = []
+NOTHING |= {"directives": [], "near": [], "headroom": None, "loss_order": None}
 FIRST_ROUND = {**ROUND, **NOTHING, "round": 1, "baseline": None}
 REPAIR: dict[str, Any] = {"problem": "There is no tool 'buy_gpu'.", "tools": TOOLS}
 WITHOUT_TOOLS: dict[str, Any] = {

@@ -195,7 +195,7 @@ def in_words(call: Call, bare: bool) -> Say:
 
 
 def well_behaved(specs: list[str]) -> Brain:
-    """Counts, trains, scores one spec after the other, as the prompts ask."""
+    """Counts and trains one spec after the other, as the prompts ask."""
     left = iter(specs)
     current = [""]
 
@@ -204,10 +204,8 @@ def well_behaved(specs: list[str]) -> Brain:
         if not answers or not current[0]:  # also when it takes over from another
             current[0] = next(left)
         if not answers:
-            return Call("count_flops", {"spec": current[0]})
-        if answers[-1][0] == "count_flops":
-            return Call("train_ract", {"spec": current[0], "reason": f"{current[0]} is next on the list."})
-        return Call("evaluate_fid", {"trial": json.loads(answers[-1][1])["trial"]})
+            return Call("count_flops", {"specs": [current[0]]})
+        return Call("train_ract", {"spec": current[0], "reason": f"{current[0]} is next on the list."})
 
     return brain
 

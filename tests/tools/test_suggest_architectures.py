@@ -113,8 +113,8 @@ class TestCandidates:
         for candidate in suggested(context).suggestions:
             spec = UNetSpec.parse(candidate.spec)
             known = count(context, spec)
-            assert (candidate.macs, candidate.params) == (known.macs.paper, known.params)
-            assert candidate.share_of_budget == known.share_of_budget <= 1
+            assert (candidate.macs, candidate.params) == (known.macs, known.params)
+            assert candidate.share_of_budget == pytest.approx(known.share_of_budget, abs=1e-3) and known.within_budget
             assert candidate.widths == ".".join(map(str, spec.channels))
 
     def test_they_come_by_expected_improvement_with_an_interval_around_the_prediction(self, search: TinySearch) -> None:

@@ -71,7 +71,7 @@ def round_taken(context: SearchContext, spec: UNetSpec) -> Refused | None:
         return None
     return Refused(
         "round_taken",
-        f"This round already has trial {trial.id} ({trial.spec}); call evaluate_fid with trial={trial.id}.",
+        f"This round already has trial {trial.id} ({trial.spec}); call train_ract with that spec to go on with it.",
     )
 
 

@@ -41,7 +41,7 @@ def score_trial(context: SearchContext, trial: int) -> ScoreResult:
         Refused: it is not trained yet.
         Interrupted: the user stops the search.
     """
-    known = _known(context, trial)
+    known = known_trial(context, trial)
     stored = score_of(context.db, known.training, context.limits.protocol.fingerprint)
     if stored is None:
         try:
@@ -65,7 +65,13 @@ def score_trial(context: SearchContext, trial: int) -> ScoreResult:
     return result
 
 
-def _known(context: SearchContext, trial: int) -> Trial:
+def known_trial(context: SearchContext, trial: int) -> Trial:
+    """A trial of this search that has weights.
+
+    Raises:
+        Unavailable: there is no such trial in this search, or it failed.
+        Refused: it is not trained yet.
+    """
     try:
         known = find_trial(context.db, trial)
     except UserError:

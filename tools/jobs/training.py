@@ -49,7 +49,6 @@ class TrainResult(BaseModel):
     final_loss: float | None = None
     device_seconds: float = 0.0
     note: str | None = None
-    next: str
 
 
 def train_candidate(context: SearchContext, spec: UNetSpec, reason: str, raw_text: str = "") -> TrainResult:
@@ -283,7 +282,6 @@ def _result(context: SearchContext, trial: int) -> TrainResult:
             spec=str(known.spec),
             status=known.state,
             why=known.error,
-            next="This round is over; the next one begins.",
         )
     return TrainResult(
         trial=trial,
@@ -291,5 +289,4 @@ def _result(context: SearchContext, trial: int) -> TrainResult:
         status="cached" if known.cached else "trained",
         final_loss=known.loss,
         device_seconds=round(known.device_seconds or 0.0, 2),
-        next=f"Call evaluate_fid with trial={trial}.",
     )

@@ -4,21 +4,29 @@ The chat of earlier rounds is not carried along; what they measured is. The prom
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from scipy.stats import spearmanr
 from sqlite_utils import Database
 
-from diffusion.spec import widths
+from diffusion.neighbourhood import neighbours
+from diffusion.spec import UNetSpec, widths
 from diffusion.units import format_size
 from diffusion.verdicts import if_measured
 from memory.directives import DirectiveRow, active_directives
 from memory.queries import effect, progress, records
 from memory.queries.records import Scope
+from memory.replicas import said_of_seeds, seed_scores
 from tools.context import SearchContext
 from tools.gates.directive_kinds import KINDS, directive_of
+from tools.gates.feasible import feasible
 from tools.jobs.replicate import noise_of
 
-BEST_ROWS, RECENT_ROWS, FAILURE_ROWS, RUNNING_ROWS, DIRECTIVE_ROWS = 5, 4, 5, 8, 15
+BEST_ROWS, RECENT_ROWS, FAILURE_ROWS, RUNNING_ROWS, DIRECTIVE_ROWS, NEAR_ROWS = 5, 4, 5, 8, 15, 8
+FEWEST_FOR_ORDER = 4  # trials, before it is said whether the loss orders them as the score does
+REASON_CHARACTERS = 160  # of why a trial was proposed; all of it stands in the memory
 SAID_CHARACTERS = 120  # of what a directive means; all of it stands in the memory
 FEWEST_FOR_EFFECT = 2  # a value seen in a single trial says nothing
 
@@ -72,6 +80,7 @@ def _of_no_trial(db: Database, context: SearchContext) -> dict[str, Any]:
     refused = [row for row in progress.failures(db, context.search) if row["kind"] == "refused"]
     here = [_failure(row) for row in refused if row["round"] == context.round_number]
     lacking: dict[str, Any] = {"baseline": None, "best": [], "recent": [], "noise": None, "effects": {}, "running": []}
+    lacking |= {"near": [], "headroom": None, "loss_order": None}
     return {**lacking, "failures": here[:FAILURE_ROWS]}
 
 
@@ -79,15 +88,46 @@ def _of_trials(db: Database, context: SearchContext, running: list[dict[str, Any
     scope = context.limits.scope
     baseline = records.baseline(db, context.search)
     noise = noise_of(db, context.search)
+    best = records.best(db, context.search, BEST_ROWS, scope=scope)
     return {
-        "baseline": baseline and _row(context, baseline),
-        "best": [_row(context, row) for row in records.best(db, context.search, BEST_ROWS, scope=scope)],
+        "baseline": baseline and _row(context, baseline) | {"seeds": _seeds(db, context, baseline["spec"])},
+        "best": [_row(context, row) for row in best],
+        "near": _near(context, best[0]) if best else [],
+        "headroom": _headroom(context, best[0]) if best else None,
+        "loss_order": _loss_order(records.losses(db, context.search)),
         "recent": [_row(context, row) for row in records.recent(db, context.search, RECENT_ROWS)],
         "noise": noise and f"{noise.cv:.1%} ({noise.degrees_of_freedom} degrees of freedom)",
         "effects": effects(db, context.search, scope),
         "failures": [_failure(row) for row in progress.failures(db, context.search, limit=FAILURE_ROWS)],
         "running": [_running(row) for row in running if row["round"] != context.round_number][-RUNNING_ROWS:],
     }
+
+
+def _seeds(db: Database, context: SearchContext, spec: str) -> str | None:
+    return said_of_seeds(seed_scores(db, context.search).get(spec, []))
+
+
+def _near(context: SearchContext, best: dict[str, Any]) -> list[str]:
+    """The specs one step from the best that may be proposed, the dearest first, with what they cost."""
+    open_now, limits = feasible(context), context.limits
+    spec = UNetSpec.parse(best["spec"])
+    rows = np.array(list(neighbours(limits.space, spec, limits.protocol.settings.family)), dtype=np.int64)
+    left = [UNetSpec.from_row(row) for row in rows[open_now.allows(rows)]] if len(rows) else []
+    costed = sorted(((limits.cost(each).macs.by(limits.convention), str(each)) for each in left), reverse=True)
+    return [f"{text} {format_size(macs)}" for macs, text in costed[:NEAR_ROWS]]
+
+
+def _headroom(context: SearchContext, best: dict[str, Any]) -> str:
+    left = context.limits.budget_macs - best["macs"][context.limits.convention]
+    return f"{format_size(max(left, 0))} MACs ({max(left, 0) / context.limits.budget_macs:.0%} of the budget)"
+
+
+def _loss_order(pairs: Sequence[tuple[float, float]]) -> str | None:
+    """How far the final loss orders the trials as the score does; None of too few."""
+    losses, scores = (np.array(values) for values in zip(*pairs, strict=True)) if pairs else (np.array([]),) * 2
+    if len(pairs) < FEWEST_FOR_ORDER or np.ptp(losses) == 0 or np.ptp(scores) == 0:
+        return None
+    return f"{spearmanr(losses, scores).statistic:.2f}"
 
 
 def effects(db: Database, search: int, scope: Scope = "search") -> dict[str, str]:
@@ -116,10 +156,11 @@ def _row(context: SearchContext, row: dict[str, Any]) -> dict[str, Any]:
         "widths": widths(row["spec"]),
         "score": f"{row['rfid']:.4g}{if_measured(row['verdict']['baseline'], ' ({})')}",
         "macs": format_size(macs),
+        "loss": "" if row["loss"] is None else f"{row['loss']:.4f}",
         "share": f"{macs / context.limits.budget_macs:.0%}",
         "params": format_size(row["params"]),
         "proposer": row["proposer"],
-        "reason": row["reason"] or "",
+        "reason": (row["reason"] or "")[:REASON_CHARACTERS],
     }
 
 

@@ -111,7 +111,7 @@ class TestTheSameSearchWithEveryBackend:
     ) -> None:
         kind, _, server = played
         if server is not None and kind == "tools rejected":
-            assert ["tools" in request for request in server.requests] == [True] + [False] * 6
+            assert ["tools" in request for request in server.requests] == [True] + [False] * 4
 
 
 def over_chain(servers: list[str], folder: Path, **options: Any) -> TinySearch:
@@ -144,15 +144,15 @@ class TestFailing:
         assert "503" in search.of("fallback")[0]["reason"]
 
     def test_a_round_stays_with_the_backend_that_answered(self, tmp_path: Path) -> None:
-        first_answers: Iterator[Answer] = iter([Call("count_flops", {"spec": A}), Status(500)])
+        first_answers: Iterator[Answer] = iter([Call("count_flops", {"specs": [A]}), Status(500)])
         with serve(lambda messages: next(first_answers)) as first, serve(well_behaved([A])) as second:
             search = over_chain([first.url, second.url], tmp_path, rounds=1)
             assert search.run() == "rounds"
-        assert (len(first.requests), len(second.requests)) == (2, 2)  # the second takes over what the first counted
+        assert (len(first.requests), len(second.requests)) == (2, 1)  # the second takes over what the first counted
         assert search.rows("SELECT proposer FROM results WHERE round = 1")[0]["proposer"] == "openai:m1"
 
     def test_a_model_without_tool_calling_goes_on_with_anothers_conversation(self, tmp_path: Path) -> None:
-        first_answers: Iterator[Answer] = iter([Call("count_flops", {"spec": A}), Status(500)])
+        first_answers: Iterator[Answer] = iter([Call("count_flops", {"specs": [A]}), Status(500)])
         with (
             serve(lambda messages: next(first_answers)) as first,
             serve(well_behaved([A]), tools="rejected") as second,
@@ -169,7 +169,7 @@ class TestFailing:
         [
             [Call("query_memory", {"question": "effect", "parameter": "mult_0"})],
             [Call("train_ract", {"spec": {"base_channel": 7}, "reason": "x"})],
-            [Call("count_flops", {"spec": A}), Call("train_ract", {"spec": A, "reason": "x"})],
+            [Call("count_flops", {"specs": [A]}), Call("train_ract", {"spec": A, "reason": "x"})],
         ],
         ids=["another question", "a refused call", "a finished training"],
     )

@@ -22,7 +22,7 @@ from memory.connection import opened
 
 A = "b8-n1-m1.1.1.2-a0000"
 NAMES = {tool.name for tool in TOOLS}
-COUNT = {"spec": A}
+COUNT = {"specs": [A]}
 OBJECT = json.dumps({"tool": "count_flops", "arguments": COUNT})
 
 READABLE = [
@@ -36,9 +36,9 @@ READABLE = [
     f'{{"function": {{"name": "count_flops", "arguments": {json.dumps(json.dumps(COUNT))}}}}}',
     f'{{"tool_calls": [{{"name": "count_flops", "args": {json.dumps(COUNT)}}}]}}',
     f'{{"count_flops": {json.dumps(COUNT)}}}',
-    f'{{"tool": "count_flops", "spec": "{A}"}}',
-    f'{{"tool": "count_flops", "arguments": {{"spec": "{A}",}},}}',
-    f"{{'tool': 'count_flops', 'arguments': {{'spec': '{A}'}}}}",
+    f'{{"tool": "count_flops", "specs": ["{A}"]}}',
+    f'{{"tool": "count_flops", "arguments": {{"specs": ["{A}",],}},}}',
+    f"{{'tool': 'count_flops', 'arguments': {{'specs': ['{A}']}}}}",
     OBJECT[:-1],
     OBJECT[:-3],
     f"Of {{two}} ways this one: {OBJECT}",

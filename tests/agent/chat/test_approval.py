@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_server import Answer, Brain, Call, serve, tool_answers
+from model_server import Answer, Brain, Call, serve
 from planted import STEPS, Planted
 from searches import TinySearch
 
@@ -43,13 +43,10 @@ def asking(folder: Path, person: Person, **options: Any) -> TinySearch:
 
 
 def proposes(*specs: str) -> Brain:
-    """Trains one spec after the other, and scores the trial that comes of it."""
+    """Trains one spec after the other."""
     left = iter(specs)
 
     def brain(messages: list[dict[str, Any]]) -> Answer:
-        answers = tool_answers(messages)
-        if answers and answers[-1][0] == "train_ract" and '"trial"' in answers[-1][1]:
-            return Call("evaluate_fid", {"trial": json.loads(answers[-1][1])["trial"]})
         return Call("train_ract", {"spec": next(left), "reason": "It is next."})
 
     return brain
@@ -81,18 +78,12 @@ def test_a_rejection_spends_nothing_and_its_reason_reaches_the_model(tmp_path: P
 
 
 def test_an_edit_is_the_rounds_trial_and_is_not_undone_by_the_model(tmp_path: Path) -> None:
-    brain = iter([Call("train_ract", {"spec": A, "reason": "It is next."})] * 2 + [Call("evaluate_fid", {"trial": 2})])
+    brain = iter([Call("train_ract", {"spec": A, "reason": "It is next."})])
     with serve(lambda messages: next(brain)) as server:
         search = asking(tmp_path, Person("a", B), llm="openai:scripted", base_url=server.url, rounds=1)
         search.run()
     assert search.executor.specs == [BASELINE, B]
-    told = json.loads(server.requests[1]["messages"][-1]["content"])
-    assert told["spec"] == B
-    assert told["note"] == (
-        f"The user changed your proposal {A} to {B}. It is this round's spec; do not change it back."
-    )
-    again = server.requests[2]["messages"][-1]["content"]
-    assert again.startswith(f"This round already has trial 2 ({B})")
+    assert len(server.requests) == 1  # the round is over: nobody is asked to undo it
     row = search.rows("SELECT spec, proposer, reason FROM results WHERE round = 1")[0]
     assert row["proposer"] == "user"
     assert row["reason"] == f"The user's change of {A}, which openai:scripted had proposed: It is next."

@@ -55,8 +55,6 @@ class Model:
         if not answers:
             self.pair = self.left.pop(0)
             return self.trains(self.pair[0])
-        if '"trial"' in answers[-1][1]:
-            return Call("evaluate_fid", {"trial": json.loads(answers[-1][1])["trial"]})
         return self.trains(self.pair[1])
 
     def trains(self, spec: str) -> Call:

@@ -35,7 +35,7 @@ def train(spec: str) -> Call:
 
 
 def count(spec: str) -> Call:
-    return Call("count_flops", {"spec": spec})
+    return Call("count_flops", {"specs": [spec]})
 
 
 SCORES = Call("evaluate_fid", {"trial": 5})
@@ -102,7 +102,7 @@ class TestCases:
         assert verdicts[1]
 
     def test_a_wrong_spec_may_be_counted_but_decides_nothing(self, exam: Scene) -> None:
-        called = exam.called(AIMessage("", tool_calls=[{"name": "count_flops", "args": {"spec": DEAR}, "id": "1"}]))
+        called = exam.called(AIMessage("", tool_calls=[{"name": "count_flops", "args": {"specs": [DEAR]}, "id": "1"}]))
         assert called is not None
         assert CASES[6].judge(exam, called) is None
         assert json.loads(exam.answer_to(called))["within_budget"] is False

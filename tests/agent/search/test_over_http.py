@@ -80,12 +80,12 @@ class TestAWholeSearch:
 
     def test_a_scored_trial_ends_its_round_without_another_call(self, played: tuple[TinySearch, ModelServer]) -> None:
         _, server = played
-        assert len(server.requests) == 9  # count, train and evaluate in each of three rounds
+        assert len(server.requests) == 6  # count and train in each of three rounds
 
     def test_tokens_in_the_ledger_are_those_the_server_told(self, played: tuple[TinySearch, ModelServer]) -> None:
         search, server = played
         ledger = search.of("search.finished")[0]["ledger"]
-        assert (ledger["input_tokens"], ledger["output_tokens"]) == (11 * 9, 7 * 9)
+        assert (ledger["input_tokens"], ledger["output_tokens"]) == (11 * 6, 7 * 6)
         assert ledger["cost_usd"] is None  # a server of one's own has no known price
         assert len(server.requests) == search.rows("SELECT count(*) AS n FROM model_calls")[0]["n"]
 
@@ -95,8 +95,6 @@ def led_by_numbers(messages: list[dict[str, Any]]) -> Answer:
     answers = tool_answers(messages)
     if not answers:
         return Call("query_memory", {"question": "best"})
-    if answers[-1][0] == "train_ract" and '"trial"' in answers[-1][1]:
-        return Call("evaluate_fid", {"trial": json.loads(answers[-1][1])["trial"]})
     best = json.loads(next(text for name, text in answers if name == "query_memory"))[0]
     tries = sum(name == "train_ract" for name, _ in answers)
     neighbours = near(built_in("digits-8"), UNetSpec.parse(best["spec"]))
@@ -170,7 +168,7 @@ class TestABadModel:
         assert UNetSpec.parse(row["spec"]) in near(built_in("digits-8"), UNetSpec.parse("b8-n1-m1.1.1.1-a0000"))
 
     def test_a_repeated_spec_is_refused_with_its_score(self, tmp_path: Path) -> None:
-        search = self.played(tmp_path, [trains(A), Call("evaluate_fid", {"trial": 2}), trains(A), trains(B)], rounds=2)
+        search = self.played(tmp_path, [trains(A), trains(A), trains(B)], rounds=2)
         assert self.refused(search) == ["repeated"]
         score = search.rows("SELECT rfid FROM results WHERE trial = 2")[0]["rfid"]
         refusal = search.rows("SELECT refusal FROM proposals WHERE accepted = 0")[0]["refusal"]
@@ -201,17 +199,13 @@ class TestABadModel:
         assert "imeout" in search.rows("SELECT error FROM model_calls ORDER BY id")[0]["error"]
         assert search.executor.trained[1:] == [A]
 
-    def test_a_second_training_in_a_round_is_refused(self, tmp_path: Path) -> None:
-        search = self.played(tmp_path, [trains(A), trains(B), Call("evaluate_fid", {"trial": 2})], rounds=1)
-        assert self.refused(search) == ["round_taken"]
-        assert search.executor.trained[1:] == [A]
-
-    def test_a_model_that_never_scores_has_its_trial_scored_all_the_same(self, tmp_path: Path) -> None:
-        search = self.played(tmp_path, [trains(A), *[Say("Done.")] * 4], rounds=1)
-        assert search.rows("SELECT state FROM results WHERE round = 1")[0]["state"] == "scored"
+    def test_one_call_trains_and_scores_and_ends_the_round(self, tmp_path: Path) -> None:
+        search = self.played(tmp_path, [trains(A), trains(B)], rounds=2)
+        assert [row["state"] for row in search.rows("SELECT state FROM results")] == ["scored"] * 3
+        assert search.rows("SELECT count(*) AS n FROM model_calls")[0]["n"] == 2
 
     def test_a_model_that_counts_for_ever_is_stopped(self, tmp_path: Path) -> None:
-        search = self.played(tmp_path, [], lambda messages: Call("count_flops", {"spec": A}), rounds=1)
+        search = self.played(tmp_path, [], lambda messages: Call("count_flops", {"specs": [A]}), rounds=1)
         assert search.rows("SELECT proposer FROM results WHERE round = 1")[0]["proposer"] == "fallback"
 
     def test_a_server_that_is_down_ends_the_search_after_three_silent_rounds(self, tmp_path: Path) -> None:
@@ -223,7 +217,7 @@ class TestABadModel:
 
     def test_the_search_ends_early_when_the_model_says_so_but_not_before_a_first_try(self, tmp_path: Path) -> None:
         finish = Call("finish_search", {"reason": "Nothing helps."})
-        search = self.played(tmp_path, [finish, trains(A), Call("evaluate_fid", {"trial": 2}), finish], rounds=9)
+        search = self.played(tmp_path, [finish, trains(A), finish], rounds=9)
         assert self.reason == "finished_by_model"
         assert search.rows("SELECT reason, state FROM searches")[0] == {
             "reason": "finished_by_model: Nothing helps.",

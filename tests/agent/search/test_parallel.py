@@ -223,8 +223,6 @@ def test_the_model_is_told_what_runs_and_may_not_propose_it_again(tmp_path: Path
         answers = tool_answers(messages)
         if not answers:
             asked.append(messages[-1]["content"])
-        if answers and '"trial"' in answers[-1][1]:
-            return Call("evaluate_fid", {"trial": json.loads(answers[-1][1])["trial"]})
         return Call("train_ract", {"spec": next(specs), "reason": "Because."})
 
     with serve(brain) as server:
