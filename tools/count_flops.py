@@ -1,6 +1,7 @@
 """The tool that counts before anything is spent."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -71,6 +72,14 @@ def _already_tried(context: SearchContext, spec: UNetSpec) -> str | None:
     return f"trial {known['trial']}, {score}"
 
 
+def counted_as_text(context: SearchContext, specs: Sequence[UNetSpec]) -> str:
+    """What a model reads of specs that are counted: a JSON list without what does not apply."""
+    rows = [count(context, spec).model_dump(mode="json", exclude_none=True) for spec in specs]
+    if len(rows) > 1:  # of several, where each one's MACs are is too much to read
+        rows = [{name: row[name] for name in row if name != "share_of_each_stage"} for row in rows]
+    return json.dumps(rows)
+
+
 @model_tool("count_flops", CountArguments)
 def count_flops(specs: list[UNetSpec], runtime: Runtime) -> tuple[str, dict[str, object]]:
     """Count what UNets cost, exactly and at once, without training them. Free: count all that you consider in one call.
@@ -78,7 +87,5 @@ def count_flops(specs: list[UNetSpec], runtime: Runtime) -> tuple[str, dict[str,
     Gives for each spec its widths, MACs, params and share of the budget, and where it is so that it was tried already,
     lies outside the space, or is forbidden by a directive of the user.
     """
-    rows = [count(runtime.context, spec).model_dump(mode="json", exclude_none=True) for spec in specs]
-    if len(rows) > 1:  # of several, where each one's MACs are is too much to read
-        rows = [{name: row[name] for name in row if name != "share_of_each_stage"} for row in rows]
-    return json.dumps(rows), {"specs": rows}
+    text = counted_as_text(runtime.context, specs)
+    return text, {"specs": json.loads(text)}

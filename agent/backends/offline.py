@@ -20,6 +20,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 
+from diffusion.errors import UserError
 from diffusion.neighbourhood import distances, moved, neighbours, one_step, shuffled
 from diffusion.networks import distinct, network, spellings
 from diffusion.settings import Family
@@ -32,6 +33,10 @@ SUGGEST = "suggest_architectures"
 PARENTS = 2  # how many of the best specs are walked from
 FARTHER = 30  # specs that are counted when no neighbour may be tried
 COUNTED = 8  # of one call
+ASKS: dict[str, dict[str, Any]] = {
+    "remaining": {"question": "remaining"},
+    "best": {"question": "best", "limit": 50},
+}
 IN_THE_WAY = {"already_tried", "outside_space", "forbidden"}
 CHARACTERS_PER_TOKEN = 4  # a common rule of thumb; these tokens cost nothing
 
@@ -67,10 +72,10 @@ class OfflineModel(BaseChatModel):
         seen = Thread(messages)
         if self.is_suggested_to:
             return _first_suggestion(messages, seen)
-        if not seen.answers("query_memory"):
-            return call(messages, "query_memory", question="remaining")
-        if seen.asked("query_memory") == 1:
-            return call(messages, "query_memory", question="best", limit=50)
+        if not seen.said_of("remaining"):
+            return call(messages, "query_memory", **ASKS["remaining"])
+        if not seen.results_of("best"):
+            return call(messages, "query_memory", **ASKS["best"])
         if counted := seen.within_budget():
             return call(messages, "train_ract", spec=str(counted), reason=self._reason(seen, counted))
         candidates = [str(spec) for spec in islice(self._candidates(seen), COUNTED)]
@@ -162,19 +167,29 @@ class Thread:
         """The JSON answers of a tool, oldest first; refusals are left out."""
         return [json.loads(m.text) for m in self._results(tool) if m.status == "success"]
 
-    def asked(self, tool: str) -> int:
-        """How often a tool answered or refused."""
-        return len(self._results(tool))
+    def results_of(self, question: str) -> list[ToolMessage]:
+        """The answers and refusals to our question of the memory; others may have asked theirs in the same round."""
+        return [m for m in self._results("query_memory") if self.calls[m.tool_call_id]["args"] == ASKS[question]]
+
+    def said_of(self, question: str) -> list[Any]:
+        """The answers among them, oldest first."""
+        return [json.loads(m.text) for m in self.results_of(question) if m.status == "success"]
 
     @property
     def is_told_nothing(self) -> bool:
         """Whether the memory answers nothing about trials."""
-        return self.asked("query_memory") > len(self.answers("query_memory"))
+        return len(self.results_of("best")) > len(self.said_of("best"))
 
     @property
     def rounds_done(self) -> int:
         """The rounds that are over."""
-        return int(self.answers("query_memory")[0][0]["rounds_done"])
+        return int(self.left["rounds_done"])
+
+    @property
+    def left(self) -> dict[str, Any]:
+        """What the memory says is left."""
+        found: dict[str, Any] = self.said_of("remaining")[-1][0]
+        return found
 
     def was_refused_since(self, tool: str) -> bool:
         """Whether a proposal was refused after the last answer of a tool."""
@@ -192,16 +207,16 @@ class Thread:
 
     def space(self) -> SearchSpace:
         """The search space as the memory describes it."""
-        return SearchSpace.from_choices("search", self.answers("query_memory")[0][0]["space"])
+        return SearchSpace.from_choices("search", self.left["space"])
 
     def family(self) -> Family:
         """What a spec becomes: it decides which specs are one network."""
-        family: Family = self.answers("query_memory")[0][0]["family"]
+        family: Family = self.left["family"]
         return family
 
     def directives(self) -> dict[str, DirectiveKind]:
         """What the user told, by the name under which it is cited."""
-        directives = self.answers("query_memory")[0][0].get("directives", [])
+        directives = self.left.get("directives", [])
         return {each["name"]: parse_directive(each["kind"], each["arguments"]) for each in directives}
 
     def counted_out(self) -> list[str]:
@@ -215,15 +230,14 @@ class Thread:
 
     def rows_of_best(self) -> list[dict[str, Any]]:
         """The scored trials, best first; none where the memory does not tell."""
-        return next(iter(self.answers("query_memory")[1:]), [])
+        return next(iter(self.said_of("best")[-1:]), [])
 
     def tried(self) -> set[str]:
         """The networks under way or over in this search, or counted or refused in this round."""
         counted = [row["spec"] for row in self.counted()]
         proposed = [call["args"]["spec"] for call in self.calls.values() if call["name"] == "train_ract"]
-        left = self.answers("query_memory")[0][0]
-        taken = [*left["without_score"], *(row["spec"] for row in left["running"])]
-        specs = [*self.ranking(), *map(UNetSpec.parse, [*counted, *proposed, *taken])]
+        taken = [*self.left["without_score"], *(row["spec"] for row in self.left["running"])]
+        specs = [*self.ranking(), *filter(None, map(_parsed, [*counted, *proposed, *taken]))]
         return {network(spec, self.family()) for spec in specs}
 
     def counted(self) -> list[dict[str, Any]]:
@@ -245,6 +259,14 @@ class Thread:
                 step = one_step(f"trial {row['trial']} ({row['rfid']:.4g})", name, *values)
                 return f"{step}; {share:.0%} of the budget."
         return f"A spec of the space that no single step leads to; {share:.0%} of the budget."
+
+
+def _parsed(spec: Any) -> UNetSpec | None:
+    """A spec, if it is one: another model may have proposed it in the same round."""
+    try:
+        return UNetSpec.parse(spec)
+    except UserError:
+        return None
 
 
 def spelling_left(seen: Thread, directives: dict[str, DirectiveKind], spec: UNetSpec) -> UNetSpec | None:

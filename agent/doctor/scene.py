@@ -31,7 +31,7 @@ from memory.trainings import training_finished
 from memory.trials import accept_proposal, trial_scored, trial_trained
 from prompts.render import render
 from tools.context import Jobs, SearchContext, SearchLimits, Services
-from tools.count_flops import count
+from tools.count_flops import counted_as_text
 from tools.errors import Refused
 from tools.query_memory import ask
 
@@ -57,10 +57,10 @@ class Called:
     wrong: str | None = None
 
     @property
-    def spec(self) -> UNetSpec | None:
-        """The spec that it names."""
-        found = self.arguments.get("spec")
-        return found if isinstance(found, UNetSpec) else None
+    def specs(self) -> list[UNetSpec]:
+        """The specs that it names."""
+        found = [self.arguments.get("spec"), *(self.arguments.get("specs") or [])]
+        return [spec for spec in found if isinstance(spec, UNetSpec)]
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class Scene:
 
     def answer_to(self, call: Called) -> str:
         """What a tool that only reads answers."""
-        if call.tool == "count_flops" and call.spec is not None:
-            return count(self.context, call.spec).model_dump_json()
+        if call.tool == "count_flops":
+            return counted_as_text(self.context, call.specs)
         try:
             return json.dumps(ask(self.context, **call.arguments), default=str)
         except Refused as refusal:

@@ -1,6 +1,7 @@
 """The doctor: what it sees of a machine, and how it grades models that do well, badly, nothing, and not even answer."""
 
 import json
+import random
 import re
 import socket
 import sys
@@ -17,14 +18,15 @@ from agent.cli.main import main
 from agent.config.sources import resolve
 from agent.doctor import checks as doctor
 from agent.doctor import exam as doctor_exam
-from agent.doctor.cases import CASES, DEAR, NEARLY, NEW, SKILLS
+from agent.doctor.cases import CASES, DEAR, FIRST, NEARLY, SECOND, SKILLS, THIRD
 from agent.doctor.checks import Check, checks, looked_at
-from agent.doctor.exam import PASS_MARK, examine
+from agent.doctor.exam import PASS_MARK, Exam, examine
 from agent.doctor.report import ExamReport
 from agent.doctor.scene import BEST, TRIED, Scene, scene
 from diffusion.errors import UserError
 from memory.backends import known_backend
 from memory.connection import opened
+from tools.gates.specs import refusal
 
 NARROW = "b12-n1-m1.2.2.2-a0000"  # outside the space
 NEAR = "b8-n1-m1.2.2.2-a0000"
@@ -38,28 +40,32 @@ def count(spec: str) -> Call:
     return Call("count_flops", {"specs": [spec]})
 
 
-SCORES = Call("evaluate_fid", {"trial": 5})
+def scores(images: int, trial: int = 3) -> Call:
+    return Call("evaluate_fid", {"trial": trial, "num_images": images})
+
+
 FINISHES = Call("finish_search", {"reason": "done"})
 RIGHT = [
-    Call("query_memory", {"question": "failures"}), train(NEW), SCORES,
-    count(NEW), Call("query_memory", {"question": "effect", "parameter": "mult_1"}), train(NEW),
-    train(NEW), count(NEW), train(NEW),
-    count(NEW), train("b8-n1-m1.2.1.1-a1000"), train(NEW),
-    train(NEW), train(NEAR), train(NEW), count(NEW), train(NEW), SCORES, train(NEW), train(NEW),
+    Call("query_memory", {"question": "failures"}), train(SECOND), scores(5_000),
+    Call("count_flops", {"specs": [FIRST, THIRD]}), Call("query_memory", {"question": "effect", "parameter": "mult_1"}),
+    train(THIRD), train(THIRD), train("b16-n1-m1.1.1.1-a0010"), train(SECOND),
+    train("b8-n1-m1.1.1.2-a0001"), train("b8-n1-m1.2.1.1-a1000"), train("b8-n1-m1.1.1.2-a0010"),
+    train("b8-n2-m1.1.1.1-a0000"), train(NEAR), train("b8-n1-m1.1.3.1-a0000"), train("b8-n3-m1.1.1.1-a0000"),
+    train("b8-n1-m1.1.1.4-a0000"), scores(2_000), train("b8-n1-m1.1.1.1-a1111"), train("b8-n1-m2.1.1.1-a0000"),
 ]  # fmt: skip
 WRONG = [
-    FINISHES, count(NEW), train(NEW),
-    count(NEAR), Call("query_memory", {"question": "effect", "parameter": "attn_0"}), Call("train_ract", {"spec": NEW}),
-    train(DEAR), train(NEARLY), train(DEAR),
-    train(str(BEST)), train(str(BEST)), train("b8-n2-m1.2.2.1-a0000"),
-    train(NARROW), train("b8-n1-m4.4.4.4-a0000"), train(str(BEST)), train(str(BEST)), train(NARROW),
-    Call("evaluate_fid", {"trial": 99}), FINISHES, train(DEAR),
+    FINISHES, train(FIRST), scores(1_000),
+    count(NEAR), Call("query_memory", {"question": "effect", "parameter": "attn_0"}),
+    Call("train_ract", {"spec": THIRD}), train(DEAR), train(NEARLY), train(DEAR),
+    train("b8-n1-m1.1.1.2-a1001"), train("b8-n1-m1.2.2.2-a0000"), train("b8-n2-m1.1.1.1-a0010"),
+    train("b12-n1-m1.1.1.1-a0000"), train(SECOND), train(str(BEST)), train(str(BEST)), train(NARROW),
+    scores(2_000, trial=99), FINISHES, train(DEAR),
 ]  # fmt: skip
 
 
 def in_order(answers: list[Call]) -> Brain:
     """Answers the two easy questions, and then the cases one after the other."""
-    left = iter([count(NEW), count(NEW), *answers])
+    left = iter([count(FIRST), count(FIRST), *answers])
     return lambda messages: next(left)
 
 
@@ -105,7 +111,7 @@ class TestCases:
         called = exam.called(AIMessage("", tool_calls=[{"name": "count_flops", "args": {"specs": [DEAR]}, "id": "1"}]))
         assert called is not None
         assert CASES[6].judge(exam, called) is None
-        assert json.loads(exam.answer_to(called))["within_budget"] is False
+        assert json.loads(exam.answer_to(called))[0]["within_budget"] is False
 
     def test_the_scene_is_as_the_cases_say(self, exam: Scene) -> None:
         text = exam.prompt().text
@@ -114,6 +120,51 @@ class TestCases:
         with exam.told(*CASES[9].directive):
             assert "no attention at stage 0" in exam.prompt().text
         assert "no attention at stage 0" not in exam.prompt().text
+
+
+class TestWhatNoModelIsNeededFor:
+    """Whoever pays no attention stays at least four points below the pass mark."""
+
+    def passed(self, exam: Scene, call: Call) -> int:
+        """How many cases pass with this answer to all of them."""
+        called = exam.called(AIMessage("", tool_calls=[{"name": call.name, "args": call.arguments, "id": "1"}]))
+        assert called is not None
+        found = 0
+        for case in CASES:
+            with exam.told(*case.directive):
+                found += not called.wrong and case.judge(exam, called) == ""
+        return found
+
+    def test_a_constant_answer(self, exam: Scene) -> None:
+        specs = [str(spec) for spec in exam.context.limits.space if refusal(exam.context, spec) is None]
+        most = ["b8-n1-m2.1.3.4-a0111", "b8-n2-m1.2.3.4-a0111", FIRST, SECOND, THIRD]  # the first is the best of all
+        others = [FINISHES, count(FIRST), scores(2_000), Call("query_memory", {"question": "failures"})]
+        calls = [*map(train, [*most, *random.Random(0).sample(specs, 60)]), *others]
+        assert max(self.passed(exam, call) for call in calls) == 6 <= PASS_MARK - 4
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_a_random_valid_call(self, exam: Scene, seed: int) -> None:
+        rng, specs = (
+            random.Random(seed),
+            [spec for spec in exam.context.limits.space if not refusal(exam.context, spec)],
+        )
+
+        def brain(messages: list[dict[str, Any]]) -> Answer:
+            spec = str(rng.choice(specs))
+            questions = ["best", "pareto", "failures", "remaining"]
+            return rng.choice([
+                train(spec), count(spec), scores(rng.choice([1_000, 2_000, 5_000]), rng.randint(1, 4)), FINISHES,
+                Call("query_memory", {"question": rng.choice(questions)}),
+            ])  # fmt: skip
+
+        with serve(brain) as server:
+            assert examined(server).passed <= PASS_MARK - 4
+
+    def test_offline(self) -> None:
+        with scene() as search:
+            exam = Exam(Backend(Address("offline"), make_model("offline")), search)
+            grades = [exam.grade(case, "tools") for case in CASES]
+        assert 1 <= sum(grade.passed for grade in grades) <= PASS_MARK - 4
 
 
 class TestExam:
@@ -134,7 +185,7 @@ class TestExam:
         whys = [grade.why or "" for grade in report.results]
         assert whys[0] == "called finish_search instead of query_memory"
         assert "reason: Field required" in whys[5]
-        assert whys[6] == f"wanted to train {DEAR}, which exceeds the budget"
+        assert (whys[6] or "").startswith(f"wanted to train {DEAR}, which is refused: {DEAR} costs")
         assert whys[18] == "called finish_search instead of proposing a spec"
 
     @pytest.mark.parametrize(
@@ -149,12 +200,12 @@ class TestExam:
         assert all(grade.why for grade in report.results)
 
     def test_a_model_that_looks_things_up_for_ever_proposes_nothing(self) -> None:
-        answers = iter([count(NEW), count(NEW)])
+        answers = iter([count(FIRST), count(FIRST)])
         with serve(lambda messages: next(answers, Call("query_memory", {"question": "best"}))) as server:
             report = examined(server)
         assert report.passed == 0
-        assert report.results[14].why == "proposed nothing in 3 calls"
-        assert report.results[14].calls == 3
+        assert report.results[14].why == "proposed nothing in 5 calls"
+        assert report.results[14].calls == 5
 
     @pytest.mark.parametrize(
         ("tools", "response_format", "way"),
@@ -170,7 +221,7 @@ class TestExam:
         assert (report.answers, report.passed) == (way, 20)
 
     def test_a_model_that_calls_only_when_it_is_told_how_is_asked_in_words(self) -> None:
-        right = iter([count(NEW), count(NEW), *RIGHT])
+        right = iter([count(FIRST), count(FIRST), *RIGHT])
 
         def brain(messages: list[dict[str, Any]]) -> Answer:
             return next(right) if "How to call a tool" in messages[0]["content"] else Say("Wider.")
@@ -188,7 +239,7 @@ class TestExam:
         assert report.answers == "json_schema"
 
     def test_three_silent_cases_end_the_asking_but_not_the_report(self) -> None:
-        answers = iter([count(NEW), count(NEW), RIGHT[0]])
+        answers = iter([count(FIRST), count(FIRST), RIGHT[0]])
         with serve(lambda messages: next(answers, Status(503))) as server:
             report = examined(server)
         assert report.passed == 1
