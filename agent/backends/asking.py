@@ -16,6 +16,7 @@ from langchain_core.tools import BaseTool
 
 from agent.backends.chain import Chain, own_words, signed, with_retries
 from agent.backends.errors import BackendError
+from agent.backends.gate import admitted
 from agent.backends.offline import OfflineModel
 from agent.backends.recorder import Exchange, Recorder
 from agent.backends.registry import Backend
@@ -80,7 +81,7 @@ class Asking:
         )
         with recording as found:
             try:
-                found.message = self._sent(backend, way, messages if sent is None else sent, tools)
+                found.message = admitted(self._sent(backend, way, messages if sent is None else sent, tools))
             except Exception as error:
                 found.failure = BackendError(error, begun=self.heard)
                 if isinstance(backend.model, OfflineModel):

@@ -16,6 +16,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agent.backends.errors import BackendError
+from agent.backends.gate import CUT
 from agent.backends.registry import Address, Backend, cost_usd
 from memory.backends import remember_backend
 from memory.transcript import record_call
@@ -102,11 +103,17 @@ class Recorder:
             error=found.error,
             cost_usd=cost,
             seconds=seconds,
-            extra={"base_url": address.base_url, "tools": shas, "billed": is_billed},
+            extra={"base_url": address.base_url, "tools": shas, "billed": is_billed} | _cut(found.message),
             **tokens,
         )
         if self.purpose == "propose":  # a chat is no event of the search
             self.context.report("llm.call", model=address.llm, cost_usd=cost, error=found.error, **tokens)
+
+
+def _cut(message: AIMessage | None) -> dict[str, Any]:
+    """What was cut of an answer, where anything was."""
+    notes = message.response_metadata.get(CUT) if message else None
+    return {CUT: notes} if notes else {}
 
 
 def told_of(tool: BaseTool) -> str:

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from agent.backends.gate import CUT
 from prompts.origin import origin
 from prompts.render import render
 
@@ -21,6 +22,7 @@ def problems_of(message: AIMessage, tools: Collection[str]) -> list[tuple[str, s
         ("malformed", f"Your call of {bad['name']} had arguments that are not valid JSON.", str(bad["args"]))
         for bad in message.invalid_tool_calls
     ]
+    found += [("cut", f"Only a part was read: {note}.", "") for note in message.response_metadata.get(CUT, [])]
     for call in message.tool_calls:
         if call["name"] not in tools:
             found.append(("unknown_tool", f"There is no tool {call['name']!r}.", json.dumps(call["args"])))

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
+from hostile import Raw
+
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 
 
@@ -56,7 +58,7 @@ class Stall:
     seconds: float
 
 
-Answer = Call | Say | Broken | Status | Stall
+Answer = Call | Say | Broken | Status | Stall | Raw
 Brain = Callable[[list[dict[str, Any]]], Answer]
 Support = Literal["native", "ignored", "rejected"]
 RESULT_IN_WORDS = re.compile(r"^(\w+) (?:gave|was refused):\n```\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
@@ -154,6 +156,8 @@ def completion(model: str, answer: Answer, number: int) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": None}
     if isinstance(answer, Say):
         message["content"] = answer.text
+    elif isinstance(answer, Raw):
+        message = answer.message
     else:
         assert isinstance(answer, Call | Broken)
         arguments = answer.arguments if isinstance(answer, Broken) else json.dumps(answer.arguments)
@@ -171,7 +175,7 @@ def completion(model: str, answer: Answer, number: int) -> dict[str, Any]:
                 "finish_reason": answer.finish_reason if isinstance(answer, Say) else "tool_calls",
             }
         ],
-        "usage": USAGE,
+        "usage": answer.usage if isinstance(answer, Raw) else USAGE,
     }
 
 
