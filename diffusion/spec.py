@@ -10,6 +10,7 @@ what it becomes in `diffusion.unet`, what is near it in `diffusion.neighbourhood
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -143,6 +144,9 @@ def _fields(value: object) -> object:
     """The text form as a dictionary; anything else as it is, for pydantic to judge."""
     if not isinstance(value, str):
         return value
+    if value.lstrip().startswith('"'):  # encoded twice
+        with suppress(ValueError, RecursionError):
+            return _fields(json.loads(value))
     if value.lstrip().startswith("{"):
         try:
             return json.loads(value)

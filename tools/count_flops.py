@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -31,6 +32,10 @@ class CountResult(BaseModel):
 
 
 def _as_list(value: object) -> object:
+    """One spec as a list of it; a list that came as text as what it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
     return value if isinstance(value, list) else [value]
 
 

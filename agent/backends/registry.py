@@ -106,6 +106,10 @@ def make_model(
         extra |= {"timeout": timeout_seconds, "max_retries": 0}
     if provider == "openai" and base_url:
         extra |= {"use_responses_api": False, "api_key": os.environ.get("OPENAI_API_KEY") or NO_KEY_NEEDED}
+    if provider == "openai":
+        from agent.backends.wire import PatientChatOpenAI
+
+        return PatientChatOpenAI(model_name=model, **extra)
     chat: BaseChatModel = init_chat_model(model, model_provider=provider, **extra)
     return chat
 
