@@ -71,15 +71,26 @@ def best(
 
 
 def top_records(db: Database, protocol: str | None = None, limit: int = 20) -> list[Record]:
-    """The scored trials of all searches under one protocol (default: the latest search's), best first.
+    """The scored trials of all searches under one protocol, best first; by default that of the latest with a score.
+
+    The latest search of all may be one of strategies, or a study, whose own trials stand under other protocols.
 
     Raises:
         UserError: no protocol of this memory has the fingerprint.
     """
     if protocol is None:
-        protocol = find_search(db).protocol
+        protocol = _latest_scored(db) or find_search(db).protocol
     find_protocol(db, protocol)
     return _ranked(db, Seen("seen.protocol = :protocol", {"protocol": protocol}), limit)
+
+
+def _latest_scored(db: Database) -> str | None:
+    """The protocol of the latest search under whose protocol there is a score."""
+    row = db.conn.execute(
+        "SELECT protocol FROM searches WHERE EXISTS (SELECT 1 FROM standings AS seen"
+        f" WHERE seen.protocol = searches.protocol AND {IS_SCORE}) ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else str(row[0])
 
 
 def pareto(db: Database, search: int, *, scope: Scope = "search", protocol: str | None = None) -> list[Record]:

@@ -215,6 +215,11 @@ def test_scores_of_two_protocols_are_never_ranked_together(filled: Any, search: 
     assert [row["rfid"] for row in records.best(filled.db, search, protocol=full.fingerprint)] == [0.5]
 
 
+def test_by_default_the_best_are_those_of_the_latest_protocol_with_a_score(filled: Any, search: int) -> None:
+    filled.search(protocol=filled.make_protocol(train_steps=9000), kind="strategy")  # which trains none itself
+    assert [record["rfid"] for record in records.top_records(filled.db)] == [3.0, 3.2, 3.5, 4.0]
+
+
 def test_an_unknown_protocol_lists_the_known(filled: Any, search: int) -> None:
     with pytest.raises(UserError, match=filled.protocol.fingerprint) as raised:
         records.top_records(filled.db, "0000")
