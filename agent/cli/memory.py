@@ -13,7 +13,8 @@ app = typer.Typer(help="Look into the memory (read-only).", no_args_is_help=True
 @app.command()
 def top(
     protocol: Annotated[
-        str | None, typer.Option(metavar="FINGERPRINT", help="Which scores; default: those of the latest search with any.")
+        str | None,
+        typer.Option(metavar="FINGERPRINT", help="Which scores; default: those of the latest search with any."),
     ] = None,
     limit: Limit = 20,
     db: Db = None,

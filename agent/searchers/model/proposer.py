@@ -4,7 +4,6 @@ It does not know what a round is worth or when the search ends; `agent.search.lo
 reached is said as `BackendError`, never swallowed.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -49,8 +48,6 @@ class LLMProposer:
 
     def __init__(self, backends: Sequence[Backend], rounds: int, retries: int, retry_seconds: float) -> None:
         self.chain, self.rounds = Chain(backends, retries, retry_seconds), rounds
-        os.environ["LANGSMITH_TRACING"] = "false"  # nothing leaves but what the chosen backend is sent
-        os.environ["LANGCHAIN_TRACING_V2"] = "false"
 
     def propose(self, context: SearchContext) -> None:
         """Let the model play the round of the context, or go on with it where a killed process left it.
