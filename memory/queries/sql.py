@@ -19,7 +19,7 @@ from typing import Any
 from memory.connection import opened
 
 CELL_CHARACTERS = 2000
-LARGEST_VALUE_BYTES = 1_000_000  # of one value while a statement computes; stops printf('%999999999d', 1)
+LARGEST_VALUE_BYTES = 200_000  # of one value: replace() and instr() take the square of it, 9 s of a megabyte
 LONGEST_SQL_BYTES = 20_000
 MOST_COLUMNS = 100
 LONGEST_PATTERN_BYTES = 200  # of LIKE and GLOB, which one step of SQLite's machine runs to the end
