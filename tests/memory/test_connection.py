@@ -1,3 +1,4 @@
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
@@ -306,3 +307,19 @@ def test_no_other_file_opens_a_database() -> None:
         if any(way in file.read_text() for way in ("sqlite3.connect", "from sqlite3 import", "aiosqlite", "Database("))
     }
     assert culprits == {"memory/connection.py"}
+
+
+def test_a_memory_alone_in_a_folder_that_cannot_be_written_is_read(
+    path: Path, fill: Any, search: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill.scored(search, 0, fill.spec, 4.0)
+    fill.db.close()
+    alone = path.parent / "alone"
+    alone.mkdir()
+    copy = Path(shutil.copy(path, alone / path.name))
+    monkeypatch.setattr("memory.connection.os.access", lambda place, mode: place != alone)
+    with opened(copy, read_only=True) as db:
+        assert db.conn.execute("SELECT count(*) FROM trials").fetchone()[0] == 1
+        assert [each.name for each in alone.iterdir()] == [path.name]  # SQLite made nothing beside it
+    with pytest.raises(UserError, match="cannot be written"):
+        connect(copy)
