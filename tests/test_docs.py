@@ -54,11 +54,11 @@ from memory.queries.records import show_trial, top_records
 from memory.queries.sql import read_only_sql
 from tools.count_flops import CountResult
 from tools.errors import JobFailed, Refused
-from tools.jobs.scoring import ScoreResult
-from tools.jobs.training import TrainResult
+from tools.jobs.rescoring import Rescored
 from tools.propose_strategy import propose
 from tools.query_memory import Question
 from tools.suggest_architectures import Suggested
+from tools.train_ract import Outcome
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
@@ -442,7 +442,7 @@ class TestMemory:
 
 
 TOOLS = SuggestedProposer.tools  # all that there are
-RESULTS = {"count_flops": CountResult, "train_ract": TrainResult, "evaluate_fid": ScoreResult}
+RESULTS = {"count_flops": CountResult, "train_ract": Outcome, "evaluate_fid": Rescored}
 RESULTS |= {"suggest_architectures": Suggested}
 
 
