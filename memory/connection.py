@@ -196,7 +196,7 @@ def finite(value: float | None) -> float | None:
 
 
 def database_path(db: Database) -> str:
-    """The file behind a connection, for sentences that name it."""
+    """The file behind a connection."""
     return str(db.conn.execute("PRAGMA database_list").fetchone()["file"])
 
 
@@ -213,19 +213,16 @@ def _check_place(path: Path, read_only: bool) -> None:
 
 
 def _open(path: Path, read_only: bool, check_same_thread: bool) -> sqlite3.Connection:
-    mode = "mode=rwc" if not read_only else "mode=ro&immutable=1" if _is_frozen(path) else "mode=ro"
-    uri = f"{path.absolute().as_uri()}?{mode}"
+    is_frozen = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    mode = (
+        ("ro&immutable=1" if is_frozen else "ro") if read_only else "rwc"
+    )  # there SQLite can make no files of its own
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
     conn = sqlite3.connect(
         uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=check_same_thread
     )
     conn.row_factory = sqlite3.Row
     return conn
-
-
-def _is_frozen(path: Path) -> bool:
-    """Whether a file lies alone in a folder that nobody here can write, where SQLite could not make its own files."""
-    beside = (path.with_name(f"{path.name}-{ending}") for ending in ("wal", "shm"))
-    return not os.access(path.parent, os.W_OK) and not any(each.exists() for each in beside)
 
 
 def _prepare(db: Database, path: Path, read_only: bool) -> None:

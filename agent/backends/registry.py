@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 
+import agent.backends.untraced  # noqa: F401  # also where no command is typed
 from agent.backends.offline import OfflineModel
 from agent.backends.pricing import price_table
 from agent.config.backend import OFFLINE

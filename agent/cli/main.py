@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+import agent.backends.untraced  # noqa: F401  # before anything else: LangChain looks when it is imported
 from agent.cli.audit import audit
 from agent.cli.chat import chat
 from agent.cli.compare import compare

@@ -8,6 +8,7 @@ from diffusion.errors import UserError
 from diffusion.scores.networks import network_for
 from diffusion.settings import Protocol, choose_sampling
 from memory.scores import score_of
+from memory.trials import Trial
 from tools.context import SearchContext
 from tools.errors import JobFailed, Refused
 from tools.jobs.measure import run_and_remember
@@ -58,11 +59,16 @@ def score_otherwise(context: SearchContext, trial: int, changes: dict[str, Any])
             run_and_remember(context, known, job)
         except JobFailed as failure:
             why = str(failure)
-    found, score = score_of(context.db, known.training, protocol.fingerprint), protocol.score
+    found = score_of(context.db, known.training, protocol.fingerprint)
+    return _said(trial, known, protocol, found.value if found else None, why)
+
+
+def _said(trial: int, known: Trial, protocol: Protocol, value: float | None, why: str | None) -> Rescored:
+    score = protocol.score
     return Rescored(
         trial=trial,
         spec=str(known.spec),
-        rfid=found.value if found else None,
+        rfid=value,
         metric=score.metric,
         num_images=score.num_images,
         sampler=score.sampler,

@@ -73,7 +73,7 @@ def test_run_chat_and_doctor_send_nothing(
 
 
 def test_the_switch_is_off_before_langchain_is_imported() -> None:
-    code = "import sys, agent; assert not any(m.startswith('langsmith') for m in sys.modules); import os;" + (
-        "assert {os.environ[n] for n in agent.TRACING} == {'false'}"
+    code = "import sys, agent.cli.main; assert not any(m.startswith('langsmith') for m in sys.modules); import os;" + (
+        "assert {os.environ[n] for n in agent.backends.untraced.TRACING} == {'false'}"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": "", "LANGSMITH_TRACING": "true"})

@@ -99,7 +99,7 @@ class TestOffline:
         assert first != found("other", 1)
         steps = [dict(each.model_dump().items() - first[1].model_dump().items()) for each in first[2:]]
         assert steps == [  # recorded when each proposer had a walk of its own
-            {"diffusion_steps": 200}, {"diffusion_steps": 50}, {"ema_decay": 0.999975}, {"learning_rate": 1e-3},
+            {"diffusion_steps": 200}, {"diffusion_steps": 50}, {"learning_rate": 1e-3}, {"learning_rate": 4e-3},
         ]  # fmt: skip
 
     def test_it_asks_for_nothing_that_a_gate_objects_to(self, tmp_path: Path) -> None:

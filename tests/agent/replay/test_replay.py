@@ -39,7 +39,7 @@ def brain() -> Any:
         asked[0] += 1
         if asked[0] == 2:
             return Call("buy_gpu")
-        if asked[0] == 5:
+        if asked[0] == 4:
             return Call("train_ract", {"spec": TOO_DEAR, "reason": "Why not?"})
         refused = messages[-1]["role"] == "tool" and "over the budget" in messages[-1]["content"]
         return usual(messages[:2] if refused else messages)
