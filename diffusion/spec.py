@@ -1,4 +1,4 @@
-"""A UNet as a few numbers: the paper's ten for four stages (DiffNAS, arXiv 2310.04750, Section III), eight to fourteen
+"""A UNet as a few numbers: the paper's ten for four stages (DiffNAS, arXiv 2310.04750, Section IV-A), eight to fourteen
 for three to six.
 
 ``b128-n2-m1.2.2.2-a0100`` reads: 128 base channels, 2 residual blocks per stage, channel multipliers 1, 2, 2, 2, and

@@ -54,7 +54,6 @@ MISTAKES = [
     (["run", "--sampling-steps", "401"], "'401' sampling steps are more than the 400 of the diffusion; take fewer"),
     (["run", "--snapshot-steps", "601"], "--snapshot-steps 601: the training ends at step 600"),
     (["run", "--feature-weights", "none.pth"], "'none.pth' does not exist; name the weights file"),
-    (["audit", "--iddpm-searched", "b1"], "'b1' is not a spec; write it like b128-n2-m1.2.2.2-a0100"),
     (["run", "--dataset", "no such"], "'no such' is no data set; give digits, cifar10, a path to an .npz file"),
     (["run", "--llm", "gpt-4"], "'gpt-4' is not a backend; there are offline, openai:MODEL"),
     (["run", "--llm", "openai:gpt-4.1"], "'openai:gpt-4.1' needs OPENAI_API_KEY; set it in the environment or in .env"),
