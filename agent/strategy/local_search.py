@@ -89,7 +89,7 @@ def propose_quietly(context: StrategyContext, candidate: Candidate) -> None:
 
 
 def papers_step(standard: Strategy) -> dict[str, float | int]:
-    """What DiffNAS changed from its standard to its rapid strategy (arXiv 2310.04750, Table II), as ratios.
+    """What DiffNAS changed from its standard to its rapid strategy (arXiv 2310.04750, Section V-A), as ratios.
 
     Learning rate 1e-4 → 2e-4, dropout 0.3 → 0.1, diffusion steps 4000 → 400.
     """

@@ -15,6 +15,7 @@ from agent.study.arms import Arm, Study
 from agent.study.cheaper_scores import CheaperScore, CheapestScore, cheaper_scores, cheapest
 from agent.study.columns import Column, Columns, State, check_truth, column, seconds_of, truth_of, without_waiting
 from agent.study.differences import STATISTICS, Agreement, Correlations, Difference, Side, Truth, agreement, compared
+from agent.study.printed import TABLE_2
 from diffusion.cost.closed_form import Macs, cost
 from diffusion.settings import ScoreProtocol, Strategy
 from diffusion.statistics.ranking import cost_per_point, regret, top_k_recall
@@ -72,12 +73,22 @@ class TableStrategy(Result):
     learning_rate: float
     dropout: float
     diffusion_steps: int
-    train_steps: int | None
+    train_steps: int
     device_seconds_a_spec: float | None
 
 
+class PrintedCorrelations(Result):
+    """What the paper prints of a row."""
+
+    spearman: float
+    kendall: float
+    pearson: float
+
+
 class TableRow(Correlations, TableStrategy):
-    """A row of Table II."""
+    """A row of Table II: the paper's has `printed` figures, ours estimates."""
+
+    printed: PrintedCorrelations | None
 
 
 class Missing(Result):
@@ -130,7 +141,8 @@ class MeasuredStudy(Result):
     cheapest_score: CheapestScore | None
     """`protocol` of the cheapest that keeps the ranking, or `null`, and `why`; `null` if none was tried"""
     table_2: list[TableRow]
-    """the paper's Table II: its rows without figures, and the study's"""
+    """the paper's Table II, `source` `paper`, with its figures as `printed`, then the study's two strategies at their
+    ends, `source` `measured`, with `spearman`, `kendall`, `pearson` as above and `device_seconds_a_spec`"""
     failed: list[Missing]
     """failed members by name"""
     waiting: list[Missing]
@@ -228,21 +240,23 @@ def _differences(study: Study, columns: Columns, truth: Truth) -> list[Differenc
 
 
 def table_2(study: Study, rows: Sequence[ProxyRow]) -> list[TableRow]:
-    """Table II of the paper: its two strategies, whose figures were not at hand, and the study's two at their ends."""
+    """Table II of the paper as printed, then the study's two strategies at their ends."""
+    fields = ("learning_rate", "dropout", "diffusion_steps")
     table = []
+    for printed in TABLE_2:
+        preset = strategy_presets()[TABLE_ROWS[printed.strategy]]
+        theirs: dict[str, Any] = {name: preset[name] for name in fields}
+        theirs |= dict.fromkeys(("device_seconds_a_spec", *STATISTICS))
+        theirs["printed"] = PrintedCorrelations.model_validate({name: getattr(printed, name) for name in STATISTICS})
+        table.append(TableRow(strategy=printed.strategy, source="paper", train_steps=printed.train_steps, **theirs))
     for arm in study.proxies[::-1]:
-        fields = ("learning_rate", "dropout", "diffusion_steps")
         row = next(row for row in rows if row.arm == arm.name and row.is_end)
-        preset = strategy_presets()[TABLE_ROWS[arm.name]]
-        unknown = ("train_steps", "device_seconds_a_spec", *STATISTICS)
-        theirs: dict[str, Any] = {name: preset[name] for name in fields} | dict.fromkeys(unknown)
-        table.append(TableRow(strategy=arm.name, source="paper", **theirs))
         ours = {name: getattr(row.strategy, name) for name in (*fields, "train_steps")}
         trained = len(study.specs) - row.waiting
         ours["device_seconds_a_spec"] = row.device_seconds.total / trained if trained else None
         ours |= {name: getattr(row, name) for name in STATISTICS}
-        table.append(TableRow(strategy=arm.name, source="measured", **ours))
-    return sorted(table, key=lambda row: row.source != "paper")
+        table.append(TableRow(strategy=arm.name, source="measured", printed=None, **ours))
+    return table
 
 
 def _listed(study: Study, columns: Columns, state: State) -> list[Missing]:
