@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from diffusion.errors import UserError
+from diffusion.files.paths import user_path
 from diffusion.spec import LEAST_STAGES, MOST_STAGES, PAPER_STAGES, Rows, SpecField, UNetSpec, parameters
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def find_space(value: object) -> SearchSpace:
             return _space(json.loads(text), "[space]")
         except ValueError as error:
             raise UserError(f"'{text}' is not a space: its JSON is broken ({error})") from None
-    path = Path(text).expanduser()
+    path = user_path(text)
     if not path.is_file():
         raise UserError(f"'{text}' does not exist; name a file, or one of {', '.join(SPACE_NAMES)}")
     try:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 from sqlite_utils import Database
 
@@ -15,6 +14,7 @@ from agent.report.curve import draw_png, drawn
 from agent.report.status import print_rows, print_status, search_status
 from agent.report.trials import trial_rows
 from diffusion.errors import UserError
+from diffusion.files.paths import user_path
 from memory.connection import transaction
 from memory.directives import active_directives, undo_directive
 from memory.leases import is_driven
@@ -46,7 +46,7 @@ def _why(chat: Chat, command: Command, line: str, key: str) -> None:
 def _plot(chat: Chat, command: Command, line: str, key: str) -> None:
     ranking = trial_rows(best(chat.context.db, chat.context.search, limit=None))
     if command.text:
-        draw_png(ranking, Path(command.text))
+        draw_png(ranking, user_path(command.text))
         chat.voice.say(f"Drawn: {command.text}")
         return
     for row in drawn(ranking, chat.voice.console.width):

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.options import Db, Json, Step, TrialId, memory_path, show
+from agent.cli.options import Db, Json, Step, TrialId, memory_path, path_argument, show
 
 
 def export(
     trial: TrialId,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
+    folder: Annotated[Path, path_argument("DIR", "The folder to write.")],
     step: Step = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a folder that was exported before.")] = False,
     db: Db = None,

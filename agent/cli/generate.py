@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import Json, configured, option
+from agent.cli.options import Json, configured, option, path_option
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
@@ -24,7 +24,7 @@ def generate(
         str | None, typer.Option("--from", metavar="NAME", help="A search: its space, sizes and trials.")
     ] = None,
     network: Annotated[
-        Path | None, option("FILE", "A trained score network in place of the exact score; trained if not there.")
+        Path | None, path_option("FILE", "A trained score network in place of the exact score; trained if not there.")
     ] = None,
     as_json: Json = False,
 ) -> None:

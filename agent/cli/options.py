@@ -13,22 +13,38 @@ import typer
 from pydantic import BeforeValidator
 
 from agent.config.settings import FIELDS, own_options, sentence, setting_of
+from diffusion.files.paths import user_path
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
 
 Command = Callable[..., None]
-READ_BY_PARSER = (
-    bool,
-    int,
-    float,
-    Path,
-)  # what the option parser reads itself; the rest stays text
+READ_BY_PARSER = (bool, int, float)  # what the option parser reads itself; the rest stays text
 
 
 def option(metavar: str, text: str) -> Any:
     """An option with what stands for its value and one line of help."""
     return typer.Option(metavar=metavar, help=text)
+
+
+def path_option(metavar: str, text: str) -> Any:
+    """An option that names a file or a folder."""
+    return typer.Option(metavar=metavar, help=text, parser=user_path)
+
+
+def path_argument(metavar: str, text: str) -> Any:
+    """An argument that names a file or a folder."""
+    return typer.Argument(metavar=metavar, help=text, parser=user_path)
+
+
+def _typed_as(name: str) -> Any:
+    """What the parser of options makes of a setting's text."""
+    field = FIELDS[name]
+    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not NoneType]
+    if Path in (kinds[0], *get_args(kinds[0])):
+        return Path
+    is_text = any(isinstance(found, BeforeValidator) for found in field.metadata)
+    return kinds[0] if not is_text and kinds[0] in READ_BY_PARSER else str
 
 
 def option_of(name: str, text: str | None = None) -> Any:
@@ -38,7 +54,8 @@ def option_of(name: str, text: str | None = None) -> Any:
     flag = "--" + name.replace("_", "-")
     shown = sentence(text or setting.help)
     if not setting.option.startswith("--"):
-        return typer.Option(flag, metavar=setting.option, help=shown)
+        parser = user_path if _typed_as(name) is Path else None
+        return typer.Option(flag, metavar=setting.option, help=shown, parser=parser)
     on, off, *others = setting.option.split("/")
     return typer.Option(f"{on}/{off}", *(f" /{other}" for other in others), help=shown)
 
@@ -48,7 +65,7 @@ Db = Annotated[Path | None, option_of("db")]
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Name or number of a search; default: the latest.")]
 TrialId = Annotated[int, typer.Argument(metavar="TRIAL", help="Number of a trial.")]
 Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Most rows to print.")]
-Config = Annotated[Path | None, option("FILE", "Settings (default ./diffnas.toml if there).")]
+Config = Annotated[Path | None, path_option("FILE", "Settings (default ./diffnas.toml if there).")]
 Pairs = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of diffnas.toml; repeatable.")
 ]
@@ -112,14 +129,6 @@ def _with_options(
         return typed
 
     return decorate
-
-
-def _typed_as(name: str) -> Any:
-    """What the parser of options makes of a setting's text."""
-    field = FIELDS[name]
-    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not NoneType]
-    is_text = any(isinstance(found, BeforeValidator) for found in field.metadata)
-    return kinds[0] if not is_text and kinds[0] in READ_BY_PARSER else str
 
 
 def memory_path(given: Path | None) -> Path:

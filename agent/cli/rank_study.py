@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import DryRun, Json, configured, option
+from agent.cli.options import DryRun, Json, configured, option, path_option
 from agent.config.settings import HOW_JOBS_RUN
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def rank_study(
     ] = None,
     also_on: Annotated[str, option("ARM", "Whose weights that scores: rapid, standard, truth-1, ….")] = "rapid",
     top_k: Annotated[int, typer.Option(min=1, metavar="K", help="For recall and regret of the best K.")] = 3,
-    plots: Annotated[Path | None, option("DIR", "Draw the curves and the ranks there (needs matplotlib).")] = None,
+    plots: Annotated[Path | None, path_option("DIR", "Draw the curves and the ranks there (needs matplotlib).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study as it was begun.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Say what is known so far; train nothing.")] = False,
     dry_run: DryRun = False,

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.options import Db, Json, Step, changing, memory_path, show
+from agent.cli.options import Db, Json, Step, changing, memory_path, path_option, show
 
 
 @changing("sampler", "sampling_steps")
@@ -15,7 +15,7 @@ def sample(
     num_images: Annotated[int, typer.Option(min=1, metavar="N", help="How many images.")] = 64,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the images.")] = 0,
     step: Step = None,
-    to: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the images go (default OUT/samples/…).")] = None,
+    to: Annotated[Path | None, path_option("DIR", "Where the images go (default OUT/samples/…).")] = None,
     db: Db = None,
     as_json: Json = False,
 ) -> None:

@@ -18,6 +18,7 @@ from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.trials.evaluate import known_trial
 from diffusion.errors import UserError
+from diffusion.files.paths import user_path
 from diffusion.settings import Family, Schedule
 from diffusion.spec import UNetSpec
 
@@ -63,7 +64,7 @@ def find_teacher(settings: Resolved, text: str, out: Path | None = None) -> Teac
     """
     if text.isascii() and text.isdigit():
         return _of_trial(settings, int(text), out)
-    folder = Path(text).expanduser()
+    folder = user_path(text)
     if not folder.exists() and HUB_ID.fullmatch(text):
         folder = _downloaded(text)
     return _of_folder(settings, text, folder, out)

@@ -1,10 +1,10 @@
 """Which language models are asked, how patiently, and what they may cost; each setting is one field."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from diffusion.files.paths import UserPath
 from diffusion.frozen import Frozen, Setting
 from diffusion.units import parse_list
 
@@ -95,7 +95,7 @@ class BackendSettings(Frozen):
         int | None, Field(gt=0), Setting("most tokens that language models may read and write", "N", example="500000")
     ] = None
     prices: Annotated[
-        Path | None,
+        UserPath | None,
         Setting("prices of models, in TOML, over those that come with the program", "FILE", example="prices.toml"),
     ] = None
     approve: Annotated[

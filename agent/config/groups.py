@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from diffusion.errors import UserError
+from diffusion.files.paths import UserPath
 from diffusion.frozen import Frozen, Setting
 from diffusion.settings import Family, Sampler, Schedule
 from diffusion.space import SearchSpace, built_in, find_space, stored_space
@@ -201,7 +202,7 @@ class DataSettings(Frozen):
         ),
     ] = "digits"
     data_dir: Annotated[
-        Path, Setting("where data sets are looked for", "DIR", more="`cifar10.npz`, before Hugging Face is asked")
+        UserPath, Setting("where data sets are looked for", "DIR", more="`cifar10.npz`, before Hugging Face is asked")
     ] = Path("data")
     resolution: Annotated[
         int | None,
@@ -244,7 +245,7 @@ class ScoreSettings(Frozen):
         ),
     ] = "inception-v3-compat"
     feature_weights: Annotated[
-        Path | None,
+        UserPath | None,
         Setting(
             "Inception's weights, if they lie elsewhere than torch hub's",
             "FILE",
@@ -277,7 +278,7 @@ class Places(Frozen):
     """Where things go."""
 
     db: Annotated[
-        Path,
+        UserPath,
         Setting(
             "the memory (default `./diffnas.db`, or `DIFFNAS_DB`)",
             "PATH",
@@ -285,7 +286,7 @@ class Places(Frozen):
         ),
     ] = Path("diffnas.db")
     out: Annotated[
-        Path,
+        UserPath,
         Setting(
             "checkpoints, images, reports (default `./runs`)",
             "DIR",

@@ -23,6 +23,7 @@ from agent.config.stored import stored_config
 from agent.report.results import Result
 from agent.report.tables import say
 from diffusion.errors import UserError
+from diffusion.files.paths import user_path
 from diffusion.networks import network
 from diffusion.settings import Protocol
 from diffusion.spec import UNetSpec
@@ -97,9 +98,11 @@ def storage_place(url: str, db_path: Path) -> URL:
     except (SQLAlchemyError, ValueError):
         raise UserError(f"'{url}' is not the URL of a database; write sqlite:///study.db") from None
     if place.get_backend_name() == "sqlite":
-        if place.database in (None, "", ":memory:"):
+        if not place.database or place.database == ":memory:":
             raise UserError(f"'{url}' names no file; write sqlite:///study.db")
-        if Path(place.database).resolve() == db_path.resolve():
+        file = user_path(place.database)
+        place = place.set(database=str(file))
+        if file.resolve() == db_path.resolve():
             raise UserError(f"'{url}' is the memory itself; name a file of its own, such as sqlite:///study.db")
     return place
 

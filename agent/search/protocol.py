@@ -1,11 +1,12 @@
 """What scores of a search are comparable under: the protocol that settings and a data card make."""
 
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Literal
 
 from agent.config.settings import RunConfig
 from diffusion.data.card import DataCard
 from diffusion.errors import UserError
+from diffusion.files.paths import user_path
 from diffusion.scores.networks import network_for
 from diffusion.settings import Protocol, Sampling, ScoreProtocol, Settings, choose_sampling
 
@@ -96,4 +97,4 @@ def score_protocol(
 
 def is_path(dataset: str) -> bool:
     """Whether a data set was named by where it lies; a Hugging Face id has a slash too, but nothing lies there."""
-    return PurePath(dataset).suffix == ".npz" or Path(dataset).expanduser().exists()
+    return PurePath(dataset).suffix == ".npz" or user_path(dataset).exists()

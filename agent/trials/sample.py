@@ -12,6 +12,7 @@ from agent.report.results import Result
 from agent.report.tables import say
 from agent.trials.evaluate import known_trial
 from diffusion.errors import UserError
+from diffusion.files.paths import user_path
 from diffusion.settings import Sampling, Settings, choose_sampling
 from diffusion.training.allocator import keep_freed_memory
 from tools.executors.machine import cores
@@ -77,7 +78,7 @@ def draw(
     elif step is not None:
         raise UserError(f"--step {step}: '{source}' holds the weights of one step alone; name a trial's number")
     else:
-        found = _from_folder(Path(source), sampler, steps)
+        found = _from_folder(user_path(source), sampler, steps)
     how = f"{found.sampling.sampler}-{found.sampling.steps}-seed{seed}"
     return _write(found, num_images, seed, to or found.out / "samples" / f"{found.name}-{how}")
 

@@ -30,6 +30,7 @@ from diffusion.data.pictures import (
     printable,
 )
 from diffusion.errors import UserError
+from diffusion.files.paths import user_path
 
 KINDS = "digits, cifar10, a path to an .npz file, a folder of images, or a Hugging Face id such as owner/name"
 HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(:[\w.-]+)?")
@@ -66,11 +67,11 @@ def find_source(dataset: str, data_dir: Path, resolution: int | None) -> Source:
 def _local_path(typed: str) -> Path | None:
     """The path that a word may be; None for a word that can be no path, such as one too long for a file's name."""
     try:
-        path = Path(typed).expanduser()
+        path = user_path(typed)
         path.stat()
     except FileNotFoundError:
         return path
-    except (OSError, ValueError, RuntimeError):  # too long, not allowed, a zero byte, the home of an unknown user
+    except (OSError, ValueError):  # too long, not allowed, a zero byte
         return None
     return path if typed else None
 
