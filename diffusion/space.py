@@ -18,7 +18,6 @@ import itertools
 import json
 import math
 import random
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -28,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from diffusion.errors import UserError
 from diffusion.files.paths import user_path
+from diffusion.files.text import read_toml
 from diffusion.spec import LEAST_STAGES, MOST_STAGES, PAPER_STAGES, Rows, SpecField, UNetSpec, parameters
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def built_in(name: str) -> SearchSpace:
     file = BUILT_IN / f"{name}.toml"
     if name not in SPACE_NAMES:
         raise KeyError(name)
-    return SearchSpace.model_validate(tomllib.loads(file.read_text()))
+    return SearchSpace.model_validate(read_toml(file))
 
 
 def find_space(value: object) -> SearchSpace:
@@ -218,10 +218,7 @@ def find_space(value: object) -> SearchSpace:
     path = user_path(text)
     if not path.is_file():
         raise UserError(f"'{text}' does not exist; name a file, or one of {', '.join(SPACE_NAMES)}")
-    try:
-        return _space(tomllib.loads(path.read_text()), text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{text}' is not TOML: {error}") from None
+    return _space(read_toml(path), text)
 
 
 def stored_space(space: SearchSpace) -> str | dict[str, Any]:

@@ -5,7 +5,6 @@ same shape, wins over it, and alone may price a server that is named with ``--ba
 """
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from agent.config.backend import OFFLINE
 from diffusion.errors import UserError
+from diffusion.files.text import read_toml
 
 TOKENS_PER_PRICE = 1e6
 
@@ -60,12 +60,7 @@ def price_table(path: Path | None = None) -> PriceTable:
 
 
 def _checked(path: Path) -> dict[str, Price]:
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"'{path}' cannot be read; name a TOML file of prices with --prices FILE") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is not TOML: {error}") from None
+    found = read_toml(path, "name a TOML file of prices with --prices FILE")
     return {llm: _price(path, llm, value) for llm, value in found.items()}
 
 

@@ -5,9 +5,9 @@ in the environment.
 
 import difflib
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from agent.config.backend import OFFLINE
 from agent.config.bench import bench_settings, objection
 from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig, setting_of
 from diffusion.errors import UserError
+from diffusion.files.text import read_text, read_toml
 from diffusion.unetbench.table import find_table
 
 ENV_FILE = ".env"
@@ -95,7 +96,7 @@ def preset_settings(name: str) -> dict[str, Any]:
     Raises:
         UserError: there is none of that name.
     """
-    presets = tomllib.loads((Path(__file__).parent / "presets.toml").read_text())
+    presets = read_toml(Path(__file__).parent / "presets.toml")
     if name not in presets:
         raise UserError(f"'{name}' is not a preset; there are {', '.join(presets)}")
     settings: dict[str, Any] = presets[name]
@@ -109,10 +110,7 @@ def file_settings(path: Path | None) -> dict[str, Any]:
         if path:
             raise UserError(f"'{path}' does not exist; name a TOML file with --config")
         return {}
-    try:
-        settings = tomllib.loads(found.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{found}' is not TOML: {error}") from None
+    settings = read_toml(found, "allow it, or name another TOML file with --config")
     for name in settings:
         if name not in FIELDS:
             raise _unknown(name, str(found))
@@ -157,7 +155,8 @@ def load_provider_keys() -> None:
 
 
 def _dotenv() -> dict[str, str | None]:
-    return dict(dotenv_values(ENV_FILE)) if Path(ENV_FILE).is_file() else {}
+    found = Path(ENV_FILE)
+    return dict(dotenv_values(stream=StringIO(read_text(found)))) if found.is_file() else {}
 
 
 def _unknown(name: str, where: str) -> UserError:

@@ -4,7 +4,6 @@ The named sets are data, in ``strategies.toml``. No torch is imported.
 """
 
 import difflib
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from diffusion.errors import UserError
+from diffusion.files.text import read_toml
 from diffusion.settings import Strategy
 
 FIELDS = tuple(Strategy.model_fields)
@@ -20,7 +20,7 @@ FIELDS = tuple(Strategy.model_fields)
 @cache
 def strategy_presets() -> dict[str, dict[str, Any]]:
     """The named sets of strategy fields; a set may leave fields out."""
-    return tomllib.loads((Path(__file__).parent / "strategies.toml").read_text())
+    return read_toml(Path(__file__).parent / "strategies.toml")
 
 
 def default_strategy(dataset: str, role: str) -> str:
