@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
+LARGEST_SEED = 2**62  # what is added for replicas and other images leaves it in 64 bits, which databases and torch hold
+MOST = 10**9  # of whatever is counted: more than any machine trains, draws or asks for
+MOST_AT_ONCE = 10_000  # of what there is a search, a process or a row for
+
 
 class Frozen(BaseModel):
     """A value: immutable, without unknown fields."""

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from diffusion.distill.retraining import Student
 from diffusion.errors import UserError
-from diffusion.frozen import Frozen, Setting
+from diffusion.frozen import MOST, Frozen, Setting
 from diffusion.spec import SpecField
 from diffusion.training.settings import JobSettings
 
@@ -48,8 +48,8 @@ class Strategy(Frozen):
         Field(ge=50, le=10_000),  # below 50 the scaled linear betas exceed one
         Setting("steps of the noise process, at least 50", more="linear betas are scaled by 1000 over this number"),
     ] = 1000
-    batch_size: Annotated[int, Field(ge=1), Setting("images per step", "N")] = 128
-    warmup_steps: Annotated[int, Field(ge=0), Setting("steps over which the learning rate rises from zero")] = 0
+    batch_size: Annotated[int, Field(ge=1, le=MOST), Setting("images per step", "N")] = 128
+    warmup_steps: Annotated[int, Field(ge=0, le=MOST), Setting("steps in which the learning rate rises from zero")] = 0
     ema_decay: Annotated[
         float,
         Field(ge=0, lt=1),
@@ -59,8 +59,10 @@ class Strategy(Frozen):
             "0.986 on are the same",
         ),
     ] = 0.9999
-    gradient_clip: Annotated[float, Field(gt=0), Setting("the largest norm of a gradient")] = 1.0
-    train_steps: Annotated[int, Field(ge=1), Setting("optimiser steps of each training", "N")] = 1000
+    gradient_clip: Annotated[
+        float, Field(gt=0, le=MOST, allow_inf_nan=False), Setting("the largest norm of a gradient")
+    ] = 1.0
+    train_steps: Annotated[int, Field(ge=1, le=MOST), Setting("optimiser steps of each training", "N")] = 1000
     weight_decay: Annotated[
         float | None,
         Field(gt=0, lt=1),

@@ -6,6 +6,7 @@ from decimal import Decimal
 from diffusion.errors import UserError
 
 FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+SHOWN_CHARACTERS = 100
 LARGEST = 2**63 - 1  # what a database column holds
 SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?)\s*", re.IGNORECASE)
 
@@ -19,7 +20,20 @@ def parse_size(text: str | int | float, what: str = "MACs") -> int:
     match = SIZE.fullmatch(str(text))
     if match and 0 < (value := round(Decimal(match[1]) * FACTORS[match[2].upper()])) <= LARGEST:
         return value
-    raise UserError(f"'{text}' is not a number of {what}; write 6.06G, 20M or 20000000")
+    raise UserError(f"'{shortened(str(text))}' is not a number of {what}; write 6.06G, 20M or 20000000")
+
+
+def whole_number(text: str) -> int | None:
+    """The number that digits stand for; None for any other text, and for more than a database column holds."""
+    digits = text.lstrip("0") or text[:1]
+    if not (text.isascii() and text.isdigit()) or len(digits) > len(str(LARGEST)):
+        return None
+    return number if (number := int(digits)) <= LARGEST else None
+
+
+def shortened(text: str) -> str:
+    """A text as a sentence shows it: whole, or its beginning."""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def parse_list(value: object) -> object:

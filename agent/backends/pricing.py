@@ -4,7 +4,6 @@ The table that comes with the program holds what providers published. A file of 
 same shape, wins over it, and alone may price a server that is named with ``--base-url``.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from pathlib import Path
 from agent.config.backend import OFFLINE
 from diffusion.errors import UserError
 from diffusion.files.text import read_toml
+from diffusion.frozen import MOST
 
 TOKENS_PER_PRICE = 1e6
 
@@ -72,4 +72,4 @@ def _price(path: Path, llm: str, value: object) -> Price:
 
 
 def _is_price(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST

@@ -13,7 +13,7 @@ from typing import Any
 from diffusion.errors import UserError
 from diffusion.space import SearchSpace
 from diffusion.spec import PAPER_STAGES, PARAMETERS
-from diffusion.units import parse_size
+from diffusion.units import parse_size, whole_number
 from tools.allowance import LIMITS
 from tools.compress_unet import TARGET
 from tools.gates.directive_kinds import STRATEGY_FIELDS, Directive, parse_directive
@@ -211,9 +211,9 @@ def _number(text: str, what: str) -> float:
 
 
 def _whole(text: str, what: str, example: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if (number := whole_number(text)) is None:
         raise UserError(f"'{text}' is not a number of {what}; write {example}")
-    return int(text)
+    return number
 
 
 def _given(rest: str, example: str) -> str:

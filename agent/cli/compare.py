@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import Json, configured, option, path_option
+from agent.cli.options import Json, configured, number_option, option, path_option
 from agent.config.settings import SEARCHERS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def compare(
     settings: "Resolved",
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the comparison.")] = NAME,
     searchers: Annotated[str, option("NAME,NAME,…", "Which searchers.")] = KEYLESS,
-    seeds: Annotated[int, option("N", "Searches of each, each with a seed of its own.")] = 30,
+    seeds: Annotated[int, number_option("N", "Searches of each, each with a seed of its own.")] = 30,
     plot: Annotated[Path | None, path_option("FILE", "Draw the regret there (needs matplotlib).")] = None,
     report: Annotated[bool, typer.Option("--report", help="Say what is known so far; play nothing.")] = False,
     as_json: Json = False,

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import DryRun, Json, configured, option
+from agent.cli.options import DryRun, Json, configured, number_option, option
+from diffusion.frozen import MOST
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
@@ -19,17 +20,15 @@ def compress(
     teacher: Annotated[
         str, typer.Argument(metavar="TEACHER", help="A trial, a diffusers folder, or an id of the hub.")
     ],
-    target: Annotated[
-        float, typer.Option(metavar="SHARE", help="The most of the teacher's MACs, and of its parameters.")
-    ] = 0.5,
+    target: Annotated[float, option("SHARE", "The most of the teacher's MACs, and of its parameters.")] = 0.5,
     method: Annotated[
         str, option("METHOD", "blockwise, global, magnitude, torch-pruning, random or scratch.")
     ] = "blockwise",
     supernet_steps: Annotated[
-        int, typer.Option(metavar="N", help="Steps in which candidates learn; 0 judges slices of the teacher.")
+        int, number_option("N", "Steps in which candidates learn; 0 judges slices of the teacher.", least=0, most=MOST)
     ] = 0,
     candidates: Annotated[
-        int, typer.Option(metavar="N", help="Students judged at most: of each block, or in all.")
+        int, number_option("N", "Students judged at most: of each block, or in all.", most=MOST)
     ] = 1000,
     start: Annotated[
         str | None, option("START", "First weights: supernet, teacher or random; default: what suits the method.")
@@ -38,7 +37,7 @@ def compress(
         str | None, option("BETA", "Weight of the noise, 0..1 for a rising one; default: what suits the method.")
     ] = None,
     ramp: Annotated[str, option("RAMP", "How it rises: linear or cosine.")] = "linear",
-    seeds: Annotated[int, typer.Option(metavar="N", help="Trainings of the student; three give an interval.")] = 1,
+    seeds: Annotated[int, number_option("N", "Trainings of the student; three give an interval.", least=0)] = 1,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:

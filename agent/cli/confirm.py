@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.options import Db, DryRun, Json, changing, memory_path, option
+from agent.cli.options import Db, DryRun, Json, changing, memory_path, number_option, option
 from agent.config.settings import HOW_JOBS_RUN
+from diffusion.units import LARGEST
 
 
 @changing(
@@ -14,10 +15,12 @@ from agent.config.settings import HOW_JOBS_RUN
 )  # fmt: skip
 def confirm(
     changes: dict[str, Any],
-    trials: Annotated[list[int] | None, typer.Argument(metavar="TRIAL...", help="Trials; default: the best.")] = None,
+    trials: Annotated[
+        list[int] | None, typer.Argument(min=1, max=LARGEST, metavar="TRIAL...", help="Trials; default: the best.")
+    ] = None,
     search: Annotated[str | None, option("NAME", "The search they are of; default: the latest.")] = None,
-    top: Annotated[int, typer.Option(min=1, metavar="K", help="How many of the best, without the baseline.")] = 1,
-    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Training seeds of each; verdicts take three.")] = 3,
+    top: Annotated[int, number_option("K", "How many of the best, without the baseline.")] = 1,
+    seeds: Annotated[int, number_option("N", "Training seeds of each; verdicts take three.")] = 3,
     strategy: Annotated[
         str | None, option("STRATEGY", "A preset's name, or FIELD=VALUE,…; default: DATA-standard, twice as long.")
     ] = None,

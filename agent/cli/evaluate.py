@@ -2,9 +2,8 @@
 
 from typing import Annotated, Any
 
-import typer
-
-from agent.cli.options import Db, Json, Step, TrialId, changing, memory_path, show
+from agent.cli.options import Db, Json, Step, TrialId, changing, memory_path, number_option, show
+from diffusion.frozen import LARGEST_SEED
 
 
 @changing("score")
@@ -12,7 +11,7 @@ def evaluate(
     changes: dict[str, Any],
     trial: TrialId,
     sampling_seed: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Seed of the images; default: the search's seed.")
+        int | None, number_option("N", "Seed of the images; default: the search's seed.", least=0, most=LARGEST_SEED)
     ] = None,
     step: Step = None,
     db: Db = None,

@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.options import Json, show
+from agent.cli.options import Json, number_option, show
 
 
 def flops(
     spec: Annotated[str, typer.Argument(metavar="SPEC", help="b128-n2-m1.2.2.2-a0100, or its JSON object.")],
     family: Annotated[str, typer.Option(metavar="ddpm|iddpm", help="Which network the spec becomes.")] = "ddpm",
-    resolution: Annotated[int, typer.Option(metavar="N", help="Side of the images.")] = 32,
-    channels: Annotated[int, typer.Option(metavar="N", help="Channels of the images.")] = 3,
+    resolution: Annotated[int, number_option("N", "Side of the images.", least=0)] = 32,
+    channels: Annotated[int, number_option("N", "Channels of the images.", least=0)] = 3,
     verify: Annotated[bool, typer.Option("--verify", help="Count the real network with fvcore beside it.")] = False,
     as_json: Json = False,
 ) -> None:

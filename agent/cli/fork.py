@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.options import Db, Json, Name, memory_path, show
+from agent.cli.options import Db, Json, Name, memory_path, number_option, show
 
 
 def fork(
-    at: Annotated[int, typer.Option(min=0, metavar="ROUND", help="The last round that both share.")],
+    at: Annotated[int, number_option("ROUND", "The last round that both share.", least=0)],
     llm: Annotated[str, typer.Option(metavar="ID", help="Backend that goes on from there.")],
     name: Name = None,
     base_url: Annotated[

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import Json, configured, option, path_option
+from agent.cli.options import Json, configured, number_option, option, path_option
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 def generate(
     settings: "Resolved",
-    count: Annotated[int, typer.Option(min=1, metavar="N", help="How many specs.")] = 10,
+    count: Annotated[int, number_option("N", "How many specs.")] = 10,
     min_macs: Annotated[str | None, option("MACS", "What a spec costs at least, e.g. 4.8G.")] = None,
     like: Annotated[str | None, option("SPEC", "A spec to stay near.")] = None,
     source: Annotated[

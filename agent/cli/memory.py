@@ -6,6 +6,7 @@ import typer
 
 from agent.cli.options import Db, Json, Limit, Name, memory_path, show
 from diffusion.errors import UserError
+from diffusion.units import LARGEST
 
 app = typer.Typer(help="Look into the memory (read-only).", no_args_is_help=True)
 
@@ -58,7 +59,9 @@ def failures(name: Name = None, limit: Limit = 20, db: Db = None, as_json: Json 
 
 @app.command("show")
 def show_command(
-    trial: Annotated[int, typer.Argument(metavar="ID", help="Number of a trial.")], db: Db = None, as_json: Json = False
+    trial: Annotated[int, typer.Argument(min=1, max=LARGEST, metavar="ID", help="Number of a trial.")],
+    db: Db = None,
+    as_json: Json = False,
 ) -> None:
     """Everything about one trial."""
     from agent.report.trials import ShownTrial, print_trial

@@ -14,6 +14,8 @@ from pydantic import BeforeValidator
 
 from agent.config.settings import FIELDS, own_options, sentence, setting_of
 from diffusion.files.paths import user_path
+from diffusion.frozen import MOST, MOST_AT_ONCE
+from diffusion.units import LARGEST
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
@@ -25,6 +27,11 @@ READ_BY_PARSER = (bool, int, float)  # what the option parser reads itself; the 
 def option(metavar: str, text: str) -> Any:
     """An option with what stands for its value and one line of help."""
     return typer.Option(metavar=metavar, help=text)
+
+
+def number_option(metavar: str, text: str, least: float = 1, most: float = MOST_AT_ONCE) -> Any:
+    """An option that is a number within bounds, which are in what is said of one outside."""
+    return typer.Option(min=least, max=most, metavar=metavar, help=text)
 
 
 def path_option(metavar: str, text: str) -> Any:
@@ -63,14 +70,14 @@ def option_of(name: str, text: str | None = None) -> Any:
 Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout; people's output goes to stderr.")]
 Db = Annotated[Path | None, option_of("db")]
 Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Name or number of a search; default: the latest.")]
-TrialId = Annotated[int, typer.Argument(metavar="TRIAL", help="Number of a trial.")]
-Limit = Annotated[int, typer.Option(min=1, metavar="N", help="Most rows to print.")]
+TrialId = Annotated[int, typer.Argument(min=1, max=LARGEST, metavar="TRIAL", help="Number of a trial.")]
+Limit = Annotated[int, number_option("N", "Most rows to print.", most=MOST)]
 Config = Annotated[Path | None, path_option("FILE", "Settings (default ./diffnas.toml if there).")]
 Pairs = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of diffnas.toml; repeatable.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings, their sources and the cost; do nothing.")]
-Step = Annotated[int | None, typer.Option(min=1, metavar="N", help="A step that was kept; default: the last.")]
+Step = Annotated[int | None, number_option("N", "A step that was kept; default: the last.", most=MOST)]
 
 
 def configured(*wanted: str, **texts: str) -> Callable[[Command], Command]:
@@ -98,7 +105,13 @@ def changing(*wanted: str, **texts: str) -> Callable[[Command], Command]:
         wanted: groups, all of whose options it takes, and single settings; ``-name`` leaves one of a group out.
         texts: help of its own for some of them.
     """
-    return _with_options(own_options(*wanted), texts, lambda given, _: given, {})
+
+    def gather(given: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+        from agent.config.sources import checked
+
+        return checked(given)
+
+    return _with_options(own_options(*wanted), texts, gather, {})
 
 
 def _with_options(

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import DryRun, Json, configured, option, path_option
+from agent.cli.options import DryRun, Json, configured, number_option, option, path_option
 from agent.config.settings import HOW_JOBS_RUN
+from diffusion.frozen import MOST
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
@@ -21,21 +22,23 @@ DEFAULT_SPECS = 24
 def rank_study(
     settings: "Resolved",
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the study.")] = None,
-    specs: Annotated[int, option("N", "Specs: the baseline, and one from each stratum of MACs.")] = DEFAULT_SPECS,
+    specs: Annotated[
+        int, number_option("N", "Specs: the baseline, and one from each stratum of MACs.")
+    ] = DEFAULT_SPECS,
     rapid: Annotated[str | None, option("STRATEGY", "The cheap strategy: a preset's name, or FIELD=VALUE,….")] = None,
     standard: Annotated[
         str | None, option("STRATEGY", "The strategy that it is compared with, and the truth's.")
     ] = None,
     truth_steps: Annotated[
-        int | None, option("N", "Steps of the full trainings (default twice the standard's).")
+        int | None, number_option("N", "Steps of the full trainings (default twice the standard's).", most=MOST)
     ] = None,
-    truth_seeds: Annotated[int, option("N", "Full trainings of each spec, each with a seed of its own.")] = 2,
+    truth_seeds: Annotated[int, number_option("N", "Full trainings of each spec, each with a seed of its own.")] = 2,
     score_steps: Annotated[str | None, option("N,N,…", "Steps at which proxies are scored beside their end.")] = None,
     also_score: Annotated[
         list[str] | None, option("FIELD=VALUE,…", "A cheaper way to score, e.g. num_images=360; repeatable.")
     ] = None,
     also_on: Annotated[str, option("ARM", "Whose weights that scores: rapid, standard, truth-1, ….")] = "rapid",
-    top_k: Annotated[int, typer.Option(min=1, metavar="K", help="For recall and regret of the best K.")] = 3,
+    top_k: Annotated[int, number_option("K", "For recall and regret of the best K.")] = 3,
     plots: Annotated[Path | None, path_option("DIR", "Draw the curves and the ranks there (needs matplotlib).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study as it was begun.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Say what is known so far; train nothing.")] = False,

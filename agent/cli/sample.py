@@ -5,15 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.cli.options import Db, Json, Step, changing, memory_path, path_option, show
+from agent.cli.options import Db, Json, Step, changing, memory_path, number_option, path_option, show
+from diffusion.frozen import LARGEST_SEED, MOST
 
 
 @changing("sampler", "sampling_steps")
 def sample(
     changes: dict[str, Any],
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="A trial's number, or an exported folder.")],
-    num_images: Annotated[int, typer.Option(min=1, metavar="N", help="How many images.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the images.")] = 0,
+    num_images: Annotated[int, number_option("N", "How many images.", most=MOST)] = 64,
+    seed: Annotated[int, number_option("N", "Seed of the images.", least=0, most=LARGEST_SEED)] = 0,
     step: Step = None,
     to: Annotated[Path | None, path_option("DIR", "Where the images go (default OUT/samples/…).")] = None,
     db: Db = None,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.cli.options import DryRun, Json, configured, option
+from agent.cli.options import DryRun, Json, configured, number_option, option
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
@@ -16,9 +16,7 @@ def strategy(
     cost: Annotated[
         str, option("COST", "The most a strategy may cost: 0.5 or 50% of the standard one, or 30s of device time.")
     ] = "0.5",
-    rounds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Proposals; 1 is the paper's, without any measurement to go by.")
-    ] = 1,
+    rounds: Annotated[int, number_option("N", "Proposals; 1 is the paper's, without any measurement to go by.")] = 1,
     standard: Annotated[
         str | None,
         option("STRATEGY", "What costs are shares of: a strategy's name, or FIELD=VALUE,… (default: DATA-standard)."),

@@ -21,6 +21,7 @@ from diffusion.errors import UserError
 from diffusion.files.paths import user_path
 from diffusion.settings import Family, Schedule
 from diffusion.spec import UNetSpec
+from diffusion.units import whole_number
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 NEEDED = (
@@ -62,8 +63,8 @@ def find_teacher(settings: Resolved, text: str, out: Path | None = None) -> Teac
     Raises:
         UserError: there is none, or it is not to be compressed.
     """
-    if text.isascii() and text.isdigit():
-        return _of_trial(settings, int(text), out)
+    if (trial := whole_number(text)) is not None:
+        return _of_trial(settings, trial, out)
     folder = user_path(text)
     if not folder.exists() and HUB_ID.fullmatch(text):
         folder = _downloaded(text)

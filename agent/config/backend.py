@@ -5,9 +5,11 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from diffusion.files.paths import UserPath
-from diffusion.frozen import Frozen, Setting
+from diffusion.frozen import MOST, MOST_AT_ONCE, Frozen, Setting
 from diffusion.units import parse_list
 
+MOST_SECONDS = 10**6  # of one wait: eleven days, and within what threads and sockets can wait
+MOST_TOKENS = 10**15
 OFFLINE = "offline"  # the backend for machines without a language model; it costs nothing
 
 
@@ -51,17 +53,21 @@ class BackendSettings(Frozen):
     ] = None
     llm_max_tokens: Annotated[
         int | None,
-        Field(ge=1),
+        Field(ge=1, le=MOST),
         Setting(
             "the most tokens of one answer",
             more="small models may talk without end, and a limit costs less than a time-out",
             example="1000",
         ),
     ] = None
-    llm_timeout_seconds: Annotated[float, Field(gt=0), Setting("seconds after which an answer is given up")] = 120.0
+    llm_timeout_seconds: Annotated[
+        float,
+        Field(gt=0, le=MOST_SECONDS, allow_inf_nan=False),
+        Setting("seconds after which an answer is given up"),
+    ] = 120.0
     llm_retries: Annotated[
         int,
-        Field(ge=0),
+        Field(ge=0, le=MOST_AT_ONCE),
         Setting(
             "how often a call that failed is made again",
             more="after a time-out, HTTP 408, 409, 425, 429, a failure of the server or no connection",
@@ -69,7 +75,7 @@ class BackendSettings(Frozen):
     ] = 5
     llm_retry_seconds: Annotated[
         float,
-        Field(ge=0),
+        Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False),
         Setting(
             "seconds before the first repetition",
             more="each further one waits twice as long, at most a minute, give or take a quarter; a server that asks "
@@ -78,7 +84,7 @@ class BackendSettings(Frozen):
     ] = 1.0
     max_cost: Annotated[
         float | None,
-        Field(gt=0),
+        Field(gt=0, le=MOST, allow_inf_nan=False),
         Setting(
             "most dollars that language models may cost",
             "USD",
@@ -88,11 +94,13 @@ class BackendSettings(Frozen):
     ] = None
     max_hours: Annotated[
         float | None,
-        Field(gt=0),
+        Field(gt=0, le=MOST, allow_inf_nan=False),
         Setting("most hours that the search may run, over all resumes", "HOURS", example="3.0"),
     ] = None
     max_tokens: Annotated[
-        int | None, Field(gt=0), Setting("most tokens that language models may read and write", "N", example="500000")
+        int | None,
+        Field(gt=0, le=MOST_TOKENS),
+        Setting("most tokens that language models may read and write", "N", example="500000"),
     ] = None
     prices: Annotated[
         UserPath | None,

@@ -7,11 +7,11 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from diffusion.errors import UserError
 from diffusion.files.paths import UserPath
-from diffusion.frozen import Frozen, Setting
+from diffusion.frozen import LARGEST_SEED, MOST, MOST_AT_ONCE, Frozen, Setting
 from diffusion.settings import Family, Sampler, Schedule
 from diffusion.space import SearchSpace, built_in, find_space, stored_space
 from diffusion.spec import SpecField, UNetSpec
-from diffusion.units import parse_size
+from diffusion.units import parse_size, shortened, whole_number
 
 Size = Annotated[int, BeforeValidator(parse_size)]
 
@@ -23,9 +23,12 @@ def parse_parallel(value: object) -> object:
         UserError: it is neither.
     """
     text = str(value).strip()
-    if text != "auto" and not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UserError(f"'{text}' is not a number of rounds; write 1, 2, … or auto")
-    return text if text == "auto" else int(text)
+    if text == "auto":
+        return text
+    number = whole_number(text)
+    if not number or number > MOST_AT_ONCE:
+        raise UserError(f"'{shortened(text)}' is not a number of rounds; write 1, 2, … or auto")
+    return number
 
 
 class SearchSettings(Frozen):
@@ -104,7 +107,7 @@ class SearchSettings(Frozen):
     ] = None
     max_latency: Annotated[
         float | None,
-        Field(gt=0, allow_inf_nan=False),
+        Field(gt=0, le=MOST, allow_inf_nan=False),
         Setting(
             "limit on the milliseconds of one image through the network",
             "MS",
@@ -130,7 +133,7 @@ class SearchSettings(Frozen):
     ] = 0.3
     rounds: Annotated[
         int,
-        Field(ge=0, le=10_000),
+        Field(ge=0, le=MOST_AT_ONCE),
         Setting("rounds after the baseline", "N", more="each ends with one scored or failed trial"),
     ] = 10
     searcher: Annotated[
@@ -141,7 +144,7 @@ class SearchSettings(Frozen):
             more="without one `llm`, or `centaur` where no language model is chosen; see [searchers](searchers.md)",
         ),
     ] = "llm"
-    seed: Annotated[int, Field(ge=0), Setting("seed of trainings, images and proposals", "N")] = 0
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED), Setting("seed of trainings, images and proposals", "N")] = 0
     name: Annotated[
         str | None,
         Setting(
@@ -172,7 +175,7 @@ class SearchSettings(Frozen):
     ] = False
     replicas: Annotated[
         int,
-        Field(ge=1),
+        Field(ge=1, le=MOST_AT_ONCE),
         Setting(
             "training seeds of the baseline",
             more="from three on scores have intervals and verdicts, see "
@@ -181,7 +184,7 @@ class SearchSettings(Frozen):
     ] = 3
     race_trainings: Annotated[
         int | None,
-        Field(ge=0),
+        Field(ge=0, le=MOST_AT_ONCE),
         Setting(
             "trainings that the race at the end may use, 0 for none",
             more="without it as many as the search has rounds",
@@ -206,6 +209,7 @@ class DataSettings(Frozen):
     ] = Path("data")
     resolution: Annotated[
         int | None,
+        Field(ge=1, le=MOST),  # which of them images can have is said with the data
         Setting(
             "resize the images to N×N",
             "N",
@@ -263,11 +267,11 @@ class ScoreSettings(Frozen):
         ),
     ] = "ddim"
     sampling_steps: Annotated[
-        int, Field(ge=1), Setting("steps of the sampler for each image", "N", more="at most `diffusion_steps`")
+        int, Field(ge=1, le=MOST), Setting("steps of the sampler for each image", "N", more="at most `diffusion_steps`")
     ] = 100
     num_images: Annotated[
         int,
-        Field(ge=2),
+        Field(ge=2, le=MOST),
         Setting(
             "images sampled for each score", "N", more="the score falls as it grows, so it is part of the protocol"
         ),

@@ -20,6 +20,7 @@ from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig, setting_
 from diffusion.errors import UserError
 from diffusion.files.text import read_text, read_toml
 from diffusion.unetbench.table import find_table
+from diffusion.units import shortened
 
 ENV_FILE = ".env"
 CONFIG_FILE = "diffnas.toml"
@@ -74,6 +75,16 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Reso
         config = config.changed(baseline=space.baseline or space.middle)
         sources["baseline"] = f"space {space.name}"
     return Resolved(config, sources)
+
+
+def checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that change a stored search, each judged by itself; what it is changed in stands in memory.
+
+    Raises:
+        UserError: one sentence that starts with the first value that is wrong.
+    """
+    flat = _validated({"budget": 1, **options}, {}).flat()
+    return {name: flat[name] for name in options}
 
 
 def chosen_preset(layers: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
@@ -182,7 +193,7 @@ def mistake(error: ValidationError, values: Mapping[str, Any], sources: Mapping[
     cause = (first.get("ctx") or {}).get("error")
     if isinstance(cause, UserError):
         return UserError(f"{typed_name(name, sources)}: {cause}")
-    shown = f"{typed_name(name, sources)} {values.get(name, first['input'])}"
+    shown = f"{typed_name(name, sources)} {shortened(str(values.get(name, first['input'])))}"
     return UserError(f"{shown}: {first['msg'][0].lower()}{first['msg'][1:]}")
 
 

@@ -19,6 +19,7 @@ from agent.study.run import changed_score, run_study
 from agent.study.store import free_name, open_study, stored_study
 from agent.study.tables import print_plan, print_study
 from diffusion.errors import UserError
+from diffusion.units import shortened, whole_number
 from memory.connection import check_memory, opened
 
 
@@ -136,8 +137,8 @@ def _steps(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if wrong := [part for part in parts if not (part.isascii() and part.isdigit())] or (not parts and [text]):
-        raise UserError(f"--score-steps '{wrong[0]}' is not a step; write --score-steps 50,100,200")
+    if wrong := [part for part in parts if whole_number(part) is None] or (not parts and [text]):
+        raise UserError(f"--score-steps '{shortened(wrong[0])}' is not a step; write --score-steps 50,100,200")
     return tuple(map(int, parts))
 
 

@@ -21,7 +21,9 @@ from agent.search.session import Session, driving
 from agent.study.arms import Arm, Study
 from agent.study.store import stored_study
 from diffusion.errors import UserError
+from diffusion.frozen import MOST
 from diffusion.settings import Protocol, ScoreProtocol, choose_sampling
+from diffusion.units import shortened, whole_number
 from memory.connection import opened
 from memory.scores import add_score, score_of
 from memory.searches import find_search, set_state
@@ -90,9 +92,10 @@ def changed_score(arm: Arm, text: str) -> ScoreProtocol:
             raise UserError(
                 f"--also-score '{pair}' is no change of a score; write {', '.join(values)} with = and a value"
             )
-        if name != "sampler" and not (value.isascii() and value.isdigit()):
-            raise UserError(f"--also-score '{pair}' is not a number; write --also-score {name}={values[name]}")
-        values[name] = value if name == "sampler" else int(value)
+        number, old_value = whole_number(value), values[name]
+        if name != "sampler" and (number is None or number > MOST):
+            raise UserError(f"--also-score '{shortened(pair)}' is not a number; write --also-score {name}={old_value}")
+        values[name] = value if name == "sampler" else number
     if values["num_images"] < 2:
         raise UserError(f"--also-score '{text}': a score needs at least 2 images")
     family, diffusion_steps = arm.protocol.settings.family, arm.strategy.diffusion_steps

@@ -170,8 +170,6 @@ def changed_protocol(known: Known, changes: dict[str, Any], step: int | None) ->
     asked |= {"reference_split": old.reference_split, **changes}
     sampler, steps = asked.pop("sampler"), asked.pop("sampling_steps")
     sampling = choose_sampling(sampler, steps, known.protocol.settings.family, strategy.diffusion_steps)
-    if asked["num_images"] < 2:
-        raise UserError(f"--num-images {asked['num_images']}: a score needs at least 2 images")
     return known.protocol.model_copy(
         update={
             "strategy": strategy.model_copy(update={"train_steps": step or strategy.train_steps}),

@@ -15,6 +15,7 @@ from diffusion.errors import UserError
 from diffusion.files.paths import user_path
 from diffusion.settings import Sampling, Settings, choose_sampling
 from diffusion.training.allocator import keep_freed_memory
+from diffusion.units import whole_number
 from tools.executors.machine import cores
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def draw(
         UserError: one sentence with the remedy.
     """
     sampler, steps = (changes.get(name) for name in ("sampler", "sampling_steps"))
-    if source.isascii() and source.isdigit():
-        found = _from_trial(db_path, int(source), sampler, steps, step)
+    if (trial := whole_number(source)) is not None:
+        found = _from_trial(db_path, trial, sampler, steps, step)
     elif step is not None:
         raise UserError(f"--step {step}: '{source}' holds the weights of one step alone; name a trial's number")
     else:

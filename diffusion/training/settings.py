@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from diffusion.frozen import Frozen, Setting
+from diffusion.frozen import MOST, Frozen, Setting
 from diffusion.units import parse_list
 
 Compile = Literal["auto", "on", "off"]
@@ -16,11 +16,11 @@ class JobSettings(Frozen):
 
     checkpoint_steps: Annotated[
         int,
-        Field(ge=1),
+        Field(ge=1, le=MOST),
         Setting("steps between two checkpoints of a training", more="the most that a killed process loses"),
     ] = 1000
     snapshot_steps: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...] | None,
+        tuple[Annotated[int, Field(ge=1, le=MOST)], ...] | None,
         BeforeValidator(parse_list),
         Setting(
             "steps whose averaged weights are kept, to be scored later",
@@ -31,7 +31,7 @@ class JobSettings(Frozen):
     ] = None
     nproc: Annotated[
         int,
-        Field(ge=1),
+        Field(ge=1, le=MOST),
         Setting("processes, or GPUs, of each training", "N", more="they share each batch; on GPUs one for each"),
     ] = 1
     executor: Annotated[

@@ -22,16 +22,19 @@ def _below(group: Any, before: str) -> Iterator[tuple[str, Any]]:
             yield before + name, command
 
 
-def spelled(command: Any, name: str, value: str) -> list[str]:
-    """One parameter of a command as it is typed."""
-    param = next(param for param in command.params if param.name == name)
-    return [f"{param.opts[0]}={value}"] if param.param_type_name == "option" else [value]
+def with_value(command: Any, name: str, value: str) -> list[str]:
+    """What is typed to give one parameter a value, beside what has to be typed: the number 1 fits everywhere.
 
-
-def least(command: Any, *left_out: str) -> list[str]:
-    """What has to be typed for a command: the number 1 fits everywhere."""
-    wanted = [param.name for param in command.params if param.required and param.name not in left_out]
-    return [word for name in wanted for word in spelled(command, name, "1")]
+    Options come first, so that an argument with a minus is no option.
+    """
+    values = {param.name: "1" for param in command.params if param.required} | {name: value}
+    options, arguments = [], []
+    for param in command.params:
+        if param.name in values and param.param_type_name == "option":
+            options.append(f"{param.opts[0]}={values[param.name]}")
+        elif param.name in values:
+            arguments.append(values[param.name])
+    return [*options, "--", *arguments]
 
 
 def annotations(command: Any) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import all_commands, annotations, least, received, spelled
+from commands import all_commands, annotations, received, with_value
 from typed import answering, found
 
 from agent.config.settings import FIELDS, PREFIX
@@ -44,7 +44,7 @@ def test_the_paths_of_all_commands_are_looked_at() -> None:
 @pytest.mark.parametrize(("typed", "name"), PATHS, ids=lambda value: value)
 def test_every_option_and_argument_knows_the_home_folder(typed: str, name: str, home: Path) -> None:
     command = COMMANDS[typed]
-    got = received(command, *least(command, name), *spelled(command, name, "~/there"))
+    got = received(command, *with_value(command, name, "~/there"))
     assert got[name] == home / "there"
 
 

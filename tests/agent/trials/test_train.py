@@ -124,11 +124,11 @@ def test_a_score_names_its_protocol_on_a_terminal(trained: Typed) -> None:
         (["evaluate", "1", "--sampling-steps", "401"], "'401' sampling steps are more than the 400 of the diffusion"),
         (
             ["evaluate", "1", "--sampler", "euler"],
-            "'euler' is not a sampler; there are ddpm, iddpm, ddim, dpm-solver++",
+            "--sampler euler: input should be 'ddpm', 'iddpm', 'ddim' or 'dpm-solver++'",
         ),
         (["evaluate", "1", "--sampler", "iddpm"], "'iddpm' needs the learned variance of the family iddpm"),
         (["evaluate", "1", "--feature-network", "vgg"], "'vgg' is no feature network"),
-        (["evaluate", "1", "--num-images", "1"], "--num-images 1: a score needs at least 2 images"),
+        (["evaluate", "1", "--num-images", "1"], "--num-images 1: input should be greater than or equal to 2"),
         (["sample", "7"], "'7' is not a trial of this memory; the latest is 1"),
         (["sample", "nowhere"], "'nowhere'"),
         (["sample", "nowhere", "--step", "2"], "--step 2: 'nowhere' holds the weights of one step alone"),
