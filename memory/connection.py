@@ -58,14 +58,14 @@ def connect(path: Path, *, read_only: bool = False, check_same_thread: bool = Tr
         raise
 
 
-def check_memory(path: Path) -> None:
-    """Whether a memory is, or can be made, in `path`; nothing is made.
+def check_memory(path: Path, *, read_only: bool = False) -> None:
+    """Whether a memory is, or can be made, in `path`; none is made.
 
     Raises:
         UserError: as `connect`.
     """
-    if path.exists():
-        connect(path).close()
+    if path.exists() and path.stat().st_size:  # an empty file becomes one
+        connect(path, read_only=read_only).close()
     else:
         _check_place(path, read_only=False)
 
@@ -208,20 +208,23 @@ def _check_place(path: Path, read_only: bool) -> None:
         raise _no_memory(path)
     if not path.parent.is_dir():
         raise UserError(f"'{path}' cannot be made: the folder {path.parent} does not exist; make it or change --db")
-    if not read_only and not all(os.access(place, os.W_OK) for place in (path, path.parent) if place.exists()):
+    if not read_only and not _may_write(path):
         raise UserError(f"'{path}' cannot be written; check its permissions, or name another file with --db")
 
 
+def _may_write(path: Path) -> bool:
+    return all(os.access(place, os.W_OK) for place in (path, path.parent) if place.exists())
+
+
 def _open(path: Path, read_only: bool, check_same_thread: bool) -> sqlite3.Connection:
-    is_frozen = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    alone = "ro" if path.with_name(f"{path.name}-wal").exists() else "ro&immutable=1"  # SQLite needs no file beside it
     mode = (
-        ("ro&immutable=1" if is_frozen else "ro") if read_only else "rwc"
-    )  # there SQLite can make no files of its own
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    conn = sqlite3.connect(
-        uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=check_same_thread
-    )
+        "rwc" if not read_only else "rw" if _may_write(path) else alone
+    )  # who may not write leaves WAL's files behind
+    uri, wait = f"{path.absolute().as_uri()}?mode={mode}", BUSY_TIMEOUT_SECONDS
+    conn = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=check_same_thread)
     conn.row_factory = sqlite3.Row
+    conn.execute(f"PRAGMA query_only = {int(read_only)}")
     return conn
 
 
@@ -230,7 +233,6 @@ def _prepare(db: Database, path: Path, read_only: bool) -> None:
     _check_ours(db, path, read_only)
     _check_version(db, path)
     if read_only:
-        db.conn.execute("PRAGMA query_only = ON")
         if MIGRATIONS.pending(db):
             raise UserError(f"'{path}' is from an older version; `diffnas-agent run` or `resume` brings it up to date")
         return

@@ -1,6 +1,5 @@
 """What ``diffnas-agent compress`` does: open a search for a student and drive it, or show what it would be."""
 
-import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +11,7 @@ from agent.compress.teachers import find_teacher
 from agent.config.sources import Resolved
 from agent.report.results import Result, Whole
 from agent.report.tables import say, show
-from agent.search.plan import Plan
+from agent.search.plan import Plan, written_nowhere
 from diffusion.cost.closed_form import Macs
 from diffusion.errors import UserError
 from diffusion.units import format_size
@@ -47,9 +46,8 @@ def begin(settings: Resolved, wanted: Wanted, *, dry_run: bool, as_json: bool) -
     """
     check(wanted)
     if dry_run:
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder)
-            found, asked, foreseen = _prepared(settings, wanted, out)
+        with written_nowhere(settings.config) as aside:
+            found, asked, foreseen = _prepared(settings, wanted, aside.places.out)
         show(foreseen, as_json, lambda console, plan: print_plan(console, found, asked, plan))
         return 0
     found, asked, foreseen = _prepared(settings, wanted, None)

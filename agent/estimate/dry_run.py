@@ -3,9 +3,7 @@
 Costs are the closed form's. Seconds are not guessed: two real steps measure how fast this machine is.
 """
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,14 +15,13 @@ from agent.estimate.calibration import Calibration, calibrate
 from agent.estimate.forecast import Use, forecast
 from agent.report.results import Result
 from agent.report.tables import print_settings, say, show
-from agent.search.plan import Plan, jobs_of, plan
+from agent.search.plan import Plan, jobs_of, plan, written_nowhere
 from diffusion.cost.closed_form import BACKWARD_FACTOR, cost
 from diffusion.cost.peak_memory import peak_bytes
 from diffusion.networks import networks_in
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from diffusion.units import format_size
-from memory.connection import check_memory
 from tools.allowance import LIMITS
 from tools.context import Jobs, SearchLimits
 from tools.executors.machine import Share
@@ -82,9 +79,8 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
     """
     alone: dict[str, Any] = {"rounds": 0, "parallel": 1, "replicas": 1, "race_trainings": 0}
     config = resolved.config.changed(**alone) if spec else resolved.config
-    check_memory(config.places.db)
-    with tempfile.TemporaryDirectory() as folder:
-        planned = plan(config.changed(out=Path(folder)), spec, TRAIN if spec else RUN)
+    with written_nowhere(config) as aside:
+        planned = plan(aside, spec, TRAIN if spec else RUN)
         jobs = jobs_of(config, machine_of(config)) if config.jobs.executor == "local" else None
         memory_bytes = memory_bytes_of(planned, jobs)
         measures = measured and jobs is not None and config.strategy.train_steps > 1 and not config.search.bench

@@ -5,7 +5,9 @@ Nothing is trained in this module, and no model is called.
 
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +32,7 @@ from diffusion.settings import Protocol, Settings
 from diffusion.spec import UNetSpec
 from diffusion.unetbench.table import Table
 from diffusion.units import format_size
+from memory.connection import check_memory
 from memory.searches import check_name, create_search
 from tools.executors.machine import Machine, Share, check_processes, share, this_machine
 
@@ -108,6 +111,18 @@ def plan(config: RunConfig, spec: UNetSpec | None = None, kind: SearchKind = RUN
     data, folder = config.data, config.places.out / "data"
     card = prepare_images(data.dataset, folder, data_dir=data.data_dir, resolution=data.resolution)
     return _planned(config, card, spec)
+
+
+@contextmanager
+def written_nowhere(config: RunConfig) -> Iterator[RunConfig]:
+    """Settings to plan with where nothing is to be written: data and trainings lie in a folder that is thrown away.
+
+    Raises:
+        UserError: what is in the place of the memory is none, or one of an earlier version.
+    """
+    check_memory(config.places.db, read_only=True)
+    with tempfile.TemporaryDirectory() as folder:
+        yield config.changed(out=Path(folder))
 
 
 def _on_table(config: RunConfig, table: Table, kind: SearchKind) -> Plan:

@@ -2,10 +2,8 @@
 
 import json
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -16,7 +14,7 @@ from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.config.strategies import default_strategy, parse_strategy
 from agent.report.results import Result, Whole
-from agent.search.plan import Plan, open_search, plan
+from agent.search.plan import Plan, open_search, plan, written_nowhere
 from agent.study.arms import Study
 from agent.study.measure import MeasureOn, check_same, study_of
 from diffusion.errors import UserError
@@ -153,9 +151,8 @@ def planned_strategy_search(config: RunConfig, cost: str, study: Study | None = 
 def estimate(resolved: Resolved, cost: str, study: Study | None = None) -> StrategyEstimate:
     """``--dry-run``: the settings, the limit and the bounds; the data are checked in a folder thrown away."""
     config = resolved.config
-    check_memory(config.places.db)
-    with tempfile.TemporaryDirectory() as folder:
-        planned = plan(config.changed(out=Path(folder)), kind=STRATEGY)
+    with written_nowhere(config) as aside:
+        planned = plan(aside, kind=STRATEGY)
     if study:
         check_same(study, planned)
     if config.places.db.exists():

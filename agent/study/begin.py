@@ -1,6 +1,5 @@
 """What ``diffnas-agent rank-study`` does: begin a study or go on with it, and report; or only report, or only plan."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from agent.config.settings import HOW_JOBS_RUN, RunConfig
 from agent.config.sources import Resolved
 from agent.config.strategies import default_strategy, parse_strategy
 from agent.report.tables import print_settings, say, show
+from agent.search.plan import written_nowhere
 from agent.study.arms import Asked, Study
 from agent.study.costs import PlannedStudy, planned_costs
 from agent.study.plan import plan_study
@@ -162,9 +162,8 @@ def _draw(console: Console, found: MeasuredStudy, plots: Path | None) -> None:
 def _dry(settings: Resolved, wanted: Wanted) -> PlannedStudy:
     """What the study would train; the data are checked in a folder thrown away."""
     config = settings.config
-    check_memory(config.places.db)
-    with tempfile.TemporaryDirectory() as folder:
-        study = plan_study(config.changed(out=Path(folder)), asked_study(config, wanted))
+    with written_nowhere(config) as aside:
+        study = plan_study(aside, asked_study(config, wanted))
     return planned_costs(study, settings.shown())
 
 

@@ -7,6 +7,7 @@ confirmed; otherwise the baseline.
 """
 
 import json
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -83,8 +84,9 @@ def confirm_trials(db_path: Path, wanted: Picking, changes: dict[str, Any], *, d
     full = full_strategy(protocol)
     strategy = parse_strategy(wanted.strategy, full, "--strategy") if wanted.strategy else full
     named = {"name": f"{source.name}-confirm", "db": db_path, **changes}
-    planned = planned_confirm(source, protocol, asked, strategy, named)
     if dry_run:
+        with tempfile.TemporaryDirectory() as folder:
+            planned = planned_confirm(source, protocol, asked, strategy, named | {"out": Path(folder)})
         found = ConfirmPlan(
             baseline=str(asked.baseline),
             specs=[str(spec) for spec in asked.specs],
@@ -95,6 +97,7 @@ def confirm_trials(db_path: Path, wanted: Picking, changes: dict[str, Any], *, d
         )
         show(found, as_json, print_plan)
         return 0
+    planned = planned_confirm(source, protocol, asked, strategy, named)
     with opened(db_path) as memory:
         number = open_confirm(memory, planned, asked.specs)
     return drive_confirm(number, planned, as_json=as_json)
