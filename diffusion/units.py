@@ -1,6 +1,7 @@
-"""Sizes as people write them (``6.06G``, ``20M``, ``20000000``) and as people read them."""
+"""Sizes as people write them (``6.06G``, ``20M``, ``20000000``) and read them, and foreign text as it may be shown."""
 
 import re
+import unicodedata
 from decimal import Decimal
 
 from diffusion.errors import UserError
@@ -9,6 +10,7 @@ FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 SHOWN_CHARACTERS = 100
 LARGEST = 2**63 - 1  # what a database column holds
 SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?)\s*", re.IGNORECASE)
+JOINERS = "\u200c\u200d"  # within words of Persian and within emoji; they move nothing
 
 
 def parse_size(text: str | int | float, what: str = "MACs") -> int:
@@ -47,3 +49,28 @@ def format_size(number: float) -> str:
         if abs(number) >= FACTORS[suffix]:
             return f"{number / FACTORS[suffix]:.4g}{suffix}"
     return f"{number:.4g}"
+
+
+def printable(text: str) -> str:
+    """Foreign text on one line: what acts on a terminal or a reader instead of being read is spelled out.
+
+    That is every control character, so also each line break, and the escape that begins a colour, a cursor's move or a
+    copy to the clipboard; marks that turn the direction of reading; halves of surrogate pairs, as bytes that are no
+    letter become.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if _is_shown(char) else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def visible(text: str) -> str:
+    """The same with its line breaks and tabs."""
+    if text.isprintable():
+        return text
+    return "".join(
+        part if part in ("\n", "\t") else printable(part) for part in re.split(r"([\n\t])", text.replace("\r\n", "\n"))
+    )
+
+
+def _is_shown(char: str) -> bool:
+    return char.isprintable() or char in JOINERS or unicodedata.category(char) == "Zs"  # spaces of whatever width

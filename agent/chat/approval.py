@@ -11,7 +11,7 @@ from threading import Lock
 
 from diffusion.errors import UserError
 from diffusion.spec import UNetSpec
-from diffusion.units import format_size
+from diffusion.units import format_size, printable
 from memory.redaction import redact
 from memory.transcript import decision_on, record_decision
 from tools.context import Decision, SearchContext
@@ -66,7 +66,7 @@ class Approver:
             try:
                 return understood(context, spec, answer)
             except UserError as error:
-                question = f"{error}. {_choices(context)}: "
+                question = f"{printable(str(error))}. {_choices(context)}: "
 
 
 def understood(context: SearchContext, spec: UNetSpec, answer: str) -> Decision:
@@ -110,5 +110,5 @@ def _question(context: SearchContext, spec: UNetSpec, reason: str) -> str:
     return (
         f"Round {context.round_number}: train {spec}? {format_size(macs)} MACs, "
         f"{macs / context.limits.budget_macs:.0%} of the budget, {format_size(cost.params)} params; "
-        f"{context.proposer}: {reason}\n{_choices(context)}: "
+        f"{context.proposer}: {printable(reason)}\n{_choices(context)}: "
     )

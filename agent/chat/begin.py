@@ -10,6 +10,7 @@ from agent.chat.terminal import converse, history_beside, input_of
 from agent.chat.voice import Voice
 from agent.chat.wiring import chat_about, talk_about
 from agent.config.sources import load_provider_keys
+from agent.report.console import people
 from agent.report.tables import say
 from diffusion.errors import UserError
 from memory.connection import check_existing_memory
@@ -24,7 +25,7 @@ def talk(db: Path, name: str | None, llm: str | None, base_url: str | None, *, b
     load_provider_keys()
     if begin is None:
         check_existing_memory(db)  # an older one is brought up to date: a chat writes
-    console = Console(highlight=False)
+    console = people()
     about = talk_about(db, name if begin is None else _begun(console, db, name, begin))
     lines = input_of(console, history_beside(db))
     voice = Voice(console, lines.answer, streams=True)

@@ -50,7 +50,7 @@ def _plot(chat: Chat, command: Command, line: str, key: str) -> None:
         chat.voice.say(f"Drawn: {command.text}")
         return
     for row in drawn(ranking, chat.voice.console.width):
-        chat.voice.console.print(row, markup=False, highlight=False, no_wrap=True, crop=True)
+        chat.voice.console.print(row, markup=False, no_wrap=True, crop=True)
 
 
 def _sql(chat: Chat, command: Command, line: str, key: str) -> None:

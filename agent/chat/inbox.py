@@ -23,6 +23,7 @@ from rich.console import Console
 
 from agent.chat.terminal import PROMPT, PromptMaker
 from agent.report.progress import Lines
+from agent.report.tables import say
 
 TICK_SECONDS = 0.2
 REFRESH_SECONDS = 0.5  # of the bar
@@ -181,7 +182,7 @@ class _Enter:
 
     def __call__(self, buffer: Any) -> bool:
         for line in buffer.text.splitlines():
-            self.console.print(f"{PROMPT}{line}", markup=False, highlight=False, soft_wrap=True)
+            say(self.console, f"{PROMPT}{line}", whole=True)
             self.answered = self.inbox.take(line)
         return False  # the next line begins empty
 

@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from agent.chat.conversation import Chat
+from agent.report.tables import say
+from diffusion.units import visible
 from memory.redaction import redact
 
 PROMPT = "> "
@@ -41,14 +43,14 @@ class PlainInput:
         Raises:
             Left: standard input has ended.
         """
-        self.console.print(prompt, end="", markup=False, highlight=False)
+        self.console.print(prompt, end="", soft_wrap=True)
         line = sys.stdin.readline()
         if not line:
             self.console.print()
             raise Left
         line = line.rstrip("\n")
         if not sys.stdin.isatty():
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(self.console, line, whole=True)
         return line
 
     def answer(self, question: str) -> str | None:
@@ -81,7 +83,7 @@ class TerminalInput:
             try:
                 return str(self.session.prompt(prompt))
             except KeyboardInterrupt:
-                self.console.print("(Ctrl-D or /quit leaves the chat; the search goes on)", markup=False)
+                say(self.console, "(Ctrl-D or /quit leaves the chat; the search goes on)")
             except EOFError:
                 raise Left from None
 
@@ -90,7 +92,7 @@ class TerminalInput:
         from prompt_toolkit import PromptSession
 
         try:
-            return str(PromptSession[str](color_depth=self.session.color_depth).prompt(question))
+            return str(PromptSession[str](color_depth=self.session.color_depth).prompt(visible(question)))
         except (KeyboardInterrupt, EOFError):
             return None
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from agent.report.tables import say
+from diffusion.units import printable, visible
 
 
 @dataclass
@@ -17,9 +18,9 @@ class Voice:
     streams: bool = False
 
     def say(self, *lines: str) -> None:
-        """Lines of plain text, broken between words on a terminal."""
+        """Lines of plain text, broken between words on a terminal; none can pass for two."""
         for line in lines:
-            say(self.console, line)
+            say(self.console, printable(line.expandtabs()))
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Words:
                 self._flush()
                 self._space("\n" if character == "\n" else " ")
             else:
-                self.word += character
+                self.word += printable(character)
         self.console.file.flush()
 
     def end(self) -> None:
@@ -60,4 +61,5 @@ class Words:
         self.column = 0 if character == "\n" else self.column + fits
 
     def _write(self, text: str) -> None:
-        self.console.file.write(text)
+        """Past the console, which would end a line; the gate is the same."""
+        self.console.file.write(visible(text))

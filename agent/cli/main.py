@@ -3,7 +3,6 @@
 A user's mistake leaves as one sentence on standard error and exit code 2; a bug of ours as a traceback and exit code 1.
 """
 
-import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -31,6 +30,7 @@ from agent.cli.sample import sample
 from agent.cli.status import list_command, status
 from agent.cli.strategy import strategy
 from agent.cli.train import train
+from agent.report.console import people, prepare_streams, silence
 from diffusion.errors import UserError
 
 USER_MISTAKE, INTERRUPTED = 2, 130
@@ -63,7 +63,9 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
     if version:
         from importlib.metadata import version as installed
 
-        print(f"diffnas-agent {installed('diffnas-agent')}")
+        from agent.report.tables import say
+
+        say(people(), f"diffnas-agent {installed('diffnas-agent')}", whole=True)
         raise typer.Exit
     _spare_pandas()
 
@@ -79,6 +81,7 @@ def _spare_pandas() -> None:
 
 def main() -> NoReturn:
     """Run the command line; the one place where errors become exit codes."""
+    prepare_streams()
     try:
         code = app(standalone_mode=False, prog_name="diffnas-agent")
     except UserError as error:
@@ -86,8 +89,8 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, such as head, has what it wanted
-        code = 0
+        silence(sys.stdout)
+        code = 0  # the reader, such as head, has what it wanted
     except Exception as error:
         if not hasattr(error, "format_message"):  # the parser's own errors; its classes are not public
             raise
@@ -98,7 +101,9 @@ def main() -> NoReturn:
 
 
 def _mistake(sentence: str) -> int:
-    print(sentence, file=sys.stderr)
+    from agent.report.tables import say
+
+    say(people(stderr=True), sentence, whole=True)
     return USER_MISTAKE
 
 

@@ -10,6 +10,7 @@ from agent.compare.play import left, play
 from agent.compare.report import compared
 from agent.compare.tables import check_plot, draw, print_compared
 from agent.config.sources import Resolved
+from agent.report.console import people
 from agent.report.tables import say, show
 from memory.connection import check_memory, opened
 from tools.executors.machine import cores
@@ -39,14 +40,14 @@ def begin(settings: Resolved, wanted: Wanted) -> int:
         check_plot(wanted.plot)
     check_memory(config.places.db)
     if not wanted.report:
-        _play(comparison, Console(stderr=wanted.as_json, highlight=False))
+        _play(comparison, people(stderr=wanted.as_json))
     with opened(config.places.db, read_only=True) as db:
         check_begun(db, comparison)
         found = compared(db, comparison)
     show(found, wanted.as_json, print_compared)
     if wanted.plot:
         draw(found, wanted.plot)
-        say(Console(stderr=wanted.as_json, highlight=False), f"Drawn: {wanted.plot}", whole=True)
+        say(people(stderr=wanted.as_json), f"Drawn: {wanted.plot}", whole=True)
     return 0
 
 

@@ -3,16 +3,15 @@
 What asks a model is imported when one is examined: the checks are to say so if that cannot be imported at all.
 """
 
-import json
-
 from rich.console import Console
-from rich.markup import escape
 
 from agent.config.settings import RunConfig
 from agent.config.sources import Resolved
 from agent.doctor.checks import Check, checks
 from agent.doctor.report import ExamReport, Grade, Visit
+from agent.report.console import foreign, people, put_json
 from agent.report.results import plain
+from agent.report.tables import mark, say
 from memory.backends import remember_backend
 from memory.connection import check_memory, opened
 
@@ -28,7 +27,7 @@ def visit(resolved: Resolved, *, as_json: bool) -> int:
     """
     settings = resolved.config
     asked = resolved.sources["llm"] == "option"
-    console = Console(stderr=as_json, highlight=False)
+    console = people(stderr=as_json)
     if asked:
         from agent.backends.registry import check_backend
 
@@ -36,7 +35,7 @@ def visit(resolved: Resolved, *, as_json: bool) -> int:
     found = _checked(console, settings)
     report = _examined(console, settings) if asked else None
     if as_json:
-        print(json.dumps(plain(Visit(checks=found, model=report)), allow_nan=False))
+        put_json(plain(Visit(checks=found, model=report)))
     failed = any(check.state == "failed" for check in found)
     return UNFIT if failed or (report and not report.usable) else 0
 
@@ -46,9 +45,9 @@ def _checked(console: Console, settings: RunConfig) -> list[Check]:
     found = []
     for check in checks(settings):
         found.append(check)
-        console.print(f"{MARKS[check.state]} {check.name}: {escape(check.found)}", soft_wrap=True)
+        mark(console, f"{MARKS[check.state]} {check.name}: {foreign(check.found)}")
         if check.remedy:
-            console.print(f"        {escape(check.remedy)}", soft_wrap=True)
+            say(console, f"        {check.remedy}", whole=True)
     return found
 
 
@@ -59,7 +58,7 @@ def _examined(console: Console, settings: RunConfig) -> ExamReport:
 
     check_memory(settings.places.db)
     backend = make_chain(settings.changed(llm_fallbacks=None))[0]
-    console.print(f"\nExamining {backend.address}; no GPU is used.", soft_wrap=True)
+    say(console, f"\nExamining {backend.address}; no GPU is used.")
     report = examine(backend, lambda grade: _say_grade(console, grade))
     with opened(settings.places.db) as db:
         remember_backend(
@@ -78,9 +77,9 @@ def _examined(console: Console, settings: RunConfig) -> ExamReport:
 
 
 def _say_grade(console: Console, grade: Grade) -> None:
-    mark = "[green]passed[/green]" if grade.passed else "[red]failed[/red]"
-    why = f": {escape(grade.why)}" if grade.why else ""
-    console.print(f"{mark} {grade.skill}: {grade.name}{why}", soft_wrap=True)
+    verdict = "[green]passed[/green]" if grade.passed else "[red]failed[/red]"
+    why = f": {foreign(grade.why)}" if grade.why else ""
+    mark(console, f"{verdict} {grade.skill}: {grade.name}{why}")
 
 
 def _say_report(console: Console, report: ExamReport) -> None:
@@ -89,17 +88,17 @@ def _say_report(console: Console, report: ExamReport) -> None:
 
     console.line()
     for skill, count in report.skills.items():
-        console.print(f"  {skill:<29} {count.passed} of {count.cases}")
+        say(console, f"  {skill:<29} {count.passed} of {count.cases}")
     speed = report.tokens_per_second
     told = f"{speed:.1f} tokens a second" if speed else "the server tells no numbers of tokens"
     ways = {"tools": "tool calls", "json_schema": "a JSON schema", "fenced_json": "fenced JSON"}
-    console.print(
-        f"{escape(report.llm)}: {report.passed} of {report.cases}, asked by {ways[report.answers]}, {told}; "
+    say(
+        console,
+        f"{report.llm}: {report.passed} of {report.cases}, asked by {ways[report.answers]}, {told}; "
         f"{report.calls} calls in {report.seconds:.0f} s. A search will ask it in the same way.",
-        soft_wrap=True,
     )
     if not report.usable:
-        console.print(
+        say(
+            console,
             f"Below {PASS_MARK} most rounds end with the fallback's proposal; take another model, or --llm offline.",
-            soft_wrap=True,
         )

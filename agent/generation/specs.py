@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 
 from agent.config.sources import Resolved
 from agent.generation.asked import Basis, Wanted, basis_of
+from agent.report.console import bars, people
 from agent.report.results import Result
 from agent.report.tables import print_table, say, show
 from diffusion.cost.closed_form import Macs, cost
@@ -21,7 +21,7 @@ from diffusion.nag.unets import UNetGraphs
 from diffusion.networks import network
 from diffusion.spec import UNetSpec
 from diffusion.streams import generator
-from diffusion.units import format_size
+from diffusion.units import format_size, printable
 from tools.generation import Generated, generator_of, guides_of, learned, onehot, ranked
 
 TRAINING_SPECS = 20_000  # drawn from the space, for a score network
@@ -60,7 +60,7 @@ def generate(settings: Resolved, wanted: Wanted, *, as_json: bool) -> int:
     Raises:
         UserError: one sentence with the remedy.
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = people(stderr=as_json)
     basis = basis_of(settings, wanted)
     predictor = learned(basis.band, basis.trials, basis.config.search.seed)
     say(console, _learned_from(basis, predictor))
@@ -103,8 +103,9 @@ def _generator(console: Console, graphs: UNetGraphs, path: Path | None, seed: in
         training = ScoreTraining(seed=seed)
         fresh = new_network(graphs, training)
         steps = train_score(fresh, graphs.sample(TRAINING_SPECS, generator(seed, "training specs")), training)
-        for _ in track(steps, f"training {path.name}", total=training.steps, console=console):
-            pass
+        with bars(console) as progress:
+            for _ in progress.track(steps, total=training.steps, description=printable(f"training {path.name}")):
+                pass
         save_score(path, fresh, graphs, training)
     trained, training = load_score(path, graphs)
     return Generator(graphs, trained.score, process=training.process)

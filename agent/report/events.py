@@ -1,29 +1,33 @@
 """Events on their way out: JSON lines, and reports that are heard by several."""
 
-import json
 import sys
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, TextIO
 
+from agent.report.console import put_json, silence
 from memory.connection import utc_now
 
 Report = Callable[..., None]
 
 
 class JsonLines:
-    """One JSON object a line on standard output."""
+    """One JSON object a line on standard output; `gone` is called when whoever read it has gone."""
 
-    def __init__(self, search: int, stream: TextIO | None = None) -> None:
+    def __init__(self, search: int, stream: TextIO | None = None, gone: Callable[[], None] = lambda: None) -> None:
         # On a terminal whatever `sys.stdout` is by then, since a prompt may stand there; else the file or pipe of now.
         self.stream = stream or (None if sys.stdout.isatty() else sys.stdout)
-        self.search, self.lock = search, Lock()
+        self.search, self.gone, self.lock = search, gone, Lock()
 
     def __call__(self, event: str, **values: Any) -> None:
         """Write one event."""
-        line = json.dumps({"event": event, "time": utc_now(), "search": self.search, **values}, allow_nan=False)
-        with self.lock:
-            print(line, file=self.stream, flush=True)
+        line = {"event": event, "time": utc_now(), "search": self.search, **values}
+        try:
+            with self.lock:
+                put_json(line, self.stream)
+        except BrokenPipeError:
+            silence(self.stream)
+            self.gone()
 
 
 def both(*reports: Report) -> Report:

@@ -7,9 +7,10 @@ from threading import Lock
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID, TextColumn
 
+from agent.report.console import bars, foreign
+from agent.report.tables import mark
 from diffusion.spec import widths
 from diffusion.units import format_size
 from diffusion.verdicts import if_measured
@@ -42,7 +43,7 @@ class Lines:
 
     def line(self, text: str) -> None:
         """One line above the bar."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        mark(self.console, text)
 
     def on_round_started(self, values: dict[str, Any]) -> None:
         """The head of a round."""
@@ -50,20 +51,20 @@ class Lines:
 
     def on_trial_refused(self, values: dict[str, Any]) -> None:
         """A refusal and why."""
-        self.line(f"  [yellow]refused[/yellow] {escape(values['reason'])}")
+        self.line(f"  [yellow]refused[/yellow] {foreign(values['reason'])}")
 
     def on_fallback(self, values: dict[str, Any]) -> None:
         """The classical proposal takes over, and says so."""
         self.line(
-            f"  [yellow]fallback[/yellow] {escape(values['reason'])}; a random feasible neighbour is tried instead"
+            f"  [yellow]fallback[/yellow] {foreign(values['reason'])}; a random feasible neighbour is tried instead"
         )
 
     def on_trial_started(self, values: dict[str, Any]) -> None:
         """The candidate, its cost, its proposer and the reason."""
         cost = f"{format_size(values['macs']['paper'])} MACs, {format_size(values['params'])} params"
         spec = f"[bold]{values['spec']}[/bold]  widths {widths(values['spec'])}"
-        self.line(f"  trial {values['trial']}  {spec}  {cost}  by {escape(values['proposer'])}")
-        self.line(f"  [dim]{escape(values['reason'] or '')}[/dim]")
+        self.line(f"  trial {values['trial']}  {spec}  {cost}  by {foreign(values['proposer'])}")
+        self.line(f"  [dim]{foreign(values['reason'] or '')}[/dim]")
         self.said[_bar_of(values)] = 0
 
     def on_train_progress(self, values: dict[str, Any]) -> None:
@@ -105,7 +106,7 @@ class Lines:
     def on_replica_failed(self, values: dict[str, Any]) -> None:
         """Why it has none."""
         self._end_bar(values)
-        self.line(f"{self._whose(values)}[red]failed[/red] with seed {values['seed']}: {escape(values['reason'])}")
+        self.line(f"{self._whose(values)}[red]failed[/red] with seed {values['seed']}: {foreign(values['reason'])}")
 
     def on_race_started(self, values: dict[str, Any]) -> None:
         """Who is trained again, before one is called best."""
@@ -113,47 +114,49 @@ class Lines:
 
     def on_race_skipped(self, values: dict[str, Any]) -> None:
         """Why nobody is trained again."""
-        self.line(f"[bold]No race[/bold]: {escape(values['why'])}")
+        self.line(f"[bold]No race[/bold]: {foreign(values['why'])}")
 
     def on_race_finished(self, values: dict[str, Any]) -> None:
         """What may be said after it."""
-        self.line(f"  recommended: [bold]{values['recommended']}[/bold]. {escape(values['why'])}")
+        self.line(f"  recommended: [bold]{values['recommended']}[/bold]. {foreign(values['why'])}")
 
     def on_trial_failed(self, values: dict[str, Any]) -> None:
         """A failure and why."""
         self._end_bar(values)
-        self.line(f"{self._whose(values)}[red]failed[/red] {escape(values['reason'])}")
+        self.line(f"{self._whose(values)}[red]failed[/red] {foreign(values['reason'])}")
 
     def on_trial_rung(self, values: dict[str, Any]) -> None:
         """How a training compares with the others on its way."""
         self._end_bar(values)
         if not values["pruned"]:
-            self.line(f"{self._whose(values)}[dim]goes on: {escape(values['why'])}[/dim]")
+            self.line(f"{self._whose(values)}[dim]goes on: {foreign(values['why'])}[/dim]")
 
     def on_trial_pruned(self, values: dict[str, Any]) -> None:
         """A training that was stopped early, and why."""
-        self.line(f"{self._whose(values)}[yellow]stopped early[/yellow]: {escape(values['reason'])}")
+        self.line(f"{self._whose(values)}[yellow]stopped early[/yellow]: {foreign(values['reason'])}")
 
     def on_train_note(self, values: dict[str, Any]) -> None:
         """What a training had to do otherwise than asked."""
-        self.line(f"{self._whose(values)}[dim]{escape(values['text'])}[/dim]")
+        self.line(f"{self._whose(values)}[dim]{foreign(values['text'])}[/dim]")
 
     def on_llm_call(self, values: dict[str, Any]) -> None:
         """Only a call that failed is worth a line."""
         if values.get("error"):
-            self.line(f"  [yellow]{escape(values['model'])}[/yellow] {escape(values['error'])}")
+            self.line(f"  [yellow]{foreign(values['model'])}[/yellow] {foreign(values['error'])}")
 
     def on_directive_added(self, values: dict[str, Any]) -> None:
         """What the user told the search."""
-        self.line(f"  heard [cyan]directive {values['directive']}[/cyan]: {escape(values['text'])}")
+        self.line(f"  heard [cyan]directive {values['directive']}[/cyan]: {foreign(values['text'])}")
 
     def on_directive_removed(self, values: dict[str, Any]) -> None:
         """What the user took back."""
-        self.line(f"  [cyan]directive {values['directive']}[/cyan] taken back: {escape(values['text'])}")
+        self.line(f"  [cyan]directive {values['directive']}[/cyan] taken back: {foreign(values['text'])}")
 
     def on_directive_obeyed(self, values: dict[str, Any]) -> None:
         """What was carried out, and what came of it."""
-        self.line(f"  [cyan]directive {values['directive']}[/cyan], {escape(values['text'])}: {escape(values['what'])}")
+        self.line(
+            f"  [cyan]directive {values['directive']}[/cyan], {foreign(values['text'])}: {foreign(values['what'])}"
+        )
 
     def on_compress_progress(self, values: dict[str, Any]) -> None:
         """How far the search for a student is."""
@@ -177,7 +180,7 @@ class Lines:
     def on_compress_failed(self, values: dict[str, Any]) -> None:
         """Why there is no student."""
         self._end_bars()
-        self.line(f"  [red]failed[/red] {escape(values['reason'])}")
+        self.line(f"  [red]failed[/red] {foreign(values['reason'])}")
 
     def on_search_finished(self, values: dict[str, Any]) -> None:
         """Leave the terminal tidy; the summary follows."""
@@ -210,10 +213,7 @@ class Lines:
                 self.line(f"{label}, {done}/{total}")
             return
         if self.progress is None:
-            self.progress = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
-                TimeRemainingColumn(), console=self.console, transient=True,
-            )  # fmt: skip
+            self.progress = bars(self.console, TextColumn("{task.completed}/{task.total}"))
             if self.draws_bars:
                 self.progress.start()
         if bar not in self.bars:

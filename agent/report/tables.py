@@ -1,6 +1,5 @@
 """Tables for people; the same values as under ``--json``, nothing computed here but how they look."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,18 +7,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from agent.report.console import people, put_json
 from agent.report.results import plain
 from diffusion.data.card import DataCard, card_rows
 from diffusion.settings import Protocol
+from diffusion.units import visible
 from memory.ledger import Ledger
 
 
 def show(found: Any, as_json: bool, for_people: Callable[[Console, Any], None]) -> None:
     """Print what a reading command found: as JSON, or as `for_people` has it."""
     if as_json:
-        print(json.dumps(plain(found), allow_nan=False))
+        put_json(plain(found))
     else:
-        for_people(Console(highlight=False), found)
+        for_people(people(), found)
 
 
 def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> None:
@@ -27,14 +28,14 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(
-            column,
+            Text(visible(column)),
             justify="right" if column in right.split(",") else "left",
             overflow="fold",
             no_wrap=column
             in ("spec", "widths", "name", "state", "round", "score"),  # what is copied and pasted stays whole
         )
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(visible(str(cell))) for cell in row))
     console.print(table)
 
 
@@ -46,7 +47,12 @@ def print_settings(console: Console, settings: dict[str, Any]) -> None:
 
 def say(console: Console, text: str, *, whole: bool = False) -> None:
     """Text without markup. A terminal breaks it between words, unless it is `whole`: a command or path to be copied."""
-    console.print(text, soft_wrap=whole or not console.is_terminal, markup=False)
+    console.print(text, soft_wrap=whole or not console.is_terminal, markup=False, highlight=False, emoji=False)
+
+
+def mark(console: Console, text: str) -> None:
+    """Text with markup of ours; what is foreign in it went through `foreign`."""
+    console.print(text, soft_wrap=not console.is_terminal, markup=True, highlight=False, emoji=False)
 
 
 def print_card(console: Console, card: DataCard | None) -> None:

@@ -157,4 +157,4 @@ def print_failures(console: Console, found: list[FailureRow]) -> None:
 
 def print_trial(console: Console, found: ShownTrial) -> None:
     """Everything about one trial, as indented JSON: what is not asked for often needs no table."""
-    console.print_json(json.dumps(plain(found)))
+    say(console, json.dumps(plain(found), indent=2, ensure_ascii=False), whole=True)

@@ -7,7 +7,6 @@ backend refuses every call, 3 stopped by a limit, 130 interrupted.
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from sqlite_utils import Database
 from agent.backends.errors import BackendError
 from agent.chat.beside_run import approver_of, listening
 from agent.chat.inbox import Inbox, restore_terminal
+from agent.report.console import People, last_words, people
 from agent.report.events import JsonLines, Report, both
 from agent.report.progress import Lines
 from agent.report.tables import say
@@ -57,7 +57,7 @@ class Session:
     report: Report
     machine: Machine
     stop: Event
-    console: Console = field(default_factory=lambda: Console(quiet=True))
+    console: People = field(default_factory=lambda: people(quiet=True))
     name: str = ""
     go_on: str = ""  # the command that resumes
     lost: Exception | None = None  # why the lease could not be kept: nothing more may be written then
@@ -164,7 +164,7 @@ def driving(
     Raises:
         UserError: another process drives it, or the backend refuses every call.
     """
-    config, stop, console = plan.config, stop or Event(), Console(stderr=as_json, highlight=False)
+    config, stop, console = plan.config, stop or Event(), people(stderr=as_json)
     with (
         Memory(config.places.db.absolute()) as memory,
         _leased(memory, search, config.search.rounds, backend) as lease,
@@ -225,7 +225,7 @@ def interruptible(stop: Event, executor: Executor, console: Console, go_on: str)
         if stop.is_set():
             executor.kill()
             restore_terminal()
-            print(f"\ninterrupted; go on with: {go_on}", file=sys.__stderr__, flush=True)  # not through the prompt
+            last_words(f"\ninterrupted; go on with: {go_on}")
             os._exit(INTERRUPTED)
         stop.set()
         say(console, "\nStopping after the current step; press Ctrl-C again to stop at once.")

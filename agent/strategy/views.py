@@ -3,7 +3,6 @@
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from sqlite_utils import Database
 
 from agent.report.results import Result, plain
@@ -12,6 +11,7 @@ from agent.search.plan import Plan
 from agent.search.summary import who_proposes
 from agent.strategy.plan import StrategyEstimate
 from diffusion.settings import Strategy
+from diffusion.units import printable
 from memory.ledger import Ledger, totals
 from memory.strategies import Measured, StoredStrategy, refusals, strategies_of
 from tools.gates.strategies import StrategyLimits, shown
@@ -217,7 +217,7 @@ class StrategyLines:
             self._line(f"  strategy {values['strategy']}: {values['error'] or measured_of(values)}")
 
     def _line(self, text: str) -> None:
-        self.console.print(escape(text), highlight=False, soft_wrap=True)
+        say(self.console, printable(text))
 
 
 def measured_of(values: dict[str, Any]) -> Measured:

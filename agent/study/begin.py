@@ -8,6 +8,7 @@ from rich.console import Console
 from agent.config.settings import HOW_JOBS_RUN, RunConfig
 from agent.config.sources import Resolved
 from agent.config.strategies import default_strategy, parse_strategy
+from agent.report.console import people
 from agent.report.tables import print_settings, say, show
 from agent.search.plan import written_nowhere
 from agent.study.arms import Asked, Study
@@ -60,7 +61,7 @@ def begin(settings: Resolved, wanted: Wanted, mode: Mode) -> int:
     if mode.report:
         found = _measured(settings.config.places.db, wanted.name, wanted.top_k)
         show(found, mode.as_json, print_study)
-        _draw(Console(stderr=mode.as_json, highlight=False), found, wanted.plots)
+        _draw(people(stderr=mode.as_json), found, wanted.plots)
     elif mode.dry_run:
         show(_dry(settings, wanted), mode.as_json, _print_dry)
     else:
@@ -97,7 +98,7 @@ def _run(settings: Resolved, wanted: Wanted, mode: Mode) -> int:
         return code
     found, console = (
         _measured(config.places.db, study.name, wanted.top_k),
-        Console(stderr=mode.as_json, highlight=False),
+        people(stderr=mode.as_json),
     )
     print_study(console, found)
     _draw(console, found, wanted.plots)

@@ -19,6 +19,7 @@ from sqlite_utils import Database
 
 from agent.config.kinds import CONFIRM
 from agent.config.strategies import default_strategy, parse_strategy
+from agent.report.console import people, put_json
 from agent.report.results import Result, Whole, plain
 from agent.report.tables import how_scored, print_card, say, show
 from agent.search.plan import Plan, open_search, plan, reopened
@@ -185,9 +186,9 @@ def drive_confirm(search: int, planned: Plan, *, as_json: bool) -> int:
     if code := session.leave(reason):
         return code
     if as_json:
-        print(json.dumps(plain(found), allow_nan=False))
+        put_json(plain(found))
     else:
-        print_confirmed(Console(highlight=False), found)
+        print_confirmed(people(), found)
     return 0
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from agent.config.settings import RunConfig
 from agent.config.stored import stored_config
+from agent.report.console import people
 from agent.report.progress import Lines
 from agent.report.results import Result
 from agent.report.tables import how_scored, print_table, say, score
@@ -154,7 +155,7 @@ def evaluate_by_hand(
     stored = _stored(db_path, known, protocol, seed)
     if stored is None:
         known.checkpoint(protocol.strategy.train_steps)  # said before any work
-        _measure(db_path, known, protocol, seed, weights, Console(stderr=True, highlight=False))
+        _measure(db_path, known, protocol, seed, weights, people(stderr=True))
         stored = _stored(db_path, known, protocol, seed)
     assert stored is not None, "a measurement that did not fail is in memory"
     return stored

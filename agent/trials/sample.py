@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from agent.config.sources import resolve
+from agent.report.console import bars, people
 from agent.report.results import Result
 from agent.report.tables import say
 from agent.trials.evaluate import known_trial
@@ -121,7 +121,7 @@ def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> Drawn:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"'{folder}' cannot be written ({error.strerror}); name another folder with --to") from None
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with bars(people(stderr=True)) as progress:
         task = progress.add_task("sampling", total=num_images)
         images = sample_images(
             found.model,

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffusion.data.pictures import Picture, Source, decode, first_line, printable
+from diffusion.data.pictures import Picture, Source, decode, first_line
 from diffusion.errors import UserError
+from diffusion.units import printable
 
 TEST_SPLITS = ("test", "validation", "valid", "val")
 PROBE_SECONDS = 10  # what huggingface_hub itself allows for the answer to a file's head (HF_HUB_ETAG_TIMEOUT)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.errors import UserError
+from diffusion.units import printable
 
 Pixels = NDArray[np.uint8]
 Values = NDArray[Any]  # uint8 pixels, or float32 latents
@@ -259,8 +260,3 @@ def first_line(error: BaseException) -> str:
     """The error's first line without its full stop, for the middle of a sentence."""
     text = str(error).strip() or type(error).__name__
     return printable(text.splitlines()[0].rstrip("."))
-
-
-def printable(text: str) -> str:
-    """The text on one line: what no terminal shows, such as an escape or a byte that is no letter, is spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -27,10 +27,10 @@ from diffusion.data.pictures import (
     decode,
     first_line,
     looks_like_picture,
-    printable,
 )
 from diffusion.errors import UserError
 from diffusion.files.paths import user_path
+from diffusion.units import printable
 
 KINDS = "digits, cifar10, a path to an .npz file, a folder of images, or a Hugging Face id such as owner/name"
 HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(:[\w.-]+)?")
