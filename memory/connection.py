@@ -266,10 +266,8 @@ def _check_ours(db: Database, path: Path, read_only: bool) -> None:
 def _check_version(db: Database, path: Path) -> None:
     applied = {migration.name for migration in MIGRATIONS.applied(db)}
     if unknown := applied - set(migration_names()):
-        raise UserError(
-            f"'{path}' was written by a newer version (it has {max(unknown)}); upgrade diffnas-agent, "
-            "or name another file with --db"
-        )
+        newer = f"was written by a newer version (it has {max(unknown)}); upgrade diffnas-agent"
+        raise UserError(f"'{path}' {newer}, or name another file with --db")
 
 
 def _use_wal(db: Database) -> None:
