@@ -31,6 +31,7 @@ from diffusion.data.pictures import LARGEST_SIDE
 from diffusion.distill.folder import CONFIG as STUDENT_CONFIG
 from diffusion.distill.folder import load_student, save_student
 from diffusion.errors import UserError
+from diffusion.files.writing import as_new
 from diffusion.frozen import Frozen
 from diffusion.process import betas
 from diffusion.samplers import scheduler_for
@@ -173,10 +174,7 @@ def _write(
         student=job.student is not None,
     )
     write_json(part / OURS, ours.model_dump(mode="json") | {"spec": str(job.spec)})
-    for path in part.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    as_new(part)
 
 
 def _put(part: Path, target: Path) -> None:

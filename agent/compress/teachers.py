@@ -19,6 +19,7 @@ from agent.config.sources import Resolved
 from agent.trials.evaluate import known_trial
 from diffusion.errors import UserError
 from diffusion.files.paths import user_path
+from diffusion.files.writing import as_new
 from diffusion.settings import Family, Schedule
 from diffusion.spec import UNetSpec
 from diffusion.units import whole_number
@@ -120,6 +121,7 @@ def _kept(out: Path, write: Any) -> tuple[Path, str]:
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         write(part)
+        as_new(part)
         sha256 = teacher_sha256(part)
         kept = part.with_name(sha256[:12])
         if not kept.exists():

@@ -6,7 +6,6 @@ promises. Nothing is measured of memory bandwidth, and no network is run here.
 """
 
 import json
-import os
 import platform
 import re
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffusion.files.writing import whole
 from diffusion.settings import Precision
 
 if TYPE_CHECKING:
@@ -179,14 +179,7 @@ def _read(path: Path) -> float | None:
 
 def _write(path: Path, value: dict[str, object]) -> None:
     """The whole file at once, or none: where it cannot be written, the next process measures again."""
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w") as file:
-            json.dump(value, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        with whole(path) as part:
+            part.write_text(json.dumps(value, indent=1))

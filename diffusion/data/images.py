@@ -9,7 +9,7 @@ augmentation here, no torch, no pickle.
 import hashlib
 import os
 import shutil
-import tempfile
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from diffusion.data.pictures import (
 )
 from diffusion.data.sources import find_source
 from diffusion.errors import UserError
+from diffusion.files.writing import whole
 
 HASH_BYTES = 16  # two of 10^6 different images agree with a probability of 10^-27
 
@@ -207,11 +208,12 @@ def _write(target: Path, card: DataCard, train: Values, test: Values | None) -> 
     """The whole folder at once: whoever sees it sees it complete, also after a crash."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{card.fingerprint}-", dir=target.parent))
+        temporary = target.parent / f".{card.fingerprint}-{os.getpid()}-{threading.get_ident()}"
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process of this number that was killed
+        temporary.mkdir()
     except OSError as error:
         raise UserError(f"'{target.parent}' cannot be written ({error.strerror}); choose another folder") from None
     try:
-        temporary.chmod(0o755)  # mkdtemp's folders are for their owner alone
         for name, split in (("train.npy", train), ("test.npy", test)):
             if split is not None:
                 _save(temporary / name, split)
@@ -263,13 +265,11 @@ def _complete_card(home: Path, measured: DataCard) -> None:
     if card.mean:
         return
     later = {name: getattr(measured, name) for name in ("mean", "train_duplicates", "shared_images")}
-    temporary = home / f".card-{os.getpid()}.json"
-    with suppress(OSError):  # a folder that may only be read keeps the old card, which still loads
-        _save(temporary, card.model_copy(update=later).model_dump_json(indent=2))
-        try:
-            os.replace(temporary, home / "card.json")
-        finally:
-            temporary.unlink(missing_ok=True)
+    with (
+        suppress(OSError),
+        whole(home / "card.json") as part,
+    ):  # who may only read keeps the old one
+        part.write_text(card.model_copy(update=later).model_dump_json(indent=2), encoding="utf-8")
 
 
 def _map(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> Values:

@@ -19,6 +19,7 @@ from diffusion.distill.student import skeleton
 from diffusion.distill.teacher import arguments_of, structure
 from diffusion.distill.units import Choice, Choices
 from diffusion.errors import UserError
+from diffusion.files.writing import whole
 from diffusion.frozen import Frozen
 from diffusion.training.checkpoint import write_json
 from diffusion.training.weights import load_weights
@@ -47,7 +48,8 @@ def save_student(folder: Path, student: "UNet2DModel", choices: Choices) -> None
     config = StudentConfig(teacher=arguments_of(student.config), choices=dict(choices))
     write_json(folder / CONFIG, config.model_dump(mode="json"))
     state = {name: tensor.detach().contiguous().cpu() for name, tensor in student.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    with whole(folder / WEIGHTS) as part:
+        save_file(state, part)
 
 
 def load_student(folder: Path) -> "UNet2DModel":

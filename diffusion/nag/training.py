@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from diffusion.errors import UserError
+from diffusion.files.writing import whole
 from diffusion.frozen import Frozen
 from diffusion.nag.graphs import GraphSpace, scaled
 from diffusion.nag.score_network import NetworkSize, ScoreNetwork
@@ -105,9 +106,8 @@ def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
 def save_score(path: Path, network: ScoreNetwork, space: GraphSpace[Any], training: ScoreTraining) -> None:
     """Write a trained network whole or not at all."""
     header = {"space": space.id, "space_name": space.name, "training": training.model_dump_json()}
-    part = path.with_suffix(".part")
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, part, metadata=header)
-    part.replace(path)
+    with whole(path) as part:
+        save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, part, metadata=header)
 
 
 def load_score(path: Path, space: GraphSpace[Any]) -> tuple[ScoreNetwork, ScoreTraining]:

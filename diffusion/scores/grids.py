@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from diffusion.data.pictures import Values
+from diffusion.files.writing import whole
 
 SHOWN_DEVIATIONS = 3.0  # of latents, scaled to a deviation of one
 GRID_PIXELS = 512  # a grid is enlarged by whole factors to about this width
@@ -33,6 +34,5 @@ def as_picture(latents: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def save_grid(images: Values, path: Path) -> None:
     """Write a grid as PNG, whole or not at all."""
-    part = path.with_suffix(".part.png")
-    image_grid(images if images.dtype == np.uint8 else as_picture(images)).save(part)
-    part.replace(path)
+    with whole(path) as part:
+        image_grid(images if images.dtype == np.uint8 else as_picture(images)).save(part, format="PNG")

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from diffusion.errors import UserError
+from diffusion.files.writing import whole
 from diffusion.scores.networks import FEATURE_NETWORKS, file_sha256
 
 INCEPTION = FEATURE_NETWORKS["inception-v3-compat"]
@@ -96,13 +97,9 @@ def _read(path: Path) -> dict[str, Tensor] | None:
 def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """The whole file at once; its header says of which file these tensors are, and their own digest."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
     header = {"source_sha256": INCEPTION.sha256, "tensors_sha256": _digest(tensors)}
-    try:
+    with whole(path) as part:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata=header)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -7,7 +7,6 @@ a Fréchet distance, and only what is missing is computed.
 
 import fcntl
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffusion.data.pictures import Values
+from diffusion.files.writing import whole
 from diffusion.scores.fid import (
     Features,
     OnProgress,
@@ -133,12 +133,5 @@ def _features_writer(features: NDArray[Any]) -> Callable[[IO[Any]], None]:
 def _keep(path: Path, write: Callable[[IO[Any]], None]) -> None:
     """The whole file at once, so that no reader sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with whole(path) as part, part.open("wb") as file:
+        write(file)

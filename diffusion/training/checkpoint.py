@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from diffusion.errors import TrainingFailed
+from diffusion.files.writing import PART, whole
 from diffusion.settings import CODE_VERSION, TrainJob
 from diffusion.training.network import empty_network
 
@@ -79,20 +80,16 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, st
         TrainingFailed: the disk is full; it names what could not be saved.
     """
     size = sum(tensor.nbytes for tensor in tensors.values()) / MIB
-    with _whole(path, path.with_suffix(".part"), f"{what} ({size:.1f} MiB)") as part:
+    with _room(path, f"{what} ({size:.1f} MiB)"), whole(path) as part:
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, part, metadata=header)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 @contextmanager
-def _whole(path: Path, part: Path, what: str) -> Iterator[Path]:
-    """A temporary path that becomes `path` when it was written, and disappears when it could not be."""
+def _room(path: Path, what: str) -> Iterator[None]:
+    """Say of a disk that fills up what could not be saved on it."""
     try:
-        yield part
-        part.replace(path)
+        yield
     except BaseException as error:
-        part.unlink(missing_ok=True)
         if not disk_is_full(error):
             raise
         raise TrainingFailed(
@@ -109,7 +106,7 @@ def disk_is_full(error: BaseException) -> bool:
 
 def drop_torn_files(folder: Path) -> None:
     """Remove what a process that was killed while it saved has left; whoever calls holds the folder's lock."""
-    for pattern in ("*.part", ".tmp*"):  # the second is safetensors' own, before it has our name
+    for pattern in (f"*{PART}", ".tmp*"):  # the second is safetensors' own, before it has our name
         for torn in folder.glob(pattern):
             torn.unlink(missing_ok=True)
 
@@ -188,7 +185,5 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         TrainingFailed: the disk is full.
     """
-    with _whole(path, path.with_name(path.name + ".part"), path.name) as part, part.open("w") as file:
+    with _room(path, path.name), whole(path) as part, part.open("w") as file:
         json.dump(value, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())

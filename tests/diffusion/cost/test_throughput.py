@@ -85,7 +85,7 @@ class TestMatmulPeak:
             raise OSError(28, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(peak.os, "fsync", full)
+            patch.setattr("os.fsync", full)
             assert matmul_peak("cpu", 1, "fp32", tmp_path)
         assert list(tmp_path.iterdir()) == []
         assert matmul_peak("cpu", 1, "fp32", tmp_path)
