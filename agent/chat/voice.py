@@ -39,7 +39,7 @@ class Words:
                 self._space("\n" if character == "\n" else " ")
             else:
                 self.word += printable(character)
-        self.console.file.flush()
+        self._write("", flush=True)
 
     def end(self) -> None:
         """The answer, or a part before something else is printed, is over."""
@@ -60,6 +60,11 @@ class Words:
             self._write(character)
         self.column = 0 if character == "\n" else self.column + fits
 
-    def _write(self, text: str) -> None:
+    def _write(self, text: str, flush: bool = False) -> None:
         """Past the console, which would end a line; the gate is the same."""
-        self.console.file.write(visible(text))
+        try:
+            self.console.file.write(visible(text))
+            if flush:
+                self.console.file.flush()
+        except BrokenPipeError:
+            self.console.on_broken_pipe()

@@ -30,7 +30,7 @@ from agent.cli.sample import sample
 from agent.cli.status import list_command, status
 from agent.cli.strategy import strategy
 from agent.cli.train import train
-from agent.report.console import people, prepare_streams, silence
+from agent.report.console import ReaderLeft, people, prepare_streams
 from diffusion.errors import UserError
 
 USER_MISTAKE, INTERRUPTED = 2, 130
@@ -88,9 +88,8 @@ def main() -> NoReturn:
         code = _mistake(str(error))
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:
-        silence(sys.stdout)
-        code = 0  # the reader, such as head, has what it wanted
+    except ReaderLeft:
+        code = 0
     except Exception as error:
         if not hasattr(error, "format_message"):  # the parser's own errors; its classes are not public
             raise

@@ -1,5 +1,6 @@
 """What ``diffnas-agent compare`` does: play the searches that are left, and say what they found."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,13 @@ def begin(settings: Resolved, wanted: Wanted) -> int:
         check_plot(wanted.plot)
     check_memory(config.places.db)
     if not wanted.report:
-        _play(comparison, people(stderr=wanted.as_json))
+        console = people(stderr=wanted.as_json)
+        console.gone = _interrupted
+        try:
+            _play(comparison, console)
+        except KeyboardInterrupt:
+            say(people(stderr=True), "interrupted; go on by the same command")
+            raise
     with opened(config.places.db, read_only=True) as db:
         check_begun(db, comparison)
         found = compared(db, comparison)
@@ -51,6 +58,11 @@ def begin(settings: Resolved, wanted: Wanted) -> int:
     return 0
 
 
+def _interrupted() -> None:
+    """Whoever read the lines has gone, such as `head`: all that runs saves and stops, as on Ctrl-C."""
+    raise KeyboardInterrupt
+
+
 def _play(comparison: Comparison, console: Console) -> None:
     asked = comparison.config.search.parallel
     waiting = len(left(comparison))
@@ -58,5 +70,6 @@ def _play(comparison: Comparison, console: Console) -> None:
     say(console, f"{comparison.name}: {waiting} searches to play, {processes} at once.")
     if waiting and comparison.config.search.bench is None:
         say(console, "Every network is trained for real; --bench unetbench looks results up, in seconds a search.")
-    for number, entry in enumerate(play(comparison, processes), 1):
-        say(console, f"{number} of {waiting}: {entry.searcher}, seed {entry.seed}")
+    with closing(play(comparison, processes)) as played:
+        for number, entry in enumerate(played, 1):
+            say(console, f"{number} of {waiting}: {entry.searcher}, seed {entry.seed}")

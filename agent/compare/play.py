@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -36,7 +36,7 @@ def left(comparison: Comparison) -> list[Entry]:
     return [entry for entry in comparison if states.get(entry.name) != "finished"]
 
 
-def play(comparison: Comparison, processes: int) -> Iterator[Entry]:
+def play(comparison: Comparison, processes: int) -> Generator[Entry]:
     """Play what is left; each search as it ends.
 
     Args:
@@ -90,7 +90,7 @@ def _over(entry: Entry, code: int) -> Entry:
 def _quiet(log: Path) -> None:
     """A worker says nothing, since many at once would talk in confusion: what it has for people goes into a file."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    with open(os.devnull, "w") as nowhere, log.open("a") as file:
+    with open(os.devnull, "w") as nowhere, log.open("a", encoding="utf-8", errors="replace") as file:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
 
@@ -98,7 +98,12 @@ def _quiet(log: Path) -> None:
 @contextmanager
 def _aside(log: Path) -> Iterator[None]:
     """The same for a search in this process."""
-    with open(os.devnull, "w") as nowhere, log.open("a") as file, redirect_stdout(nowhere), redirect_stderr(file):
+    with (
+        open(os.devnull, "w") as nowhere,
+        log.open("a", encoding="utf-8", errors="replace") as file,
+        redirect_stdout(nowhere),
+        redirect_stderr(file),
+    ):
         yield
 
 

@@ -28,14 +28,20 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
+_silenced: set[int] = set()  # descriptors of this process whose reader has gone
+
+
+class ReaderLeft(Exception):  # not an error: a reader such as `head` has what it wanted
+    """Nobody reads what is written; no BrokenPipeError, which the option parser makes exit code 1 of."""
+
+
 def _nobody_reads() -> None:
-    raise BrokenPipeError
+    raise ReaderLeft
 
 
 class People(Console):
     """A console whose words move, colour and hide nothing; `gone` is called when whoever read it has gone."""
 
-    deserted = False
     gone: Callable[[], None] = staticmethod(_nobody_reads)
 
     def render_str(self, text: str, **options: Any) -> Text:
@@ -47,9 +53,14 @@ class People(Console):
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else visible(text), style, control)
 
+    @property
+    def deserted(self) -> bool:
+        """Whether whoever read its stream has gone."""
+        return _descriptor(self.file) in _silenced
+
     def on_broken_pipe(self) -> None:
         """Nothing more is written there; by default the command ends."""
-        self.quiet = self.deserted = True
+        self.quiet = True
         silence(self.file)
         self.gone()
 
@@ -79,21 +90,37 @@ def bars(console: Console, *columns: Any) -> "Progress":
 
 
 def put_json(found: Any, stream: TextIO | None = None) -> None:
-    """One value a line for scripts, in ASCII; by default on standard output."""
-    print(json.dumps(found, allow_nan=False), file=stream, flush=True)
+    """One value a line for scripts, in ASCII; by default on standard output.
+
+    Raises:
+        ReaderLeft: nobody reads it.
+    """
+    try:
+        print(json.dumps(found, allow_nan=False), file=stream, flush=True)
+    except BrokenPipeError:
+        silence(stream or sys.stdout)
+        raise ReaderLeft from None
 
 
 def last_words(text: str) -> None:
     """A line on standard error in the instant before the process ends: past consoles and prompts, whose locks may be
     held.
     """
-    print(visible(text), file=sys.__stderr__, flush=True)
+    with suppress(OSError):
+        print(visible(text), file=sys.__stderr__, flush=True)
 
 
 def silence(stream: Any) -> None:
     """Whoever read a stream has gone: what is still written there goes nowhere, and the end of the program is quiet."""
-    with suppress(OSError, ValueError):  # a stream of a test has no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if (descriptor := _descriptor(stream)) is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        _silenced.add(descriptor)
+
+
+def _descriptor(stream: Any) -> int | None:
+    with suppress(OSError, ValueError, AttributeError):  # a stream of a test has no file
+        return int(stream.fileno())
+    return None
 
 
 def prepare_streams() -> None:

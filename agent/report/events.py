@@ -5,7 +5,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, TextIO
 
-from agent.report.console import put_json, silence
+from agent.report.console import ReaderLeft, put_json
 from memory.connection import utc_now
 
 Report = Callable[..., None]
@@ -25,8 +25,7 @@ class JsonLines:
         try:
             with self.lock:
                 put_json(line, self.stream)
-        except BrokenPipeError:
-            silence(self.stream)
+        except ReaderLeft:
             self.gone()
 
 

@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from sqlite_utils import Database
 from agent.backends.errors import BackendError
 from agent.chat.beside_run import approver_of, listening
 from agent.chat.inbox import Inbox, restore_terminal
-from agent.report.console import People, last_words, people
+from agent.report.console import People, ReaderLeft, last_words, people
 from agent.report.events import JsonLines, Report, both
 from agent.report.progress import Lines
 from agent.report.tables import say
@@ -134,7 +134,9 @@ class Session:
             "allowance": f"stopped by the allowance: {self.why_spent}",
         }
         text = f"stopped: the lease could not be kept ({self.lost})" if self.lost else why[reason]
-        say(self.console, f"{text}; go on with: {self.go_on}", whole=True)
+        heard = people(stderr=True) if self.console.deserted else self.console
+        with suppress(ReaderLeft):  # nobody hears that either
+            say(heard, f"{text}; go on with: {self.go_on}", whole=True)
         return FAILURE if self.lost else INTERRUPTED if reason == "interrupted" else BY_LIMIT
 
     @property
@@ -166,15 +168,15 @@ def driving(
     """
     config, stop, console = plan.config, stop or Event(), people(stderr=as_json)
     with (
+        _stopped_unread(console, stop),
         Memory(config.places.db.absolute()) as memory,
         _leased(memory, search, config.search.rounds, backend) as lease,
         executor_of(config, stop) as (executor, machine),
     ):
         name = find_search(memory.db, search).name
         go_on = f"diffnas-agent {again or f'resume {name}'}{_db_option(config.places.db)}"
-        jobs = jobs_of(config, machine)
-        lines = Lines(console, several or jobs.parallel > 1)
-        report: Report = both(JsonLines(search), lines) if as_json else lines
+        lines = Lines(console, several or (jobs := jobs_of(config, machine)).parallel > 1)
+        report: Report = both(JsonLines(search, gone=console.gone), lines) if as_json else lines
         approve = approver_of(config, inbox := Inbox(partial(say, console), stop))
         contexts = context_maker(search, plan, executor, stop, report, jobs, approve, memory)
         session = Session(search, plan, lease, contexts, report, machine, stop, console, name, go_on)
@@ -215,6 +217,23 @@ def _refusals_said(session: Session) -> Iterator[None]:
 def _db_option(db: Path) -> str:
     """What a resume must be told to find this memory from the same folder."""
     return "" if db == Path("diffnas.db") or os.environ.get("DIFFNAS_DB") == str(db) else f" --db {db}"
+
+
+@contextmanager
+def _stopped_unread(console: People, stop: Event) -> Iterator[None]:
+    """Whoever read the session has gone, such as `head`: it stops as on Ctrl-C, and says so on standard error."""
+
+    def gone() -> None:
+        if not stop.is_set():
+            stop.set()
+            with suppress(ReaderLeft):
+                say(people(stderr=True), "Stopping after the current step: nobody reads standard output any more.")
+
+    console.gone = gone
+    try:
+        yield
+    finally:
+        console.gone = lambda: None  # what is said afterwards is no work that could be stopped
 
 
 @contextmanager

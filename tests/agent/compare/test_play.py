@@ -200,7 +200,7 @@ def test_a_table_for_people_names_every_searcher_and_what_chance_would_find(
 def test_without_a_table_it_says_that_networks_are_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("agent.compare.begin.play", lambda comparison, processes: iter(()))
+    monkeypatch.setattr("agent.compare.begin.play", lambda comparison, processes: (entry for entry in ()))
     monkeypatch.setattr("agent.compare.begin.check_begun", lambda db, comparison: None)
     monkeypatch.setattr("agent.compare.begin.compared", lambda db, comparison: None)
     monkeypatch.setattr("agent.compare.begin.show", lambda found, as_json, table: None)
