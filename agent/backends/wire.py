@@ -8,18 +8,16 @@ remains wrong is said to the model and costs a repair, not the round. Usage that
 import json
 from typing import Any
 
-import openai
 from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
 
 
 class PatientChatOpenAI(ChatOpenAI):
     """`ChatOpenAI` that brings answers into shape before it reads them."""
 
-    def _create_chat_result(
-        self, response: dict[str, Any] | openai.BaseModel, generation_info: dict[str, Any] | None = None
-    ) -> ChatResult:
-        if isinstance(response, openai.BaseModel):
+    def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
+        if isinstance(response, BaseModel):
             response = response.model_dump(warnings=False)
         return super()._create_chat_result(
             mended(response) if isinstance(response, dict) else response, generation_info
