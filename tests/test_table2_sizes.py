@@ -12,7 +12,7 @@ from scipy.stats import kendalltau, pearsonr, spearmanr
 
 from agent.study.printed import TABLE_2, PrintedRow
 
-ROWS = {(row.strategy, row.train_steps): row for row in TABLE_2}
+ROWS: dict[tuple[str, int], PrintedRow] = {(row.strategy, row.train_steps): row for row in TABLE_2}
 
 
 @pytest.fixture(scope="module")
