@@ -70,7 +70,7 @@ def _without(secrets: Sequence[str], text: str) -> str:
 
 def _spellings() -> Sequence[str]:
     """Every secret as it is, as it stands inside JSON, and as it stands inside a URL; the longest first."""
-    found = (value for name, value in os.environ.items() if is_secret_name(name))
+    found = (value.strip() for name, value in os.environ.items() if is_secret_name(name))
     known = [value for value in {*found, *_added} if len(value) >= SHORTEST_SECRET]
     spelled = {text for value in known for text in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
     return sorted(spelled, key=len, reverse=True)

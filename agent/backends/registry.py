@@ -6,7 +6,6 @@ anything is spent: its package and its key must be there. Nothing is sent here; 
 the other, `agent.backends.structured` speaks to those without tool calling.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from langchain_core.language_models import BaseChatModel
 
 import agent.backends.untraced  # noqa: F401  # also where no command is typed
+from agent.backends.clients import check_address, making, tidy_key
 from agent.backends.offline import OfflineModel
 from agent.backends.pricing import price_table
 from agent.config.backend import OFFLINE
@@ -91,7 +91,7 @@ def make_model(
     Retries belong to the agent, which records every attempt; the client itself makes none.
 
     Raises:
-        UserError: unknown provider, missing package, missing key.
+        UserError: unknown provider, missing package, missing key, or a client that cannot be made.
     """
     check_backend(llm, base_url)
     if llm == OFFLINE:
@@ -106,12 +106,13 @@ def make_model(
         extra |= {"max_tokens": max_tokens} if max_tokens else {}
         extra |= {"timeout": timeout_seconds, "max_retries": 0}
     if provider == "openai" and base_url:
-        extra |= {"use_responses_api": False, "api_key": os.environ.get("OPENAI_API_KEY") or NO_KEY_NEEDED}
-    if provider == "openai":
-        from agent.backends.wire import PatientChatOpenAI
+        extra |= {"use_responses_api": False, "api_key": tidy_key("OPENAI_API_KEY") or NO_KEY_NEEDED}
+    with making(llm):
+        if provider == "openai":
+            from agent.backends.wire import PatientChatOpenAI
 
-        return PatientChatOpenAI(model_name=model, **extra)
-    chat: BaseChatModel = init_chat_model(model, model_provider=provider, **extra)
+            return PatientChatOpenAI(model_name=model, **extra)
+        chat: BaseChatModel = init_chat_model(model, model_provider=provider, **extra)
     return chat
 
 
@@ -151,13 +152,13 @@ def addresses_of(config: RunConfig, purpose: Purpose = "propose", first: Address
 
 
 def check_backends(config: RunConfig) -> None:
-    """Whether all backends of the settings can be used from here.
+    """Whether all backends of the settings can be used from here; their clients are made, and nothing is sent.
 
     Raises:
         UserError: one sentence with the remedy.
     """
-    for address in addresses_of(config) + addresses_of(config, "chat"):
-        check_backend(address.llm, address.base_url)
+    for address in dict.fromkeys(addresses_of(config) + addresses_of(config, "chat")):
+        make_model(address.llm, base_url=address.base_url)
 
 
 def known_way(db_path: Path, address: Address) -> Way:
@@ -183,9 +184,10 @@ def check_backend(llm: str, base_url: str | None) -> None:
     provider = PROVIDERS[name]
     if find_spec(provider.package) is None:
         raise UserError(f"'{llm}' needs the package {provider.package}; pip install 'diffnas-agent[{provider.extra}]'")
-    if base_url and not base_url.startswith(("http://", "https://")):
-        raise UserError(f"'{base_url}' is not an address; write --base-url http://HOST:PORT/v1")
-    if provider.key and not base_url and not os.environ.get(provider.key):
+    if base_url:
+        check_address(base_url)
+    key = tidy_key(provider.key) if provider.key else ""
+    if provider.key and not base_url and not key:
         raise UserError(
             f"'{llm}' needs {provider.key}; set it in the environment or in .env, name a server of your own with "
             "--base-url, or search without a language model with --llm offline"

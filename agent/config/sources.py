@@ -21,6 +21,7 @@ from diffusion.errors import UserError
 from diffusion.files.text import read_text, read_toml
 from diffusion.unetbench.table import find_table
 from diffusion.units import shortened
+from memory.redaction import is_secret_name
 
 ENV_FILE = ".env"
 CONFIG_FILE = "diffnas.toml"
@@ -163,6 +164,9 @@ def load_provider_keys() -> None:
     for name, value in _dotenv().items():
         if value and not name.upper().startswith(PREFIX):
             os.environ.setdefault(name, value)
+    for name, value in os.environ.items():
+        if is_secret_name(name) and value != value.strip():  # a line break from a file or a secret store
+            os.environ[name] = value.strip()
 
 
 def _dotenv() -> dict[str, str | None]:
