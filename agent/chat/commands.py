@@ -15,6 +15,7 @@ from agent.report.status import print_rows, print_status, search_status
 from agent.report.trials import trial_rows
 from diffusion.errors import UserError
 from diffusion.files.paths import user_path
+from diffusion.units import format_size, parse_size
 from memory.connection import transaction
 from memory.directives import active_directives, undo_directive
 from memory.leases import is_driven
@@ -25,6 +26,7 @@ from memory.searches import SearchRow
 from memory.transcript import add_message
 
 SQL_ROWS = 20
+LESS = 2 / 3  # of its budget, an example of another one
 
 
 def _status(chat: Chat, command: Command, line: str, key: str) -> None:
@@ -101,6 +103,16 @@ def _go_on(chat: Chat, row: SearchRow, line: str) -> None:
     chat.voice.say(start(["resume", row.name], chat.context.db_path).sentence())
 
 
+def _budget(chat: Chat, command: Command, line: str, key: str) -> None:
+    budget = chat.row.budget_macs
+    new = command.text.split()[0] if command.text else format_size(float(f"{LESS * budget:.1g}"))
+    narrower = f", or lower what this one may try with /cap macs {new}" if parse_size(new) < budget else ""
+    raise UserError(
+        f"'{line}': the budget of a search, {format_size(budget)} here, is fixed, since all its trials are compared "
+        f"under it; start another search with `diffnas-agent run --budget {new}`{narrower}"
+    )
+
+
 def _compress(chat: Chat, command: Command, line: str, key: str) -> None:
     chat.compress(command.number or 0, float(command.text), line)
 
@@ -119,6 +131,7 @@ COMMANDS: dict[str, Callable[[Chat, Command, str, str], None]] = {
     "undo": _undo,
     "resume": _resume,
     "compress": _compress,
+    "budget": _budget,
     "help": _help,
 }
 

@@ -200,7 +200,7 @@ class Chat:
             arguments = arguments_of(directive)
             number = add_directive(db, row.id, directive.kind, arguments, text, key=key)
         self.voice.say(f"Directive {number} is given; {_when(row)}.")
-        return f"Stored as directive {number}: {directive.say()}. {_when(row)}."
+        return f"Stored as directive {number}: {directive.say()}; {_when(row)}."
 
     def compress(self, trial: int, target: float, text: str) -> str:
         """Show what a compression would be, ask, and have a process begin it; what became of it, for a model.

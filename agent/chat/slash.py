@@ -37,10 +37,11 @@ COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 @dataclass(frozen=True)
 class Command:
-    """What the caller does itself: resume, compress, undo, directives, status, best, plot, why, sql or help.
+    """What the caller does itself: resume, compress, undo, directives, status, best, plot, why, sql,
+    budget or help.
 
     `number` is that of ``/undo 3``, ``/why 12`` and ``/compress 12``, `text` the SELECT of ``/sql``, the file of
-    ``/plot`` and the share of ``/compress``.
+    ``/plot``, the wish of ``/budget`` and the share of ``/compress``.
     """
 
     name: str
@@ -191,12 +192,8 @@ def _allowance(rest: str, space: SearchSpace) -> Directive:
     return parse_directive("allowance", found)
 
 
-def _budget(rest: str, space: SearchSpace) -> Directive:
-    new = rest.split()[0] if rest else "4G"
-    raise UserError(
-        "the budget of a search is fixed, since all its trials are compared under it; start another search with "
-        f"`diffnas-agent run --budget {new}`, or lower what this one may try with /cap macs {new}"
-    )
+def _budget(rest: str, space: SearchSpace) -> Command:
+    return Command("budget", text=rest)
 
 
 def _example(space: SearchSpace) -> str:

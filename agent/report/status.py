@@ -1,6 +1,6 @@
 """What the reading commands show: results for scripts, and how they look to people."""
 
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from sqlite_utils import Database
@@ -10,7 +10,7 @@ from agent.report.tables import ledger_line, print_table, say, score
 from diffusion.units import format_size
 from memory.directives import active_directives
 from memory.ledger import Ledger, totals
-from memory.queries.progress import search_counts
+from memory.queries.progress import running, search_counts
 from memory.queries.records import baseline, best
 from memory.searches import CountConvention, Kind, SearchRow, State, find_search, list_searches
 from memory.trials import rounds_done
@@ -31,6 +31,15 @@ class Directive(Result):
     seen_round: int | None
 
 
+class UnderWay(Result):
+    """A trial without a score yet."""
+
+    trial: int
+    round: int
+    spec: str
+    doing: Literal["training", "scoring"]
+
+
 class SearchStatus(Result):
     """``status --json`` (CONTRACT.md); ``list --json`` is a list of these."""
 
@@ -48,6 +57,8 @@ class SearchStatus(Result):
     """rounds done"""
     rounds: int
     """rounds asked for"""
+    running: list[UnderWay]
+    """trials under way, oldest first: `trial`, `round`, `spec` and `doing` (`training` or `scoring`)"""
     budget_macs: int
     """the budget"""
     count: CountConvention
@@ -92,6 +103,7 @@ def _status(db: Database, row: SearchRow) -> SearchStatus:
         reason=row.reason,
         round=max(rounds_done(db, row.id), 0),
         rounds=row.rounds,
+        running=[UnderWay(**each) for each in running(db, row.id)] if row.state in ("running", "paused") else [],
         budget_macs=row.budget_macs,
         count=row.count_convention,
         backend=row.backend,
@@ -107,7 +119,10 @@ def _status(db: Database, row: SearchRow) -> SearchStatus:
 
 def print_status(console: Console, found: SearchStatus) -> None:
     """One search in a few lines."""
-    say(console, f"{found.name} (search {found.search}): {found.state}, round {found.round} of {found.rounds}")
+    say(console, f"{found.name} (search {found.search}): {found.state}, {found.round} of {found.rounds} rounds done")
+    for each in found.running:
+        baseline = " (baseline)" if each.round == 0 else ""
+        say(console, f"round {each.round}{baseline}: trial {each.trial}, {each.spec}, {each.doing}")
     for title, row in (("best", found.best), ("baseline", found.baseline)):
         if row:
             macs = format_size(row.macs.by(found.count))
@@ -137,8 +152,8 @@ def print_searches(console: Console, found: list[SearchStatus]) -> None:
         )
         for row in found
     ]
-    columns = ("name", "state", "round", "spec", "widths", "score", "metric")
-    print_table(console, columns, rows, right="round,score")
+    columns = ("name", "state", "rounds done", "spec", "widths", "score", "metric")
+    print_table(console, columns, rows, right="rounds done,score")
 
 
 def print_rows(console: Console, found: list[dict[str, Any]]) -> None:

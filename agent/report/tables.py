@@ -1,9 +1,11 @@
 """Tables for people; the same values as under ``--json``, nothing computed here but how they look."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console
+from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +15,10 @@ from diffusion.data.card import DataCard, card_rows
 from diffusion.settings import Protocol
 from diffusion.units import visible
 from memory.ledger import Ledger
+
+WHOLE = ("spec", "widths", "name", "state", "round", "score")  # columns of what is copied and pasted
+GAP = 2  # spaces between two columns
+LONGEST_WORD = 24  # a longer one, such as a path, may be broken
 
 
 def show(found: Any, as_json: bool, for_people: Callable[[Console, Any], None]) -> None:
@@ -24,19 +30,46 @@ def show(found: Any, as_json: bool, for_people: Callable[[Console, Any], None]) 
 
 
 def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[object]], right: str = "") -> None:
-    """A plain table; `right` names the columns that are aligned to the right, separated by commas."""
+    """A plain table; `right` names the columns that are aligned to the right, separated by commas.
+
+    Cells are broken between words. Where a terminal is too narrow even for that, each row is a paragraph; where there
+    is none, lines are as long as they need be.
+    """
+    cells = [[visible(column) for column in columns], *([visible(str(cell)) for cell in row] for row in rows)]
+    whole = [column in WHOLE for column in columns]
+    found = _column_widths(cells, whole, console.width if console.is_terminal else None)
+    if found is None:
+        for number, row in enumerate(cells[1:]):
+            text = "\n".join(f"{column.strip()}: {cell}" for column, cell in zip(cells[0], row, strict=True))
+            say(console, f"\n{text}" if number else text)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(
-            Text(visible(column)),
-            justify="right" if column in right.split(",") else "left",
-            overflow="fold",
-            no_wrap=column
-            in ("spec", "widths", "name", "state", "round", "score"),  # what is copied and pasted stays whole
-        )
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(visible(str(cell))) for cell in row))
-    console.print(table)
+    for column, width, is_whole in zip(cells[0], found, whole, strict=True):
+        justify: Literal["left", "right"] = "right" if column in right.split(",") else "left"
+        table.add_column(Text(column), justify=justify, overflow="fold", width=width, no_wrap=is_whole)
+    for row in cells[1:]:
+        table.add_row(*map(Text, row))
+    room = max(console.width, sum(found) + GAP * len(found))
+    console.print(Segments(console.render(table, console.options.update(width=room))), crop=False, end="")
+
+
+def _column_widths(cells: Sequence[Sequence[str]], whole: Sequence[bool], room: int | None) -> list[int] | None:
+    """The width of each column in so much room, so that no word is broken; None where there is too little."""
+    least, full = list[int](), list[int]()
+    for column, is_whole in zip(zip(*cells, strict=True), whole, strict=True):
+        lines = [line for cell in column for line in cell.splitlines()]
+        full.append(max(map(cell_len, lines), default=0))
+        words = [min(cell_len(word), LONGEST_WORD) for line in lines for word in line.split()]
+        least.append(full[-1] if is_whole else max(words, default=0))
+    if room is None:
+        return full
+    spare = room - sum(least) - GAP * (len(least) - 1)
+    if spare < 0:
+        return None
+    for left, index in enumerate(sorted(range(len(full)), key=lambda at: full[at] - least[at])):
+        more = min(full[index] - least[index], spare // (len(full) - left))
+        least[index], spare = least[index] + more, spare - more
+    return least
 
 
 def print_settings(console: Console, settings: dict[str, Any]) -> None:

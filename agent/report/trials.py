@@ -1,18 +1,17 @@
 """Trials, failures and all about one trial, as `memory` shows them to scripts and to people."""
 
-import json
 from collections.abc import Iterable
 from typing import Any, Literal
 
 from rich.console import Console
 
-from agent.report.results import Result, plain
-from agent.report.tables import print_table, say, score
+from agent.report.results import Result
+from agent.report.tables import how_scored, print_table, say, score
 from agent.report.words import NO_FAILURE, NO_SCORE
 from diffusion.cost.closed_form import Macs
-from diffusion.settings import Family
+from diffusion.settings import Family, Protocol, Strategy
 from diffusion.spec import widths
-from diffusion.units import format_size
+from diffusion.units import format_size, printable
 from diffusion.verdicts import Answer
 
 
@@ -156,5 +155,42 @@ def print_failures(console: Console, found: list[FailureRow]) -> None:
 
 
 def print_trial(console: Console, found: ShownTrial) -> None:
-    """Everything about one trial, as indented JSON: what is not asked for often needs no table."""
-    say(console, json.dumps(plain(found), indent=2, ensure_ascii=False), whole=True)
+    """One trial on a page: what it is, what it cost, why it was tried and what came of it; the rest is for scripts."""
+    how = Protocol.model_validate(found.protocol_content)
+    strategy, training = Strategy.model_validate(found.training["strategy"]), found.training
+    say(
+        console,
+        f"Trial {found.trial}, round {found.round} of {found.search_name} (search {found.search}): {found.state}",
+    )
+    reused = ", reused from an earlier search" if found.cached else ""
+    loss = "" if training["loss"] is None else f", loss {training['loss']:.4g}"
+    lines = {
+        "spec": f"{found.spec} (widths {widths(found.spec)}), {found.family} on {found.dataset}",
+        "costs": f"{format_size(found.macs.paper)} MACs ({format_size(found.macs.total)} with attention's products), "
+        f"{format_size(found.params)} params",
+        "proposed by": f"{found.proposer}: {printable(found.reason or 'no reason was given')}",
+        "training": f"{training['steps_done']:,} of {strategy.train_steps:,} steps of {strategy.batch_size} images at "
+        f"{strategy.learning_rate:g}, dropout {strategy.dropout:g}, seed {found.seed}: {training['state']} in "
+        f"{found.device_seconds:.0f} s{loss}{reused}",
+        "weights": training["run_folder"],
+        "error": found.error and printable(found.error),
+        "score": _scored(found),
+        "protocol": how_scored(how),
+    }
+    for name, text in lines.items():
+        if text:
+            say(console, f"{name}: {text}", whole=name == "weights")
+    columns = ("protocol", "metric", "score", "step", "images", "seed", "taken")
+    names = ("protocol", "metric", "value", "step", "num_images", "sampling_seed", "created")
+    rows = [[score(row[name]) if name == "value" else row[name] for name in names] for row in found.scores]
+    if len(rows) > 1:
+        print_table(console, [f"\n{columns[0]}", *columns[1:]], rows, right="score,step,images,seed")
+    say(console, "--json prints everything that is known of it.")
+
+
+def _scored(found: ShownTrial) -> str | None:
+    if found.rfid is None:
+        return None
+    interval = "" if found.ci95 is None else " ({:.4g} to {:.4g})".format(*found.ci95)
+    against = f"; against the baseline {found.verdict.baseline}, against the best before it {found.verdict.incumbent}"
+    return f"{found.metric} {score(found.rfid)}{interval}{against if found.round else ''}"

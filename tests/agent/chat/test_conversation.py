@@ -158,6 +158,20 @@ class TestSlashForms:
         assert "'/resume': all rounds of first are played; give it more first, such as /rounds 20." in said
 
     @pytest.mark.parametrize(
+        ("line", "hint"),
+        [
+            ("/budget", "`diffnas-agent run --budget 1M`, or lower what this one may try with /cap macs 1M.\n"),
+            (
+                "/budget 900K",
+                "`diffnas-agent run --budget 900K`, or lower what this one may try with /cap macs 900K.\n",
+            ),
+            ("/budget 4G", "start another search with `diffnas-agent run --budget 4G`.\n"),
+        ],
+    )
+    def test_another_budget_is_suggested_by_that_of_the_search(self, memory: Path, line: str, hint: str) -> None:
+        assert Talker(memory).said(line).endswith(hint)
+
+    @pytest.mark.parametrize(
         ("line", "answer"),
         [
             ("/frieze attn_0=0", "'/frieze' is not a command; did you mean /freeze?"),
@@ -165,8 +179,9 @@ class TestSlashForms:
             ("/undo", "'undo': no directive is active"),
             ("/try b9", "'/try b9': spec: 'b9' is not a spec; write it like b128-n2-m1.2.2.2-a0100."),
             ("/why", "'/why': something is missing; write /why 12."),
+            ("/budget much", "'much' is not a number of MACs; write 6.06G, 20M or 20000000."),
             ("/backend foo", "'foo' is not a backend; there are offline, openai:MODEL"),
-            ("/budget 4G", "'/budget 4G': the budget of a search is fixed"),
+            ("/budget 4G", "'/budget 4G': the budget of a search, 2M here, is fixed"),
             ("/sql DROP TABLE trials", "'/sql DROP TABLE trials': "),
             ("/plot curve.txt", "'curve.txt' is not a PNG file; write /plot or /plot NAME.png."),
         ],
@@ -178,7 +193,7 @@ class TestSlashForms:
 
     def test_looks_into_the_memory(self, memory: Path) -> None:
         talker = Talker(memory)
-        assert "first (search 1): finished, round 2 of 2" in talker.said("/status")
+        assert "first (search 1): finished, 2 of 2 rounds done" in talker.said("/status")
         assert "Trial 1: b8-n1-m1.1.1.1-a0000" in talker.said("/best")
         assert "proposed by baseline" in talker.said("/why 1")
         assert "b8-n1-m1.1.1.1-a0000" in talker.said("/sql SELECT spec FROM results")
@@ -295,7 +310,7 @@ class TestWithAModel:
         said = talker.said(WISH)
         assert talker.questions == ["Give it? (y/n) "]
         assert said.index("Directive: attn_0 stays 0.") < said.index("Directive 1 is given")
-        assert "Done as told. Stored as directive 1: attn_0 stays 0." in said
+        assert "Done as told. Stored as directive 1: attn_0 stays 0; it is obeyed when the search goes on" in said
         with opened(memory, read_only=True) as db:
             (directive,) = active_directives(db, 1)
         assert (directive.kind, directive.arguments) == ("freeze", {"parameter": "attn_0", "value": 0})

@@ -77,8 +77,6 @@ WRONG = {
     "/allowance max_gpus=1": "'/allowance max_gpus=1': max_gpus is no allowance; there are max_cost, max_hours, "
     "max_tokens",
     "/bounds dropout 1 0": "'/bounds dropout 1 0': low 1 is above high 0",
-    "/budget 4G": "'/budget 4G': the budget of a search is fixed, since all its trials are compared under it; start "
-    "another search with `diffnas-agent run --budget 4G`, or lower what this one may try with /cap macs 4G",
 }
 
 
