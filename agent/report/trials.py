@@ -13,6 +13,7 @@ from diffusion.settings import Family, Protocol, Strategy
 from diffusion.spec import widths
 from diffusion.units import format_size, printable
 from diffusion.verdicts import Answer
+from memory.replicas import said_of_seeds
 
 
 class Answers(Result):
@@ -175,6 +176,7 @@ def print_trial(console: Console, found: ShownTrial) -> None:
         "weights": training["run_folder"],
         "error": found.error and printable(found.error),
         "score": _scored(found),
+        "by training seeds": said_of_seeds(found.seed_scores),
         "protocol": how_scored(how),
     }
     for name, text in lines.items():
