@@ -38,7 +38,7 @@ from memory.queries.records import best, pareto, top_records
 from memory.queries.similar import similar
 from memory.schema.standings import standings_of, totals_of
 from memory.searches import create_search
-from tools.context import SearchContext
+from tools.context import Jobs, SearchContext, SearchLimits
 
 ROOT = Path(__file__).parents[1]
 BUDGET_MACS = 6_000_000_000
@@ -192,10 +192,8 @@ def add_training(
 
 def questions(db: Database, search: int) -> dict[str, Callable[[], object]]:
     """What a search, a model or a person asks, by name."""
-    limits = SimpleNamespace(
-        protocol=PROTOCOL, convention="paper", budget_macs=BUDGET_MACS, told="search", scope="search"
-    )
-    context = SimpleNamespace(search=search, limits=limits, round_number=1)
+    limits = SearchLimits(built_in("images-32"), BUDGET_MACS, "paper", PROTOCOL)
+    context = SimpleNamespace(search=search, limits=limits, round_number=1, db=db, jobs=Jobs(Path(), seed=0))
     return {
         "best": lambda: best(db, search),
         "top": lambda: top_records(db),

@@ -175,10 +175,10 @@ def driving(
     ):
         name = find_search(memory.db, search).name
         go_on = f"diffnas-agent {again or f'resume {name}'}{_db_option(config.places.db)}"
-        lines = Lines(console, several or (jobs := jobs_of(config, machine)).parallel > 1)
+        jobs, inbox = jobs_of(config, machine), Inbox(partial(say, console), stop)
+        lines = Lines(console, several or jobs.parallel > 1)
         report: Report = both(JsonLines(search, gone=console.gone), lines) if as_json else lines
-        approve = approver_of(config, inbox := Inbox(partial(say, console), stop))
-        contexts = context_maker(search, plan, executor, stop, report, jobs, approve, memory)
+        contexts = context_maker(search, plan, executor, stop, report, jobs, approver_of(config, inbox), memory)
         session = Session(search, plan, lease, contexts, report, machine, stop, console, name, go_on)
         with (
             interruptible(stop, executor, console, go_on),

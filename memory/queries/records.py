@@ -23,6 +23,8 @@ from memory.trials import find_trial
 
 Scope = Literal["search", "memory"]
 
+MOST_LOSSES = 1_000  # of a search, the latest ones
+
 ONCE = """NOT EXISTS (
     SELECT 1 FROM standings AS other INDEXED BY standings_training
     WHERE other.training = seen.training AND other.protocol = seen.protocol AND
@@ -127,10 +129,11 @@ def baseline(db: Database, search: int) -> Record | None:
 
 
 def losses(db: Database, search: int) -> list[tuple[float, float]]:
-    """The final loss and the score of each scored trial of a search."""
+    """The final loss and the score of the latest scored trials of a search."""
     seen = seen_by(db, search, "search", None)
     rows = db.conn.execute(
-        f"SELECT seen.loss, seen.rfid FROM all_results AS seen WHERE {seen.scored} AND seen.loss IS NOT NULL",
+        "SELECT trainings.loss, seen.rfid FROM standings AS seen JOIN trainings ON trainings.id = seen.training"
+        f" WHERE {seen.scored} AND trainings.loss IS NOT NULL ORDER BY seen.trial DESC LIMIT {MOST_LOSSES}",
         seen.values,
     )
     return [(float(loss), float(score)) for loss, score in rows]

@@ -20,8 +20,8 @@ from memory.queries import effect, progress, records
 from memory.queries.records import Scope
 from memory.replicas import said_of_seeds, seed_scores
 from tools.context import SearchContext
+from tools.count_flops import count
 from tools.gates.directive_kinds import KINDS, directive_of
-from tools.gates.feasible import feasible
 from tools.jobs.replicate import noise_of
 
 BEST_ROWS, RECENT_ROWS, FAILURE_ROWS, RUNNING_ROWS, DIRECTIVE_ROWS, NEAR_ROWS = 5, 4, 5, 8, 15, 8
@@ -109,12 +109,11 @@ def _seeds(db: Database, context: SearchContext, spec: str) -> str | None:
 
 def _near(context: SearchContext, best: dict[str, Any]) -> list[str]:
     """The specs one step from the best that may be proposed, the dearest first, with what they cost."""
-    open_now, limits = feasible(context), context.limits
-    spec = UNetSpec.parse(best["spec"])
-    rows = np.array(list(neighbours(limits.space, spec, limits.protocol.settings.family)), dtype=np.int64)
-    left = [UNetSpec.from_row(row) for row in rows[open_now.allows(rows)]] if len(rows) else []
-    costed = sorted(((limits.cost(each).macs.by(limits.convention), str(each)) for each in left), reverse=True)
-    return [f"{text} {format_size(macs)}" for macs, text in costed[:NEAR_ROWS]]
+    spec, family = UNetSpec.parse(best["spec"]), context.limits.protocol.settings.family
+    found = [count(context, UNetSpec.from_row(row)) for row in neighbours(context.limits.space, spec, family)]
+    left = [each for each in found if each.within_budget and not (each.already_tried or each.forbidden)]
+    dearest = sorted(left, key=lambda each: each.macs, reverse=True)[:NEAR_ROWS]
+    return [f"{each.spec} {format_size(each.macs)}" for each in dearest]
 
 
 def _headroom(context: SearchContext, best: dict[str, Any]) -> str:
