@@ -13,8 +13,8 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from diffusion.errors import UserError
-from memory.connection import seconds_since, transaction, utc_now
+from diffusion.errors import UserError, command
+from memory.connection import database_path, seconds_since, transaction, utc_now
 
 LEASE_SECONDS = 60.0
 
@@ -33,13 +33,11 @@ def take_lease(db: Database, search: int) -> str:
         row = conn.execute("SELECT * FROM searches WHERE id = ?", [search]).fetchone()
         if lease_lives(row) and not _is_this_process(row):
             name, by = row["name"], f"process {row['lease_pid']} on {row['lease_host'].split()[0]}"
-            if row["state"] == "paused":
-                raise UserError(
-                    f"'{name}' is paused and held by {by}; let it go on with /resume in `diffnas-agent chat {name}`"
-                )
-            raise UserError(
-                f"'{name}' is being driven by {by}; wait for it, or look at it with `diffnas-agent status {name}`"
-            )
+            path, is_paused = Path(database_path(db)), row["state"] == "paused"
+            look = command("chat" if is_paused else "status", name, db=path)
+            if is_paused:
+                raise UserError(f"'{name}' is paused and held by {by}; let it go on with /resume in `{look}`")
+            raise UserError(f"'{name}' is being driven by {by}; wait for it, or look at it with `{look}`")
         token = secrets.token_hex(8)
         pid = os.getpid()
         conn.execute(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
 from diffusion.settings import Protocol
 from memory.connection import database_path, insert, transaction, utc_now
 from memory.leases import lease_lives
@@ -74,7 +74,7 @@ def create_search(
     """
     with transaction(db) as conn:
         if name is not None:
-            _check_free(conn, name)
+            _check_free(conn, name, Path(database_path(db)))
         store_protocol(db, protocol)
         return insert(
             conn,
@@ -195,10 +195,11 @@ def _first(conn: sqlite3.Connection, rest: str, values: list[str | int]) -> sqli
     return found
 
 
-def _check_free(conn: sqlite3.Connection, name: str) -> None:
+def _check_free(conn: sqlite3.Connection, name: str, path: Path) -> None:
     check_name(name)
     if conn.execute("SELECT 1 FROM searches WHERE name = ?", [name]).fetchone():
-        raise UserError(f"'{name}' is taken; go on with `diffnas-agent resume {name}` or choose another --name")
+        again = command("resume", name, db=path)
+        raise UserError(f"'{name}' is taken; go on with `{again}` or choose another --name")
 
 
 def _free_name(conn: sqlite3.Connection, dataset: str) -> str:

@@ -12,7 +12,7 @@ from agent.chat.wiring import chat_about, talk_about
 from agent.config.sources import load_provider_keys
 from agent.report.console import people
 from agent.report.tables import say
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
 from memory.connection import check_existing_memory
 
 
@@ -52,5 +52,5 @@ def _begun(console: Console, db: Path, name: str | None, options: str) -> str:
     started = start(["run", *words], db)
     say(console, started.sentence())
     if started.search is None:
-        raise UserError(f"'{options}' began no search; try it without the chat: diffnas-agent run {options}")
+        raise UserError(f"'{options}' began no search; try it without the chat: {command('run', *words, db=db)}")
     return started.search

@@ -14,6 +14,7 @@ from agent.report.curve import draw_png, drawn
 from agent.report.status import print_rows, print_status, search_status
 from agent.report.trials import trial_rows
 from diffusion.errors import UserError
+from diffusion.errors import command as pasted
 from diffusion.files.paths import user_path
 from diffusion.units import format_size, parse_size
 from memory.connection import transaction
@@ -31,7 +32,7 @@ LESS = 2 / 3  # of its budget, an example of another one
 
 def _status(chat: Chat, command: Command, line: str, key: str) -> None:
     found = search_status(chat.context.db, str(chat.context.search))
-    print_status(chat.voice.console, found)
+    print_status(chat.voice.console, found, chat.context.db_path)
 
 
 def _answered_by(told: Callable[[Database, int], list[str]]) -> Callable[[Chat, Command, str, str], None]:
@@ -98,7 +99,8 @@ def _go_on(chat: Chat, row: SearchRow, line: str) -> None:
     approves = json.loads(row.config_json).get("approve")
     if approves or not KINDS[row.kind].takes_directives:
         why = "asks before each training" if approves else "is no search with proposals"
-        raise UserError(f"'{line}': {row.name} {why}; go on with it on a terminal: diffnas-agent resume {row.name}")
+        again = pasted("resume", row.name, db=chat.context.db_path)
+        raise UserError(f"'{line}': {row.name} {why}; go on with it on a terminal: {again}")
     chat.voice.say("No process drives the search; one is started.")
     chat.voice.say(start(["resume", row.name], chat.context.db_path).sentence())
 
@@ -107,9 +109,10 @@ def _budget(chat: Chat, command: Command, line: str, key: str) -> None:
     budget = chat.row.budget_macs
     new = command.text.split()[0] if command.text else format_size(float(f"{LESS * budget:.1g}"))
     narrower = f", or lower what this one may try with /cap macs {new}" if parse_size(new) < budget else ""
+    another = pasted("run", "--budget", new, db=chat.context.db_path)
     raise UserError(
         f"'{line}': the budget of a search, {format_size(budget)} here, is fixed, since all its trials are compared "
-        f"under it; start another search with `diffnas-agent run --budget {new}`{narrower}"
+        f"under it; start another search with `{another}`{narrower}"
     )
 
 

@@ -20,7 +20,7 @@ from agent.chat.spawn import Started, start
 from agent.chat.voice import Voice, Words
 from agent.config.kinds import KINDS
 from agent.report.words import NO_MODEL
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
 from diffusion.units import format_size
 from memory.connection import transaction
 from memory.directives import DirectiveRow, active_directives, add_directive
@@ -199,8 +199,9 @@ class Chat:
                 add_message(db, row.id, "user", message, key=key)
             arguments = arguments_of(directive)
             number = add_directive(db, row.id, directive.kind, arguments, text, key=key)
-        self.voice.say(f"Directive {number} is given; {_when(row)}.")
-        return f"Stored as directive {number}: {directive.say()}; {_when(row)}."
+        when = _when(row, self.context.db_path)
+        self.voice.say(f"Directive {number} is given; {when}.")
+        return f"Stored as directive {number}: {directive.say()}; {when}."
 
     def compress(self, trial: int, target: float, text: str) -> str:
         """Show what a compression would be, ask, and have a process begin it; what became of it, for a model.
@@ -260,12 +261,12 @@ def _unusable(directive: Directive) -> list[str]:
     return []
 
 
-def _when(row: SearchRow) -> str:
+def _when(row: SearchRow, db: Path) -> str:
     if row.state == "running":
         return "it is obeyed from the next round on"
     if row.state == "paused":
         return "it is obeyed when the search goes on: /resume"
-    return f"it is obeyed when the search goes on: diffnas-agent resume {row.name}"
+    return f"it is obeyed when the search goes on: {command('resume', row.name, db=db)}"
 
 
 def sentence(error: UserError) -> str:

@@ -8,9 +8,10 @@ def status(name: Name = None, db: Db = None, as_json: Json = False) -> None:
     from agent.report.status import print_status, search_status
     from memory.connection import opened
 
-    with opened(memory_path(db), read_only=True) as memory:
+    path = memory_path(db)
+    with opened(path, read_only=True) as memory:
         found = search_status(memory, name)
-    show(found, as_json, print_status)
+    show(found, as_json, lambda console, status: print_status(console, status, path))
 
 
 def list_command(db: Db = None, as_json: Json = False) -> None:

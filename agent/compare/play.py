@@ -19,7 +19,7 @@ from agent.search.begin import open_run
 from agent.search.drive import drive
 from agent.search.plan import plan, reopened
 from agent.search.session import INTERRUPTED
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
 from memory.connection import opened
 from memory.searches import find_protocol, list_searches
 
@@ -83,7 +83,8 @@ def _over(entry: Entry, code: int) -> Entry:
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
-        raise UserError(f"'{entry.name}' stopped with code {code}; look at `diffnas-agent status {entry.name}`")
+        look = command("status", entry.name, db=entry.config.places.db)
+        raise UserError(f"'{entry.name}' stopped with code {code}; look at `{look}`")
     return entry
 
 

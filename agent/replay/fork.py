@@ -12,7 +12,7 @@ from agent.config.kinds import KINDS
 from agent.config.stored import stored_config
 from agent.report.results import Result
 from agent.report.tables import say
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
 from memory.connection import check_existing_memory, opened
 from memory.forks import fork_search, free_fork_name
 from memory.searches import SearchRow, find_search
@@ -62,7 +62,7 @@ def fork(
         name=chosen,
         forked_from=Parent(search=parent.id, name=parent.name, round=at),
         llm=llm,
-        resume=f"diffnas-agent resume {chosen}",
+        resume=command("resume", chosen, db=path),
     )
 
 

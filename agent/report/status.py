@@ -1,5 +1,6 @@
 """What the reading commands show: results for scripts, and how they look to people."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
@@ -7,6 +8,7 @@ from sqlite_utils import Database
 
 from agent.report.results import Result, ShortTrial
 from agent.report.tables import ledger_line, print_table, say, score
+from diffusion.errors import command
 from diffusion.units import format_size
 from memory.directives import active_directives
 from memory.ledger import Ledger, totals
@@ -117,8 +119,8 @@ def _status(db: Database, row: SearchRow) -> SearchStatus:
     )
 
 
-def print_status(console: Console, found: SearchStatus) -> None:
-    """One search in a few lines."""
+def print_status(console: Console, found: SearchStatus, db: Path) -> None:
+    """One search of a memory in a few lines."""
     say(console, f"{found.name} (search {found.search}): {found.state}, {found.round} of {found.rounds} rounds done")
     for each in found.running:
         baseline = " (baseline)" if each.round == 0 else ""
@@ -135,7 +137,7 @@ def print_status(console: Console, found: SearchStatus) -> None:
         say(console, f"directive {directive.id} ({directive.kind}): {directive.text}")
     if found.state in ("interrupted", "paused"):
         chat = "/resume in a chat, or " if found.state == "paused" else ""
-        say(console, f"go on with: {chat}diffnas-agent resume {found.name}", whole=True)
+        say(console, f"go on with: {chat}{command('resume', found.name, db=db)}", whole=True)
 
 
 def print_searches(console: Console, found: list[SearchStatus]) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from threading import Event, Lock, Thread
 from types import FrameType
 
@@ -31,7 +30,7 @@ from agent.search.ending import FAILED, FAILURES_IN_A_ROW, RESUMABLE, in_time
 from agent.search.plan import Plan, jobs_of
 from agent.search.wiring import context_maker, executor_of
 from diffusion.cost.peak_memory import free_host_bytes, peak_bytes
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
 from diffusion.spec import UNetSpec
 from memory.connection import Memory
 from memory.directives import DirectiveRow
@@ -153,15 +152,15 @@ def driving(
     *,
     as_json: bool,
     backend: str,
-    again: str | None = None,
+    again: tuple[str, ...] | None = None,
     takes_lines: bool = False,
     several: bool = False,
     stop: Event | None = None,
 ) -> Iterator[Session]:
     """Hold the lease of a search, keep it fresh, and stop tidily on Ctrl-C; `backend` is who proposes.
 
-    `again` is the command that goes on with it, ``resume NAME`` if None; `stop` that of a session around it; with
-    `takes_lines` one can talk where it runs; of `several` jobs each line says which it is about.
+    `again` are the words of the command that goes on with it, ``resume NAME`` if None; `stop` that of a session around
+    it; with `takes_lines` one can talk where it runs; of `several` jobs each line says which it is about.
 
     Raises:
         UserError: another process drives it, or the backend refuses every call.
@@ -174,7 +173,7 @@ def driving(
         executor_of(config, stop) as (executor, machine),
     ):
         name = find_search(memory.db, search).name
-        go_on = f"diffnas-agent {again or f'resume {name}'}{_db_option(config.places.db)}"
+        go_on = command(*(again or ("resume", name)), db=config.places.db)
         jobs, inbox = jobs_of(config, machine), Inbox(partial(say, console), stop)
         lines = Lines(console, several or jobs.parallel > 1)
         report: Report = both(JsonLines(search, gone=console.gone), lines) if as_json else lines
@@ -212,11 +211,6 @@ def _refusals_said(session: Session) -> Iterator[None]:
         raise UserError(
             f"'{llm}' refuses every call ({error}); check the key and the model's name, then `{session.go_on}`"
         ) from error
-
-
-def _db_option(db: Path) -> str:
-    """What a resume must be told to find this memory from the same folder."""
-    return "" if db == Path("diffnas.db") or os.environ.get("DIFFNAS_DB") == str(db) else f" --db {db}"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Literal
 from sqlite_utils import Database
 
 from agent.study.arms import FEWEST_TRUTH_SEEDS, Arm, Study
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
 from diffusion.settings import Protocol
 from diffusion.statistics.ranking import FEWEST
 from memory.scores import score_of
@@ -91,7 +91,8 @@ def check_truth(study: Study, truths: Sequence[Column], truth: Sequence[float | 
     waiting = sum(any(cell.state == "waiting" for cell in cells) for cells in zip(*truths, strict=True))
     if 2 * missing < count and count - missing >= FEWEST:
         return
-    remedy = f"wait, or go on with `diffnas-agent rank-study {study.name} --resume`"
+    again = command("rank-study", study.name, "--resume", db=study.arms[0].planned.config.places.db)
+    remedy = f"wait, or go on with `{again}`"
     if not waiting:
         remedy = "too many failed to say anything, so start a study of another name"
     raise UserError(f"'{study.name}' lacks the full training of {missing} of its {count} specs; {remedy}")

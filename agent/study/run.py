@@ -161,7 +161,7 @@ def _played(
     study: Study, arm: Arm, works: Sequence[Work], as_json: bool, stop: Event | None = None
 ) -> tuple[str, Session]:
     """Drive one arm through pieces of work; why it ended, and the session, whose console and names outlive it."""
-    again = f"rank-study {study.name} --resume"
+    again = ("rank-study", study.name, "--resume")
     with driving(arm.search, arm.planned, as_json=as_json, backend=STUDY.proposer, again=again, stop=stop) as session:
         strategy = arm.strategy
         say(

@@ -26,10 +26,10 @@ from agent.search.plan import Plan, open_search, plan, reopened
 from agent.search.session import Session, driving
 from agent.study.arms import TRUTH_FACTOR
 from agent.trials.confirmed import confirmed, print_confirmed
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
 from diffusion.settings import Protocol, Strategy
 from diffusion.spec import UNetSpec
-from memory.connection import opened
+from memory.connection import database_path, opened
 from memory.queries.records import best
 from memory.searches import SearchRow, find_protocol, find_search
 from memory.trials import find_trial, trial_in_round
@@ -113,7 +113,8 @@ def picked(db: Database, source: SearchRow, trials: Sequence[int], top: int, see
     ranking = best(db, source.id, limit=None)
     baseline = next((row["spec"] for row in ranking if row["round"] == 0), None)
     if baseline is None:
-        raise UserError(f"'{source.name}' has no scored baseline yet; `diffnas-agent resume {source.name}` goes on")
+        again = command("resume", source.name, db=Path(database_path(db)))
+        raise UserError(f"'{source.name}' has no scored baseline yet; `{again}` goes on")
     for trial in trials:
         if find_trial(db, trial).search != source.id:
             raise UserError(f"'{trial}' is not a trial of {source.name}; name its own search with --search")

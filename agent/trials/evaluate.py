@@ -22,7 +22,7 @@ from agent.search.session import interruptible
 from agent.search.wiring import context_maker
 from diffusion.data.card import DataCard
 from diffusion.data.images import open_images
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
 from diffusion.settings import Protocol, ScoreJob, choose_sampling
 from diffusion.spec import widths
 from diffusion.training.checkpoint import Checkpoint, kept_steps, step_checkpoint
@@ -126,12 +126,13 @@ def known_trial(db_path: Path, trial: int) -> Known:
     if found.training_state != "done":
         ended = {"failed": f"failed ({found.error})", "pruned": f"was stopped early ({found.error})"}
         why = ended.get(found.state, "is not trained yet")
-        raise UserError(f"'{trial}' {why}; `diffnas-agent status {search.name}` says how its search stands")
+        look = command("status", search.name, db=db_path)
+        raise UserError(f"'{trial}' {why}; `{look}` says how its search stands")
     config = stored_config(search.config_json, {"db": db_path})
     if table := config.search.bench:
         raise UserError(
             f"'{trial}' was looked up in the table {table}, which has no weights; "
-            f"`diffnas-agent train {found.spec}` makes some"
+            f"`{command('train', found.spec, db=db_path)}` makes some"
         )
     return Known(found, protocol, config)
 

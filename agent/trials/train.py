@@ -10,6 +10,7 @@ from agent.report.tables import how_scored, print_card, say
 from agent.search.plan import Plan, open_search, plan
 from agent.search.session import driving
 from diffusion.cost.closed_form import cost
+from diffusion.errors import command
 from diffusion.settings import Settings
 from diffusion.spec import UNetSpec
 from memory.connection import check_memory, opened
@@ -53,6 +54,6 @@ def drive_training(search: int, planned: Plan, *, as_json: bool) -> int:
     code = session.leave(reason)
     if not code and trial is not None:
         say(session.console, f"Scores of this trial, by default: {how_scored(planned.protocol)}.")
-        for command in (f"evaluate {trial.id}", f"sample {trial.id}", f"export {trial.id} DIR"):
-            say(session.console, f"  diffnas-agent {command}", whole=True)
+        for words in (("evaluate", trial.id), ("sample", trial.id), ("export", trial.id, "DIR")):
+            say(session.console, f"  {command(*words, db=planned.config.places.db)}", whole=True)
     return code

@@ -1,9 +1,11 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlite_utils import Database
 
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
+from memory.connection import database_path
 from memory.searches import find_protocol, find_search, list_searches, set_state
 
 
@@ -24,8 +26,8 @@ def test_a_taken_name_says_how_to_go_on(fill: Any) -> None:
     fill.search(name="mine")
     with pytest.raises(UserError) as raised:
         fill.search(name="mine")
-    sentence = "'mine' is taken; go on with `diffnas-agent resume mine` or choose another --name"
-    assert str(raised.value) == sentence
+    again = command("resume", "mine", db=Path(database_path(fill.db)))
+    assert str(raised.value) == f"'mine' is taken; go on with `{again}` or choose another --name"
 
 
 @pytest.mark.parametrize("name", ["", "12", "a b", "-x", "a/b", "x" * 65])

@@ -62,3 +62,16 @@ def finish(process: "subprocess.Popen[str]") -> tuple[list[dict[str, Any]], str]
     process.stdout and process.stdout.close()
     process.stderr.close()
     return seen, said
+
+
+def shell(folder: Path, line: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run a line of a shell, in which AGENT is the program."""
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line.replace("AGENT", " ".join(COMMAND))],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1", **environment},
+        preexec_fn=on_one_core,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )

@@ -52,8 +52,9 @@ class Talker:
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Path:
-    """A finished search: a baseline and two trials."""
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished search, a baseline and two trials, in the folder of this process."""
+    monkeypatch.chdir(tmp_path)
     return ended_search(tmp_path)
 
 

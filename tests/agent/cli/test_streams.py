@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import COMMAND, on_one_core
+from processes import shell
 
 from agent.report.status import search_status
 from memory.connection import opened
@@ -14,19 +14,6 @@ from memory.connection import opened
 ROOT = Path(__file__).parents[3]
 BENCH = ["--bench", "unetbench", "--rounds", "2", "--parallel", "1", "--llm", "offline", "--name", "first"]
 GO_ON = "go on with: diffnas-agent resume first"
-
-
-def shell(folder: Path, line: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
-    """Run a line of a shell, in which AGENT is the program."""
-    return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line.replace("AGENT", " ".join(COMMAND))],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
-        preexec_fn=on_one_core,
-        capture_output=True,
-        check=False,
-        timeout=300,
-    )
 
 
 def state(folder: Path) -> str:

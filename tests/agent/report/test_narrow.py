@@ -81,7 +81,7 @@ def test_a_status_says_which_round_runs_beside_those_that_are_done(tmp_path: Pat
     under_way = UnderWay(trial=4, round=3, spec="b8-n1-m1.1.1.3-a0000", doing="training")
     found = SearchStatus.model_validate({**dict(ended), "state": "running", "rounds": 6, "running": [under_way]})
     console, stream = terminal(100)
-    print_status(console, found)
+    print_status(console, found, tmp_path / "diffnas.db")
     assert stream.getvalue().splitlines()[:2] == [
         "first (search 1): running, 2 of 6 rounds done",
         "round 3: trial 4, b8-n1-m1.1.1.3-a0000, training",

@@ -21,7 +21,7 @@ from agent.study.run import changed_score
 from agent.study.store import stored_study
 from agent.study.tables import PRINTED, print_study
 from diffusion.cost.closed_form import Macs
-from diffusion.errors import UserError
+from diffusion.errors import UserError, command
 from diffusion.settings import ScoreJob
 from memory.connection import opened
 
@@ -266,7 +266,7 @@ class TestUnfinished:
             measured(found)
         assert str(caught.value) == (
             "'s' lacks the full training of 5 of its 10 specs; wait, or go on with "
-            "`diffnas-agent rank-study s --resume`"
+            f"`{command('rank-study', 's', '--resume', db=found.db)}`"
         )
         found.executor.interrupts_after = 36
         assert found.run() == 130
