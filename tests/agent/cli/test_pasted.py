@@ -27,7 +27,12 @@ CASES = {  # what is typed beside the settings, the environment, diffnas.toml, .
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+BY_DEFAULT = ("a path that needs quotes", "the default against the environment")  # each is two processes
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in BY_DEFAULT else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_the_command_that_goes_on_goes_on(case: str, tmp_path: Path) -> None:
     typed, environment, toml, dotenv, db = CASES[case]
     (tmp_path / db).parent.mkdir(exist_ok=True)

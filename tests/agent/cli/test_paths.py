@@ -87,6 +87,7 @@ def test_the_home_folder_is_looked_up_in_one_place() -> None:
     assert [file.name for file in files if "expanduser" in file.read_text()] == ["paths.py"]
 
 
+@pytest.mark.slow
 def test_a_data_set_and_the_memory_below_the_home_folder(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

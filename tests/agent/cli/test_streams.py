@@ -46,7 +46,7 @@ def test_closed_output_ends_nothing(tmp_path: Path, closed: str) -> None:
     assert state(tmp_path) == "finished"
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+@pytest.mark.parametrize("encoding", ["latin-1", pytest.param("ascii", marks=pytest.mark.slow)])
 def test_what_an_encoding_lacks_is_replaced(tmp_path: Path, encoding: str) -> None:
     for line in (RUN, "AGENT memory show 1", "echo 'wozu ü?' | AGENT chat", "AGENT audit"):
         done = shell(tmp_path, line, PYTHONIOENCODING=encoding)
