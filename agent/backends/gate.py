@@ -46,13 +46,14 @@ def usage_of(told: Mapping[str, Any] | None) -> dict[str, int] | None:
     """
     if told is None:
         return None
-    read, written = _count(told.get("input_tokens")), _count(told.get("output_tokens"))
+    read, written = token_count(told.get("input_tokens")), token_count(told.get("output_tokens"))
     if not read or written is None:
         return None
     return {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
 
 
-def _count(value: Any) -> int | None:
+def token_count(value: Any) -> int | None:
+    """A number of tokens as a server told it, rounded; None of what is none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return round(value) if 0 <= value <= MOST_TOKENS else None

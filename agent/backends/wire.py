@@ -12,6 +12,8 @@ from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
+from agent.backends.gate import token_count
+
 
 class PatientChatOpenAI(ChatOpenAI):
     """`ChatOpenAI` that brings answers into shape before it reads them."""
@@ -81,8 +83,7 @@ def _usage(usage: Any) -> dict[str, Any] | None:
     """The counts of a usage as whole numbers; None where one of them is none."""
     if not isinstance(usage, dict):
         return None
-    counts = {name: usage.get(name) for name in ("prompt_tokens", "completion_tokens")}
-    if not all(isinstance(count, int | float) and count == count and abs(count) < 2**53 for count in counts.values()):
+    read, written = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
+    if read is None or written is None:
         return None
-    whole = {name: round(count) for name, count in counts.items() if count is not None}
-    return {**whole, "total_tokens": sum(whole.values())}
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}

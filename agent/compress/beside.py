@@ -33,8 +33,7 @@ def _of(network: Network) -> str:
 
 
 def _score(network: Network) -> str:
-    between = "" if network.ci95 is None else f" ({network.ci95[0]:.4g} to {network.ci95[1]:.4g})"
-    return f"{score(network.score)}{between}"
+    return f"{score(network.score)} ({network.between})" if network.between else score(network.score)
 
 
 def _latency(folder: Path) -> list[Row]:

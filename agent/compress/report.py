@@ -39,6 +39,11 @@ class Network(Result):
     ci95: tuple[float, float] | None
     """its 95 % interval, from three scores on"""
 
+    @property
+    def between(self) -> str:
+        """The interval in words; nothing where there is none."""
+        return "" if self.ci95 is None else f"{self.ci95[0]:.4g} to {self.ci95[1]:.4g}"
+
 
 class Compressed(Result):
     """``compress --json``: the event ``compress.finished``."""
@@ -156,6 +161,5 @@ def print_compressed(console: Console, found: Compressed) -> None:
 
 
 def _row(name: str, network: Network) -> list[str]:
-    between = "" if network.ci95 is None else f"{network.ci95[0]:.4g} to {network.ci95[1]:.4g}"
     sizes = (network.macs.paper, network.macs.total, network.params)
-    return [name, *map(format_size, sizes), score(network.score), between, str(len(network.scores))]
+    return [name, *map(format_size, sizes), score(network.score), network.between, str(len(network.scores))]

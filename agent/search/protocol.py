@@ -7,7 +7,7 @@ from agent.config.settings import RunConfig
 from diffusion.data.card import DataCard
 from diffusion.errors import UserError
 from diffusion.files.paths import user_path
-from diffusion.scores.networks import network_for
+from diffusion.scores.networks import network_for, taken_with
 from diffusion.settings import Protocol, Sampling, ScoreProtocol, Settings, choose_sampling
 
 
@@ -82,16 +82,7 @@ def score_protocol(
     if count < 2:
         raise UserError(f"--reference-split {reference_split}: '{card.name}' has {count} such images; take the other")
     return ScoreProtocol(
-        feature_network=network.name,
-        feature_sha256=network.sha256,
-        feature_input_size=network.input_size,
-        resize_filter=network.resize_filter,
-        reference_split=reference_split,
-        reference_count=count,
-        sampler=sampling.sampler,
-        sampling_steps=sampling.steps,
-        variance=sampling.variance,
-        num_images=num_images,
+        reference_split=reference_split, reference_count=count, **taken_with(network, sampling, num_images)
     )
 
 

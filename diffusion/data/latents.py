@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion.data.card import SIDE_MULTIPLE
 from diffusion.data.pictures import LARGEST_SIDE, SMALLEST_SIDE, Source
 from diffusion.errors import UserError
 
 LATENTS, LATENTS_TEST = "latents", "latents_test"  # the arrays of the file
 MOST_CHANNELS = 4
-SIDE_MULTIPLE = 8  # of the stages of a network, as for images
 USUAL_DEVIATION = (0.5, 2.0)
 
 

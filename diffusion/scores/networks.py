@@ -8,9 +8,11 @@ from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from diffusion.errors import UserError
 from diffusion.frozen import Frozen
+from diffusion.settings import Sampling
 
 DIGITS_CNN_WEIGHTS = Path(__file__).parents[1] / "weights" / "digits-cnn.safetensors"
 
@@ -106,6 +108,20 @@ def network_for(values: str | None, name: str) -> FeatureNetwork:
     if values is None and name == LATENTS:
         raise UserError(f"--feature-network {name}: the data are pixels; take {', '.join(FEATURE_NETWORKS)[:-9]}")
     return score_network(LATENTS if values == LATENTS else name)
+
+
+def taken_with(network: FeatureNetwork, sampling: Sampling, num_images: int) -> dict[str, Any]:
+    """What a `ScoreProtocol` holds of the network that compares and of the images that it sees, by its fields."""
+    return {
+        "feature_network": network.name,
+        "feature_sha256": network.sha256,
+        "feature_input_size": network.input_size,
+        "resize_filter": network.resize_filter,
+        "sampler": sampling.sampler,
+        "sampling_steps": sampling.steps,
+        "variance": sampling.variance,
+        "num_images": num_images,
+    }
 
 
 def lite0_weights() -> Path:

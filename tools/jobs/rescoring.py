@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from diffusion.errors import UserError
-from diffusion.scores.networks import network_for
+from diffusion.scores.networks import network_for, taken_with
 from diffusion.settings import Protocol, choose_sampling
 from memory.scores import score_of
 from memory.trials import Trial
@@ -90,14 +90,5 @@ def changed_protocol(protocol: Protocol, changes: dict[str, Any]) -> Protocol:
         asked["sampler"], asked["sampling_steps"], settings.family, protocol.strategy.diffusion_steps
     )
     network = network_for(settings.values, asked["feature_network"])
-    update = {
-        "sampler": sampling.sampler,
-        "sampling_steps": sampling.steps,
-        "variance": sampling.variance,
-        "feature_network": network.name,
-        "feature_sha256": network.sha256,
-        "feature_input_size": network.input_size,
-        "resize_filter": network.resize_filter,
-        "num_images": changes.get("num_images", score.num_images),
-    }
+    update = taken_with(network, sampling, changes.get("num_images", score.num_images))
     return protocol.model_copy(update={"score": score.model_copy(update=update)})
