@@ -233,14 +233,16 @@ class Distillation:
     def _judged(self, trainer: SupernetTrainer, name: str) -> JudgedBlock:
         """The judgement of a block, from its file where it is there."""
         path = self.job.run_folder / f"judged-{name}.json"
-        if path.exists():
-            self.before = max(self.before, json.loads(path.read_bytes())["seconds"] * (not self.is_shared))
-        else:
+        was_there = path.exists()
+        if not was_there:
             net, calls = trainer.supernets[name], self._calls[name]
             made = judged(net, calls, self.job.candidates, self._leave_if_asked)
             _check_finite(made.errors)
             write_json(path, made.as_json() | {"seconds": self.seconds})
-        return JudgedBlock.from_json(json.loads(path.read_bytes()))
+        found = json.loads(path.read_bytes())
+        if was_there and not self.is_shared:
+            self.before = max(self.before, found["seconds"])
+        return JudgedBlock.from_json(found)
 
     @cached_property
     def _calls(self) -> dict[str, list[Seen]]:
