@@ -24,7 +24,10 @@ LONGEST_NAME = 120  # characters of a directive's text wherever it is named
 
 @dataclass(frozen=True)
 class DirectiveRow:
-    """One directive of a person as stored. `text` is as it was typed; `seen_round` the first round that obeyed it."""
+    """One directive of a person as stored.
+
+    `text` is as it was typed, `seen_round` the first round that obeyed it, `replaced_by` what came in its place.
+    """
 
     id: int
     search: int
@@ -36,12 +39,18 @@ class DirectiveRow:
     created: str
     seen_round: int | None
     ended: str | None
+    replaced_by: int | None
+
+    @property
+    def said(self) -> str:
+        """What was typed, in quotes and in one line."""
+        text = " ".join(self.text.split())
+        return f'"{text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"}"'
 
     @property
     def name(self) -> str:
         """How it is named wherever it changed something, such as ``directive 3: "no attention at stage 0"``."""
-        text = " ".join(self.text.split())
-        return f'directive {self.id}: "{text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"}"'
+        return f"directive {self.id}: {self.said}"
 
 
 def add_directive(
@@ -53,14 +62,18 @@ def add_directive(
     *,
     author: str = "user",
     key: str | None = None,
+    replaces: Iterable[int] = (),
 ) -> int:
-    """Keep a directive; gives its id. The `key` of a message that was delivered before gives the id it had then."""
+    """Keep a directive in the place of those that it `replaces`, which are taken back; gives its id.
+
+    The `key` of a message that was delivered before gives the id it had then.
+    """
     with transaction(db) as conn:
         if key is not None:
             known = conn.execute("SELECT id FROM directives WHERE search = ? AND key = ?", [search, key]).fetchone()
             if known:
                 return int(known["id"])
-        return insert(
+        added = insert(
             conn,
             "directives",
             search=search,
@@ -72,6 +85,15 @@ def add_directive(
             created=utc_now(),
             key=key,
         )
+        for earlier in replaces:
+            conn.execute("UPDATE directives SET replaced_by = ? WHERE id = ? AND state = 'active'", [added, earlier])
+            _end(conn, earlier, "undone")
+        return added
+
+
+def replaced_directives(db: Database, search: int, directive: int) -> list[DirectiveRow]:
+    """What a directive came in the place of, oldest first."""
+    return _where(db, "search = ? AND replaced_by = ?", search, directive)
 
 
 def active_directives(db: Database, search: int) -> list[DirectiveRow]:
@@ -97,22 +119,39 @@ def find_directive(db: Database, search: int, directive: int) -> DirectiveRow:
     return found[0]
 
 
-def undo_directive(db: Database, search: int, directive: int | None) -> DirectiveRow:
+def latest_directive(db: Database, search: int) -> DirectiveRow:
+    """The latest active directive.
+
+    Raises:
+        UserError: there is none.
+    """
+    active = active_directives(db, search)
+    if not active:
+        raise UserError("'undo': no directive is active; list all of them with /directives")
+    return active[-1]
+
+
+def undo_directive(db: Database, search: int, directive: int | None, restore: Iterable[int] = ()) -> DirectiveRow:
     """Take one back, the latest active one if none is named; gives it as it is then.
+
+    Those of `restore` that it came in the place of are in force again.
 
     Raises:
         UserError: there is none, or it is not active any more.
     """
     with transaction(db) as conn:
         if directive is None:
-            active = active_directives(db, search)
-            if not active:
-                raise UserError("'undo': no directive is active; list all of them with /directives")
-            directive = active[-1].id
+            directive = latest_directive(db, search).id
         known = find_directive(db, search, directive)
         if known.state != "active":
             raise UserError(f"'{directive}' is {known.state} already; only an active directive can be taken back")
         _end(conn, directive, "undone")
+        for earlier in restore:
+            conn.execute(
+                "UPDATE directives SET state = 'active', ended = NULL, replaced_by = NULL"
+                " WHERE id = ? AND replaced_by = ? AND state = 'undone'",
+                [earlier, directive],
+            )
         return find_directive(db, search, directive)
 
 

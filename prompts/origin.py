@@ -10,16 +10,24 @@ from prompts.render import template_sha
 ORIGIN = "prompt"
 
 
-def origin(template: str, *, moment: int | None = None, values: dict[str, Any] | None = None) -> dict[str, Any]:
+def origin(
+    template: str,
+    *,
+    moment: int | None = None,
+    values: dict[str, Any] | None = None,
+    seen: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """What to give a message as `additional_kwargs`.
 
     Args:
         template: the prompt's name, such as ``round``.
         moment: where the memory stood when its values were read (`memory.journal.snapshot` gives it), for the prompts
-            that are made from the memory: ``system`` and ``round``.
+            that are made from the memory: ``system``, ``round`` and ``chat``.
         values: the variables themselves, for the others, such as ``repair``; JSON-ready and short.
+        seen: what was seen at that moment and cannot be read from the memory later, such as which process lived.
     """
-    return {ORIGIN: {"template": template, "sha": template_sha(template), "moment": moment, "values": values}}
+    found = {"template": template, "sha": template_sha(template), "moment": moment, "values": values}
+    return {ORIGIN: found if seen is None else {**found, "seen": seen}}
 
 
 def origin_of(message: dict[str, Any]) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from memory.queries.sql import SqlRefused, read_only_sql
 from tools.arguments import Arguments, Runtime, SpecArgument, model_tool
 from tools.context import SearchContext
 from tools.errors import Refused
+from tools.gates.directive_kinds import described
 
 MOST_ROWS = 50
 SAME_IN_ALL = {
@@ -106,7 +107,7 @@ def _of_the_search(context: SearchContext) -> dict[str, Any]:
 
 def _shown(directive: DirectiveRow) -> dict[str, Any]:
     """A directive of the user as it is shown to a model."""
-    return {"name": directive.name, "kind": directive.kind, "arguments": directive.arguments}
+    return {"name": described(directive), "kind": directive.kind, "arguments": directive.arguments}
 
 
 def _brief(row: dict[str, Any], convention: Convention) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from agent.chat.prompt import LIVE
 from agent.report.tables import ledger_line, score
 from agent.report.words import NO_FAILURE, NO_SCORE, trials_line
 from diffusion.errors import UserError
@@ -19,7 +20,9 @@ from memory.directives import all_directives, citations
 from memory.ledger import totals
 from memory.queries import progress, records
 from memory.queries.effect import effect as effect_of
-from memory.searches import find_search
+from memory.searches import SearchRow, find_search
+from memory.trials import rounds_done
+from tools.gates.directive_kinds import described
 from tools.jobs.replicate import noise_of
 
 SHOWN_ROWS = 5
@@ -43,19 +46,25 @@ def answer(db: Database, search: int, question: str) -> Lines | None:
     return None
 
 
+def standing(db: Database, search: int) -> str:
+    """The state of the search and its rounds, in one line."""
+    row, done = find_search(db, search), max(rounds_done(db, search), 0)
+    why = f" ({row.reason})" if row.reason not in (None, row.state) else ""
+    at_work = [f"round {each['round']} is {each['doing']}" for each in under_way(db, row)]
+    return "; ".join([f"{row.name} is {row.state}{why}, {done} of {row.rounds} rounds done", *at_work])
+
+
+def under_way(db: Database, row: SearchRow) -> list[dict[str, Any]]:
+    """The trials that a process works on now; one that died left some behind."""
+    return progress.running(db, row.id) if row.state in LIVE else []
+
+
 def how_far(db: Database, search: int) -> Lines:
     """Where the search stands."""
-    row, left = find_search(db, search), progress.remaining(db, search)[0]
-    lines = [
-        f"{row.name} is {row.state}"
-        + (f" ({row.reason})" if row.reason not in (None, row.state) else "")
-        + f", {left['rounds_done']} of "
-        f"{row.rounds} rounds done.",
-        trials_line(left["trials"]),
-    ]
+    lines = [f"{standing(db, search)}.", trials_line(progress.search_counts(db, search))]
     lines += [
         f"Trial {each['trial']} of round {each['round']}, {_with_widths(each['spec'])}: {each['doing']}."
-        for each in left["running"]
+        for each in progress.running(db, search)
     ]
     return lines + best(db, search)[:1]
 
@@ -105,7 +114,7 @@ def directives(db: Database, search: int) -> Lines:
     lines = []
     for each in all_directives(db, search):
         since = f", obeyed since round {each.seen_round}" if each.seen_round is not None else ""
-        lines.append(f"{each.id} ({each.state}{since}): {each.text}")
+        lines.append(f"{described(each)} ({each.state}{since})")
         lines += [f"  {what}" for what in changed.get(each.id, [])]
     return lines or ["No directive was given yet; /help shows how to give one."]
 

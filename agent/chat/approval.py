@@ -1,6 +1,6 @@
 """``--approve``: before each training a person approves the proposal, writes another spec, or rejects it with a reason.
 
-Who is asked and how lines reach us is `agent.chat.inbox`'s; that nothing is spent before is the tool
+Who is asked and how lines reach us is `agent.chat.window.inbox`'s; that nothing is spent before is the tool
 `train_ract`'s. Trainings that repeat a spec with another seed are no proposals and are not asked about.
 """
 

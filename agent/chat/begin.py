@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from agent.chat.spawn import start
-from agent.chat.terminal import converse, history_beside, input_of
-from agent.chat.voice import Voice
+from agent.chat.window.terminal import converse, history_beside, input_of
+from agent.chat.window.voice import Voice
 from agent.chat.wiring import chat_about, talk_about
 from agent.config.sources import load_provider_keys
 from agent.report.console import people
@@ -30,7 +30,7 @@ def talk(db: Path, name: str | None, llm: str | None, base_url: str | None, *, b
     lines = input_of(console, history_beside(db))
     voice = Voice(console, lines.answer, streams=True)
     found = chat_about(about, voice, llm, base_url)
-    lines.complete = found.completions
+    lines.complete, lines.standing = found.completions, found.standing
     converse(found, lines)
 
 

@@ -12,9 +12,9 @@ from functools import partial
 from agent.chat.approval import Approver
 from agent.chat.commands import carry_out
 from agent.chat.conversation import Chat
-from agent.chat.inbox import Inbox, reading
-from agent.chat.terminal import Complete, history_beside, prompt_session
-from agent.chat.voice import Voice
+from agent.chat.window.inbox import Inbox, reading
+from agent.chat.window.terminal import Complete, history_beside, prompt_session
+from agent.chat.window.voice import Voice
 from agent.chat.wiring import assistant_of
 from agent.config.settings import RunConfig
 from agent.report.progress import Lines

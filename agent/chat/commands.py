@@ -1,6 +1,5 @@
 """The slash commands that a chat carries out itself: looks into the memory, and taking directives back."""
 
-import json
 from collections.abc import Callable
 
 from sqlite_utils import Database
@@ -8,23 +7,16 @@ from sqlite_utils import Database
 from agent.chat import answers as chat_answers
 from agent.chat.conversation import QUIT, Chat
 from agent.chat.slash import SLASH_HELP, Command
-from agent.chat.spawn import start
-from agent.config.kinds import KINDS
 from agent.report.curve import draw_png, drawn
 from agent.report.status import print_rows, print_status, search_status
 from agent.report.trials import trial_rows
 from diffusion.errors import UserError
 from diffusion.errors import command as pasted
 from diffusion.files.paths import user_path
+from diffusion.spec import UNetSpec
 from diffusion.units import format_size, parse_size
-from memory.connection import transaction
-from memory.directives import active_directives, undo_directive
-from memory.leases import is_driven
-from memory.queries.progress import remaining
 from memory.queries.records import best
 from memory.queries.sql import SqlRefused, read_only_sql
-from memory.searches import SearchRow
-from memory.transcript import add_message
 
 SQL_ROWS = 20
 LESS = 2 / 3  # of its budget, an example of another one
@@ -56,6 +48,10 @@ def _plot(chat: Chat, command: Command, line: str, key: str) -> None:
         chat.voice.console.print(row, markup=False, no_wrap=True, crop=True)
 
 
+def _latency(chat: Chat, command: Command, line: str, key: str) -> None:
+    chat.voice.say(chat.steering.latency(UNetSpec.parse(command.text)))
+
+
 def _sql(chat: Chat, command: Command, line: str, key: str) -> None:
     try:
         found = read_only_sql(chat.context.db_path, command.text, max_rows=SQL_ROWS)
@@ -65,44 +61,11 @@ def _sql(chat: Chat, command: Command, line: str, key: str) -> None:
 
 
 def _undo(chat: Chat, command: Command, line: str, key: str) -> None:
-    _take_back(chat, command.number, line, key)
-
-
-def _take_back(chat: Chat, directive: int | None, line: str, key: str) -> None:
-    db = chat.context.db
-    with transaction(db):
-        add_message(db, chat.context.search, "user", line, key=key)
-        undone = undo_directive(db, chat.context.search, directive)
-    chat.voice.say(f"Taken back: {undone.name}.")
+    chat.steering.take_back(command.number, line, key, message=line)
 
 
 def _resume(chat: Chat, command: Command, line: str, key: str) -> None:
-    row = chat.row
-    db = chat.context.db
-    pauses = [each for each in active_directives(db, row.id) if each.kind == "pause"]
-    held = is_driven(db, row.id)
-    if not pauses and held:
-        raise UserError(f"'{line}': {row.name} is {row.state}, not paused")
-    for number, pause in enumerate(pauses):
-        _take_back(chat, pause.id, line, f"{key}-{number}")
-    if not held:
-        _go_on(chat, row, line)
-
-
-def _go_on(chat: Chat, row: SearchRow, line: str) -> None:
-    """Have a process go on with a search that none drives."""
-    db = chat.context.db
-    left = remaining(db, row.id)[0]["rounds_left"]
-    more = any(each.kind == "rounds" for each in active_directives(db, row.id))
-    if not left and not more:
-        raise UserError(f"'{line}': all rounds of {row.name} are played; give it more first, such as /rounds 20")
-    approves = json.loads(row.config_json).get("approve")
-    if approves or not KINDS[row.kind].takes_directives:
-        why = "asks before each training" if approves else "is no search with proposals"
-        again = pasted("resume", row.name, db=chat.context.db_path)
-        raise UserError(f"'{line}': {row.name} {why}; go on with it on a terminal: {again}")
-    chat.voice.say("No process drives the search; one is started.")
-    chat.voice.say(start(["resume", row.name], chat.context.db_path).sentence())
+    chat.steering.go_on(line, key)
 
 
 def _budget(chat: Chat, command: Command, line: str, key: str) -> None:
@@ -117,7 +80,7 @@ def _budget(chat: Chat, command: Command, line: str, key: str) -> None:
 
 
 def _compress(chat: Chat, command: Command, line: str, key: str) -> None:
-    chat.compress(command.number or 0, float(command.text), line)
+    chat.steering.compress(command.number or 0, float(command.text), line)
 
 
 def _help(chat: Chat, command: Command, line: str, key: str) -> None:
@@ -130,6 +93,7 @@ COMMANDS: dict[str, Callable[[Chat, Command, str, str], None]] = {
     "directives": _answered_by(chat_answers.directives),
     "why": _why,
     "plot": _plot,
+    "latency": _latency,
     "sql": _sql,
     "undo": _undo,
     "resume": _resume,

@@ -5,41 +5,35 @@ a model's hands is stored when the person has said yes; a slash form says what i
 contradiction is asked about. Where lines come from, and what is on the screen beside them, is the `Voice`'s.
 """
 
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlite_utils import Database
 
 from agent.chat import answers as chat_answers
+from agent.chat.prompt import LIVE
 from agent.chat.slash import Command, complete, parse_slash
-from agent.chat.spawn import Started, start
-from agent.chat.voice import Voice, Words
-from agent.config.kinds import KINDS
+from agent.chat.steering import Steering
+from agent.chat.window.voice import Voice
 from agent.report.words import NO_MODEL
-from diffusion.errors import UserError, command
-from diffusion.units import format_size
-from memory.connection import transaction
-from memory.directives import DirectiveRow, active_directives, add_directive
+from diffusion.errors import UserError
+from memory.directives import active_directives
 from memory.queries.records import best
 from memory.searches import SearchRow, find_search
 from memory.transcript import add_message, recent_messages
-from memory.trials import find_trial
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent, Interrupted
-from tools.gates.directive_kinds import Backend, Directive, arguments_of
-from tools.gates.directives import allowed_networks, contradictions, directive_of, facts_of
-from tools.gates.facts import Facts
-from tools.gates.limits import Cap, Limit
 
 if TYPE_CHECKING:
     from agent.chat.assistant import Assistant
 
 QUIT = "/quit"
-YES = ("y", "yes")
+SHOWN_CHARACTERS = 60  # of a word
+LONG = re.compile(r"\S{200,}")
 EARLIER_MESSAGES = 12
 ROLES = ("user", "assistant")
 BY_MEMORY = "memory"  # who answers without a model
@@ -59,12 +53,13 @@ class Chat:
     identity: str = field(default_factory=lambda: secrets.token_hex(6))
     numbers: Any = field(default_factory=count)
     assistants: list["Assistant | None"] = field(default_factory=list)  # made when the first is needed
-    words: Words | None = None  # of the answer that is being heard
-    begin: Callable[[Sequence[str], Path], Started] = start  # a search in a process of its own
+    state: str = ""  # of the search, as somebody was last told it
+    steering: Steering = field(init=False)
 
     def __post_init__(self) -> None:
         limits = replace(self.context.limits, told="search")  # a person may ask about what proposers are not told
         self.context = replace(self.context, limits=limits)
+        self.steering = Steering(self.context, self.voice)
 
     @property
     def row(self) -> SearchRow:
@@ -79,7 +74,30 @@ class Chat:
         return self.assistants[0]
 
     def take(self, line: str) -> bool:
-        """Answer one line; False when the person leaves. What goes wrong with it is said, and the chat goes on."""
+        """Answer one line, and what was typed where a yes or no was due; False when the person leaves.
+
+        What goes wrong with it is said, and the chat goes on.
+        """
+        self.say_what_ended()
+        stays = self._take(line)
+        while stays and self.steering.kept:
+            kept = self.steering.kept.pop(0)
+            self.voice.say(f"You typed: {kept}")
+            stays = self._take(kept)
+        return stays
+
+    def standing(self) -> str:
+        """How far the search is, in a few words that are always of now."""
+        return chat_answers.standing(self.context.db, self.context.search)
+
+    def say_what_ended(self) -> None:
+        """Say once that the search has ended since somebody was last told of its state."""
+        row = self.row
+        if self.state in LIVE and row.state not in LIVE:
+            self.voice.say(chat_answers.how_far(self.context.db, row.id)[0])
+        self.state = row.state
+
+    def _take(self, line: str) -> bool:
         line = line.strip()
         if not line:
             return True
@@ -111,6 +129,7 @@ class Chat:
     def greet(self) -> None:
         """Where the search stands, who answers, and what was left unanswered."""
         db = self.context.db
+        self.state = self.row.state
         lines = chat_answers.how_far(db, self.context.search)
         last = conversation(db, self.context.search, 1)
         who = self.assistant.name if self.assistant else f"{NO_MODEL}: the memory"
@@ -135,143 +154,29 @@ class Chat:
         """The answer of a model, said while it comes where the voice can."""
         from agent.backends.errors import BackendError
 
-        given = count(1)
-
-        def give(directive: Directive, said: str) -> str:
-            return self.give(directive, said, f"{key}-{next(given)}", always_ask=True)
-
-        def compress(trial: int, target: float) -> str:
-            return self.compress(trial, target, line)
-
-        self.words = Words(self.voice.console) if self.voice.streams else None
-        try:
-            text, author = assistant.answer(line, earlier, give, compress)
-        except BackendError as error:
-            raise UserError(
-                f"'{assistant.name}' gives no answer ({error}); try again, or use a slash command (/help)"
-            ) from None
-        finally:
-            if self.words is not None:
-                self.words.end()
-        if self.words is None:
+        with self.voice.answering(assistant.name):
+            try:
+                text, author = assistant.answer(line, earlier, self.steering, key)
+            except BackendError as error:
+                raise UserError(
+                    f"'{assistant.name}' gives no answer ({error}); try again, or use a slash command (/help)"
+                ) from None
+            self.steering.kept.clear()  # the model was told of it
+        if not self.voice.streams:
             self.voice.say(*text.splitlines())
         return text, author
-
-    def hear(self, text: str) -> None:
-        """A piece of an answer."""
-        if self.words is not None:
-            self.words.add(text)
 
     def _obey(self, line: str, key: str) -> None:
         parsed = parse_slash(line, self.context.limits.space)
         if isinstance(parsed, Command):
             self.carry_out(self, parsed, line, key)
         else:
-            self.give(parsed, line, key, message=line)
-
-    def give(
-        self, directive: Directive, text: str, key: str, *, message: str | None = None, always_ask: bool = False
-    ) -> str:
-        """Show a directive with its effect and what stands against it, ask where that is due, and store it.
-
-        Gives what became of it, for a model. A `message` is stored with it, both or none.
-
-        Raises:
-            UserError: the search takes no directives.
-        """
-        row = self.row
-        if not KINDS[row.kind].takes_directives:
-            raise UserError(f"'{text}': {row.name} is no search with proposals ({row.kind}) and takes no directives")
-        active = active_directives(self.context.db, row.id)
-        facts = facts_of(self.context)
-        against = contradictions(directive, active, facts, text) + _unusable(directive)
-        lines = [f"Directive: {directive.say()}."]
-        if isinstance(directive, Limit):
-            lines.append(_effect(directive, facts, active))
-        self._end_words()
-        self.voice.say(*lines, *(f"But {sentence}." for sentence in against))
-        if (always_ask or against) and not self._agreed("Give it? (y/n) "):
-            self.voice.say("Not given.")
-            return "The person said no: nothing was stored. Ask what they want instead."
-        db = self.context.db
-        with transaction(db):
-            if message is not None:
-                add_message(db, row.id, "user", message, key=key)
-            arguments = arguments_of(directive)
-            number = add_directive(db, row.id, directive.kind, arguments, text, key=key)
-        when = _when(row, self.context.db_path)
-        self.voice.say(f"Directive {number} is given; {when}.")
-        return f"Stored as directive {number}: {directive.say()}; {when}."
-
-    def compress(self, trial: int, target: float, text: str) -> str:
-        """Show what a compression would be, ask, and have a process begin it; what became of it, for a model.
-
-        Raises:
-            UserError: there is no such trial, it is not trained, or nothing can be started.
-        """
-        known = find_trial(self.context.db, trial)
-        if known.training_state != "done":
-            raise UserError(f"'{text}': trial {trial} is not trained; /best lists those that are")
-        size = f"{format_size(known.macs_paper)} MACs, {format_size(known.params)} params"
-        self._end_words()
-        self.voice.say(f"A compression of trial {trial}, {known.spec} ({size}), to at most {target:.0%} of both.")
-        if not self._agreed("Begin it? (y/n) "):
-            self.voice.say("Not begun.")
-            return "The person said no: nothing was begun. Ask what they want instead."
-        begun = self.begin(["compress", str(trial), "--target", f"{target:g}"], self.context.db_path).sentence()
-        self.voice.say(begun)
-        return begun
-
-    def _agreed(self, question: str) -> bool:
-        answer = self.voice.ask(question)
-        return answer is not None and answer.strip().lower() in YES
-
-    def _end_words(self) -> None:
-        if self.words is not None:
-            self.words.end()
-
-
-def _effect(limit: Limit, facts: Facts, active: Sequence[DirectiveRow]) -> str:
-    """How many networks a limit leaves, where that can be counted."""
-    known = [directive_of(each) for each in active]
-    before = facts.counted(len(allowed_networks(facts, known)))
-    if isinstance(limit, Cap) and limit.what == "latency_ms":
-        return f"Which of the {before} allowed networks are too slow is measured as each is proposed."
-    after = facts.counted(len(allowed_networks(facts, [*known, limit])))
-    return f"It leaves {after} of {before} networks that are allowed now."
-
-
-def _unusable(directive: Directive) -> list[str]:
-    """Why a backend cannot be used from here; the process that drives the search may have what is missing.
-
-    Raises:
-        UserError: it is none.
-    """
-    if not isinstance(directive, Backend):
-        return []
-    from agent.backends.registry import check_backend, split_backend
-    from agent.config.backend import OFFLINE
-
-    if directive.llm != OFFLINE:
-        split_backend(directive.llm)
-    try:
-        check_backend(directive.llm, directive.base_url)
-    except UserError as error:
-        return [f"seen from here, {error}"]
-    return []
-
-
-def _when(row: SearchRow, db: Path) -> str:
-    if row.state == "running":
-        return "it is obeyed from the next round on"
-    if row.state == "paused":
-        return "it is obeyed when the search goes on: /resume"
-    return f"it is obeyed when the search goes on: {command('resume', row.name, db=db)}"
+            self.steering.give(parsed, line, key, message=line)
 
 
 def sentence(error: UserError) -> str:
-    """What is wrong, with its full stop."""
-    text = str(error)
+    """What is wrong, with its full stop; of an endless word the beginning."""
+    text = LONG.sub(lambda found: f"{found[0][:SHOWN_CHARACTERS]}…", str(error))
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from diffusion.errors import UserError
 from diffusion.space import SearchSpace
-from diffusion.spec import PAPER_STAGES, PARAMETERS
+from diffusion.spec import PAPER_STAGES, PARAMETERS, UNetSpec
 from diffusion.units import parse_size, whole_number
 from tools.allowance import LIMITS
 from tools.compress_unet import TARGET
@@ -37,11 +37,10 @@ COMPARE: dict[str, Callable[[int, int], bool]] = {
 
 @dataclass(frozen=True)
 class Command:
-    """What the caller does itself: resume, compress, undo, directives, status, best, plot, why, sql,
-    budget or help.
+    """What the caller does itself: one of `agent.chat.commands.COMMANDS`.
 
-    `number` is that of ``/undo 3``, ``/why 12`` and ``/compress 12``, `text` the SELECT of ``/sql``, the file of
-    ``/plot``, the wish of ``/budget`` and the share of ``/compress``.
+    `number` is that of ``/undo 3``, ``/why 12`` and ``/compress 12``, `text` the SELECT of ``/sql``, the spec
+    of ``/latency``, the file of ``/plot``, the wish of ``/budget`` and the share of ``/compress``.
     """
 
     name: str
@@ -87,6 +86,7 @@ def complete(line: str, space: SearchSpace, specs: Sequence[str] = (), directive
         "/try": specs,
         "/ban": specs,
         "/near": specs,
+        "/latency": specs,
         "/bounds": STRATEGY_FIELDS,
         "/allowance": tuple(f"{name}=" for name in LIMITS),
         "/undo": numbers,
@@ -192,10 +192,6 @@ def _allowance(rest: str, space: SearchSpace) -> Directive:
     return parse_directive("allowance", found)
 
 
-def _budget(rest: str, space: SearchSpace) -> Command:
-    return Command("budget", text=rest)
-
-
 def _example(space: SearchSpace) -> str:
     return "b128-n2-m1.2.2.2-a0100" if space.stages == PAPER_STAGES else str(space.middle)
 
@@ -256,8 +252,13 @@ def _compress(rest: str, space: SearchSpace) -> Command:
     return Command("compress", number=number, text=f"{target:g}")
 
 
-def _plot(rest: str, space: SearchSpace) -> Command:
-    return Command("plot", text=rest)
+def _with_text(name: str) -> "Parser":
+    """The parser of a command that takes what is typed, or nothing."""
+    return lambda rest, space: Command(name, text=rest)
+
+
+def _latency(rest: str, space: SearchSpace) -> Command:
+    return Command("latency", text=str(UNetSpec.parse(_given(rest, f"/latency {_example(space)}"))))
 
 
 def _sql(rest: str, space: SearchSpace) -> Command:
@@ -284,13 +285,14 @@ SLASH: dict[str, tuple[str, str, Parser]] = {  # a command: what it takes, what 
     "/bounds": ("FIELD LOW HIGH", "bound a value of the training strategies, in a search for a strategy", _bounds),
     "/backend": ("ID [URL]", "another language model from the next round on", _backend),
     "/allowance": ("NAME=VALUE", "what the search may use: max_cost (USD), max_hours, max_tokens", _allowance),
-    "/budget": ("", "why the budget cannot be changed", _budget),
+    "/budget": ("", "why the budget cannot be changed", _with_text("budget")),
     "/undo": ("[NUMBER]", "take a directive back, the latest if none is named", _command("undo", number="3")),
     "/directives": ("", "all directives, and what they changed", _command("directives")),
     "/status": ("", "how far the search is", _command("status")),
     "/best": ("", "the best trials", _command("best")),
-    "/plot": ("[FILE.png]", "the best score so far over the rounds, drawn here or into a picture", _plot),
+    "/plot": ("[FILE.png]", "the best score so far over the rounds, drawn here or into a picture", _with_text("plot")),
     "/why": ("NUMBER", "why a trial was tried, and what came of it", _command("why", number="12", needs_number=True)),
+    "/latency": ("SPEC", "how long one image takes through a network here, measured once", _latency),
     "/sql": ("SELECT …", "ask the memory", _sql),
     "/help": ("", "these lines", _command("help")),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agent.chat.commands import carry_out
 from agent.chat.conversation import Chat
-from agent.chat.voice import Voice
+from agent.chat.window.voice import Voice
 from agent.config.backend import OFFLINE
 from agent.config.settings import RunConfig
 from agent.config.stored import reading_context, stored_config
@@ -82,7 +82,7 @@ def assistant_of(
                 raise
             voice.say(f"{error}.", "Until then the memory answers.")
             return None
-        return Assistant(backends, chat.context, chat.hear)
+        return Assistant(backends, chat.context, chat.voice.hear)
 
     return make
 

@@ -27,6 +27,7 @@ class Prompt:
     moment: int | None
     values: dict[str, Any] | None
     text: str
+    seen: dict[str, Any]  # at the moment, and not in the memory
 
 
 @dataclass(frozen=True)
@@ -106,4 +107,13 @@ def prompts_of(calls: Iterable[ModelCall]) -> Iterator[Prompt]:
             key = (call.round, origin["template"], origin.get("moment"), json.dumps(values), text)
             if key not in seen:
                 seen.add(key)
-                yield Prompt(call.id, call.round, origin["template"], origin["sha"], origin.get("moment"), values, text)
+                yield Prompt(
+                    call=call.id,
+                    round=call.round,
+                    template=origin["template"],
+                    sha=origin["sha"],
+                    moment=origin.get("moment"),
+                    values=values,
+                    text=text,
+                    seen=origin.get("seen") or {},
+                )

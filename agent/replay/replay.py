@@ -16,9 +16,9 @@ from rich.console import Console
 from agent.backends.pricing import price_table
 from agent.backends.recorder import told_of, tool_sha
 from agent.backends.structured import in_words
-from agent.chat.assistant import ANSWER
-from agent.chat.assistant import TOOLS as CHAT_TOOLS
 from agent.chat.prompt import chat_values
+from agent.chat.tools import ANSWER
+from agent.chat.tools import TOOLS as CHAT_TOOLS
 from agent.config.stored import reading_context
 from agent.replay.answers import UNREADABLE, changed, objections, taken_by_round
 from agent.replay.fork import check_searched
@@ -143,7 +143,7 @@ class Replay:
             return prompt.values
         context = self.context(past, prompt.round or 0, self.recorded.search.backend)
         if prompt.template == "chat":
-            return chat_values(past.db, context)
+            return chat_values(past.db, context, prompt.seen.get("state"))
         if prompt.template == "system":
             rounds = find_search(past.db, str(context.search)).rounds
             return system_values(context, rounds, suggests=self.proposer.suggests)

@@ -1,7 +1,7 @@
 """What the reading commands show: results for scripts, and how they look to people."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from rich.console import Console
 from sqlite_utils import Database
@@ -10,12 +10,13 @@ from agent.report.results import Result, ShortTrial
 from agent.report.tables import ledger_line, print_table, say, score
 from diffusion.errors import command
 from diffusion.units import format_size
-from memory.directives import active_directives
+from memory.directives import DirectiveRow, active_directives
 from memory.ledger import Ledger, totals
 from memory.queries.progress import running, search_counts
 from memory.queries.records import baseline, best
 from memory.searches import CountConvention, Kind, SearchRow, State, find_search, list_searches
 from memory.trials import rounds_done
+from tools.gates.directive_kinds import directive_of
 
 SHOWN_CHARACTERS = 60
 
@@ -26,11 +27,18 @@ class Directive(Result):
     id: int
     kind: str
     arguments: dict[str, Any]
+    says: str
     text: str
     author: str
     state: str
     created: str
     seen_round: int | None
+
+    @classmethod
+    def of(cls, row: DirectiveRow) -> Self:
+        """One of the memory."""
+        rest = {name: getattr(row, name) for name in cls.model_fields if name != "says"}
+        return cls(**rest, says=directive_of(row).say())
 
 
 class UnderWay(Result):
@@ -78,8 +86,9 @@ class SearchStatus(Result):
     ledger: Ledger
     """what it has used; see [ledger](#ledger)"""
     directives: list[Directive]
-    """what the user told the search and what holds now, oldest first: `id`, `kind`, `arguments`, `text`, `author`,
-    `state` (`active`), `created`, `seen_round` (the first round that obeyed it, or `null`); see [chat.md](chat.md)"""
+    """what the user told the search and what holds now, oldest first: `id`, `kind`, `arguments`, `says` (what it
+    means), `text`, `author`, `state` (`active`), `created`, `seen_round` (the first round that obeyed it, or `null`);
+    see [chat.md](chat.md)"""
     created: str
     """when it began"""
 
@@ -114,7 +123,7 @@ def _status(db: Database, row: SearchRow) -> SearchStatus:
         baseline=ShortTrial.of(start) if start else None,
         trials=search_counts(db, row.id),
         ledger=totals(db, row.id),
-        directives=[Directive(**{name: getattr(each, name) for name in Directive.model_fields}) for each in directives],
+        directives=[Directive.of(each) for each in directives],
         created=row.created,
     )
 
@@ -134,7 +143,7 @@ def print_status(console: Console, found: SearchStatus, db: Path) -> None:
     counts = ", ".join(f"{count} {state}" for state, count in found.trials.items())
     say(console, f"trials: {counts}\nused: {ledger_line(found.ledger)}")
     for directive in found.directives:
-        say(console, f"directive {directive.id} ({directive.kind}): {directive.text}")
+        say(console, f"directive {directive.id}: {directive.says}")
     if found.state in ("interrupted", "paused"):
         chat = "/resume in a chat, or " if found.state == "paused" else ""
         say(console, f"go on with: {chat}{command('resume', found.name, db=db)}", whole=True)

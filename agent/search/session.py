@@ -20,7 +20,7 @@ from sqlite_utils import Database
 
 from agent.backends.errors import BackendError
 from agent.chat.beside_run import approver_of, listening
-from agent.chat.inbox import Inbox, restore_terminal
+from agent.chat.window.inbox import Inbox, restore_terminal
 from agent.report.console import People, ReaderLeft, last_words, people
 from agent.report.events import JsonLines, Report, both
 from agent.report.progress import Lines

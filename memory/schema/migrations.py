@@ -173,6 +173,13 @@ def m0012_networks(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@MIGRATIONS()
+def m0013_replaced_directives(db: Database) -> None:
+    """A directive may come in the place of another, which is in force again once it is taken back."""
+    db.conn.execute("ALTER TABLE directives ADD COLUMN replaced_by INTEGER REFERENCES directives (id)")
+    _journal_anew(db, "directives")
+
+
 def _trainings_with_network(db: Database) -> None:
     """Write the table anew; its indexes and its part of the journal go with the old one."""
     names = ", ".join(row["name"] for row in db.conn.execute("PRAGMA table_info(trainings)"))

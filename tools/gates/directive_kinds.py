@@ -66,7 +66,7 @@ class Rounds(DirectiveKind):
     rounds: Annotated[int, Field(ge=0, le=1_000_000)]
 
     def say(self) -> str:
-        return f"{self.rounds} rounds after the baseline"
+        return f"end after round {self.rounds}" if self.rounds else "end after the baseline"
 
 
 class Pause(DirectiveKind):
@@ -158,6 +158,12 @@ def parse_directive(kind: str, arguments: dict[str, Any], space: SearchSpace | N
 def directive_of(directive: DirectiveRow) -> Directive:
     """What a stored directive says."""
     return parse_directive(directive.kind, directive.arguments)
+
+
+def described(directive: DirectiveRow) -> str:
+    """A directive as it is listed: by what it means, and behind that what was said, unless that was a slash form."""
+    said = "" if directive.text.startswith("/") else f" ({directive.said})"
+    return f"directive {directive.id}: {directive_of(directive).say()}{said}"
 
 
 def arguments_of(directive: Directive) -> dict[str, Any]:

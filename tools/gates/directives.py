@@ -6,7 +6,7 @@ each spec.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,25 +131,33 @@ def _left(facts: Facts, directives: Iterable[DirectiveKind], rows: Rows, fits: M
     return fits
 
 
-def contradictions(new: Directive, active: Sequence[DirectiveRow], facts: Facts, text: str | None = None) -> list[str]:
-    """What stands against a new directive, each sentence with both texts; nothing where it can be obeyed.
+@dataclass(frozen=True)
+class Contradiction:
+    """Why a new directive cannot be obeyed beside what holds, with both texts, and what would have to go for it."""
+
+    sentence: str
+    in_the_way: tuple[DirectiveRow, ...]
+
+
+def contradictions(
+    new: Directive, active: Sequence[DirectiveRow], facts: Facts, text: str | None = None
+) -> list[Contradiction]:
+    """What stands against a new directive that can be obeyed by itself; nothing where it can be obeyed.
 
     Whether any spec is left is counted exactly on the whole space, but for caps on latency, which are measured, and for
     a huge space, of which a sample is looked at.
     """
     said = f'"{text or new.say()}"'
-    if alone := _impossible(new, facts):
-        return [f"{said} {alone}"]
     found = [
-        f"{said} contradicts {directive.name}: {why}"
+        Contradiction(f"{said} contradicts {directive.name}: {why}", (directive,))
         for directive in active
         if (why := _clash(new, directive_of(directive), facts))
     ]
     return found or _nothing_left(new, said, active, facts)
 
 
-def _impossible(new: DirectiveKind, facts: Facts) -> str | None:
-    """Why a directive cannot be obeyed in this search, whatever else holds."""
+def impossible(new: DirectiveKind, facts: Facts) -> str | None:
+    """Why a directive cannot be obeyed in this search, whatever else holds; None where it can."""
     if isinstance(new, StrategyBounds) and not facts.searches_strategies:
         return "cannot be obeyed: the strategy of this search is fixed; bound it in `diffnas-agent strategy`"
     if isinstance(new, Limit | Try | Mode) and facts.searches_strategies:
@@ -187,13 +195,18 @@ def _clash(new: DirectiveKind, old: DirectiveKind, facts: Facts) -> str | None:
     return None
 
 
-def _nothing_left(new: DirectiveKind, said: str, active: Sequence[DirectiveRow], facts: Facts) -> list[str]:
-    """The sentence for limits of which each pair can be obeyed, but not all at once."""
+def _nothing_left(new: DirectiveKind, said: str, active: Sequence[DirectiveRow], facts: Facts) -> list[Contradiction]:
+    """The contradiction of limits of which each pair can be obeyed, but not all at once."""
     limits = [directive for directive in active if isinstance(directive_of(directive), Limit)]
-    before = [directive_of(directive) for directive in limits]
-    if not isinstance(new, Limit) or len(allowed_networks(facts, [*before, new])):
+
+    def leave(*kept: DirectiveRow) -> bool:
+        return bool(len(allowed_networks(facts, [*map(directive_of, kept), new])))
+
+    if not isinstance(new, Limit) or leave(*limits):
         return []
-    if not len(allowed_networks(facts, before)):
+    if not len(allowed_networks(facts, map(directive_of, limits))):
         return []  # nothing was left before
     names = " and ".join(directive.name for directive in limits)
-    return [f"{said} contradicts {names} together: no spec of the space obeys all of them within the budget"]
+    sentence = f"{said} contradicts {names} together: no spec of the space obeys all of them within the budget"
+    one = next((each for each in limits[::-1] if leave(*(other for other in limits if other is not each))), None)
+    return [Contradiction(sentence, (one,) if one else tuple(limits))]

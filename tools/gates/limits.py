@@ -4,7 +4,7 @@ With a space as the context of its validation a limit is of the numbers and the 
 """
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,10 +54,16 @@ SpecOfTheSpace = Annotated[SpecField, AfterValidator(_of_the_space)]
 Value = Annotated[int, Field(ge=0, le=1024)]
 
 
+def _kind_is_required(schema: dict[str, Any]) -> None:
+    """Say in the schema that a model reads what holds of every directive: its kind tells which it is."""
+    schema["properties"]["kind"].pop("default", None)
+    schema["required"] = ["kind", *schema.get("required", ())]
+
+
 class DirectiveKind(BaseModel):
     """One directive."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_kind_is_required)
     once: ClassVar[bool] = True  # carried out once; else it holds until it is taken back
 
     def say(self) -> str:

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from rich.console import Console
 
-from agent.chat.terminal import PROMPT, PromptMaker
+from agent.chat.window.terminal import PROMPT, PromptMaker
 from agent.report.progress import Lines
 from agent.report.tables import say
 

@@ -5,6 +5,7 @@ memory, with secrets taken out. What a line means is `agent.chat.conversation`'s
 """
 
 import os
+import select
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -21,6 +22,8 @@ from memory.redaction import redact
 
 PROMPT = "> "
 HISTORY_LINES = 1000
+CHUNK = 4096  # bytes
+REFRESH_SECONDS = 1.0  # of what stands below the prompt
 
 Complete = Callable[[str], list[str]]
 PromptMaker = Callable[..., Any]  # a `prompt_session` that lacks its last options
@@ -36,6 +39,7 @@ class PlainInput:
 
     console: Console
     complete: Complete = field(default=lambda line: [])
+    standing: Callable[[], str] | None = None  # shown on a terminal alone
 
     def line(self, prompt: str = PROMPT) -> str:
         """The next line.
@@ -68,10 +72,15 @@ class TerminalInput:
     console: Console
     history_path: Path
     complete: Complete = field(default=lambda line: [])
+    standing: Callable[[], str] | None = None  # of the search, below the prompt
     session: Any = field(init=False)
+    early: list[str] = field(default_factory=list)  # lines that were typed before they were asked for
+    begun: str = ""  # and one without its end
 
     def __post_init__(self) -> None:
-        self.session = prompt_session(self.console, self.history_path, lambda line: self.complete(line))
+        self.session = prompt_session(
+            self.console, self.history_path, lambda line: self.complete(line), refresh_interval=REFRESH_SECONDS
+        )
 
     def line(self, prompt: str = PROMPT) -> str:
         """The next line; one that Ctrl-C drops is followed by another.
@@ -79,22 +88,45 @@ class TerminalInput:
         Raises:
             Left: Ctrl-D on an empty line.
         """
+        if self.early:
+            say(self.console, f"{prompt}{self.early[0]}", whole=True)
+            return self.early.pop(0)
         while True:
+            begun, self.begun = self.begun, ""
             try:
-                return str(self.session.prompt(prompt))
+                return str(self.session.prompt(prompt, default=begun, bottom_toolbar=self.standing))
             except KeyboardInterrupt:
                 say(self.console, "(Ctrl-D or /quit leaves the chat; the search goes on)")
             except EOFError:
                 raise Left from None
 
     def answer(self, question: str) -> str | None:
-        """The line that answers a question, which is no part of the history; None for Ctrl-C and Ctrl-D."""
+        """The line that answers a question, which is no part of the history; None for Ctrl-C and Ctrl-D.
+
+        What was typed before it was asked is no answer to it, but the next lines.
+        """
         from prompt_toolkit import PromptSession
 
+        *lines, self.begun = (self.begun + typed_ahead(self.session.input)).split("\n")
+        self.early += [line for line in lines if line.strip()]
         try:
             return str(PromptSession[str](color_depth=self.session.color_depth).prompt(visible(question)))
         except (KeyboardInterrupt, EOFError):
             return None
+
+
+def typed_ahead(source: Any) -> str:
+    """What was typed at a terminal and not read yet: keys that a prompt left over, then what the terminal holds."""
+    from prompt_toolkit.input.typeahead import get_typeahead
+
+    keys = "".join(press.data for press in get_typeahead(source)).replace("\r", "\n")
+    held = b""
+    while select.select([source.fileno()], [], [], 0)[0]:
+        data = os.read(source.fileno(), CHUNK)
+        if not data:
+            break  # the end of the input: the question will see it, too
+        held += data
+    return keys + held.decode("utf-8", "replace")
 
 
 def prompt_session(

@@ -21,7 +21,7 @@ from memory.queries.records import Scope
 from memory.replicas import said_of_seeds, seed_scores
 from tools.context import SearchContext
 from tools.count_flops import count
-from tools.gates.directive_kinds import KINDS, directive_of
+from tools.gates.directive_kinds import KINDS, described
 from tools.jobs.replicate import noise_of
 
 BEST_ROWS, RECENT_ROWS, FAILURE_ROWS, RUNNING_ROWS, DIRECTIVE_ROWS, NEAR_ROWS = 5, 4, 5, 8, 15, 8
@@ -139,9 +139,9 @@ def effects(db: Database, search: int, scope: Scope = "search") -> dict[str, str
 
 
 def directive_lines(active: list[DirectiveRow]) -> list[str]:
-    """The limits and wishes that hold, latest first: the name of each, and what it means."""
+    """The limits and wishes that hold, latest first: what each means, and what was said."""
     lasting = [each for each in reversed(active) if not KINDS[each.kind].once]
-    lines = [f"{each.name} ({directive_of(each).say()[:SAID_CHARACTERS]})" for each in lasting[:DIRECTIVE_ROWS]]
+    lines = [described(each)[:SAID_CHARACTERS] for each in lasting[:DIRECTIVE_ROWS]]
     more = len(lasting) - len(lines)
     return lines + ([f"and {more} older ones; query_memory with question=remaining lists all"] if more else [])
 

@@ -15,7 +15,7 @@ from agent.chat.commands import carry_out
 from agent.chat.conversation import Chat
 from agent.chat.prompt import chat_values
 from agent.chat.spawn import Started
-from agent.chat.voice import Voice, Words
+from agent.chat.window.voice import Voice, Words
 from agent.chat.wiring import assistant_of, chat_about, talk_about
 from agent.config.settings import RunConfig
 from agent.replay.replay import replay
@@ -24,6 +24,7 @@ from agent.report.trials import TrialRow
 from diffusion.errors import UserError
 from memory.connection import opened
 from memory.directives import active_directives
+from memory.leases import release_lease, take_lease
 from memory.ledger import totals
 from memory.transcript import add_message
 
@@ -61,6 +62,21 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def rows(db: Path, statement: str) -> list[tuple[Any, ...]]:
     with opened(db, read_only=True) as found:
         return [tuple(row) for row in found.conn.execute(statement)]
+
+
+def directive_schemas(schema: Any) -> list[dict[str, Any]]:
+    """Every object in a schema that has a kind."""
+    below = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    own = [schema] if isinstance(schema, dict) and "kind" in schema.get("properties", {}) else []
+    return [*own, *(found for each in below for found in directive_schemas(each))]
+
+
+def under_way(memory: Path) -> None:
+    """Let the search be driven by this process, which trains its third trial."""
+    with opened(memory) as db:
+        db.conn.execute("UPDATE searches SET state = 'running', reason = NULL")
+        db.conn.execute("UPDATE trials SET state = 'running' WHERE id = 3")
+        take_lease(db, 1)
 
 
 class TestWithoutAModel:
@@ -104,8 +120,10 @@ class TestSlashForms:
         assert "It leaves 942 of 1,759 networks that are allowed now." in said
         assert "Directive 1 is given; it is obeyed when the search goes on: diffnas-agent resume first." in said
         assert talker.questions == []
-        assert "1 (active): /freeze attn_0=0" in talker.said("/directives")
-        assert 'Taken back: directive 1: "/freeze attn_0=0".' in talker.said("/undo")
+        assert "directive 1: attn_0 stays 0 (active)" in talker.said("/directives")
+        said = talker.said("/undo")
+        assert "Taken back: directive 1: attn_0 stays 0." in said
+        assert "1,759 networks are allowed now, 942 before." in said
         assert rows(memory, "SELECT state FROM directives") == [("undone",)]
 
     def test_what_a_cap_on_latency_leaves_is_not_claimed(self, memory: Path) -> None:
@@ -117,15 +135,88 @@ class TestSlashForms:
         assert "But seen from here, 'openai:gpt-4.1' needs OPENAI_API_KEY" in talker.said("/backend openai:gpt-4.1")
         assert talker.questions == ["Give it? (y/n) "]
 
-    def test_a_contradiction_is_shown_with_both_texts_and_asked_about(self, memory: Path) -> None:
-        talker = Talker(memory, answers=("n", "y"))
+    def test_a_contradiction_is_shown_with_both_texts_and_replaced_with_one_yes(self, memory: Path) -> None:
+        talker = Talker(memory, answers=("n", "sure"))
         talker.said("/freeze attn_0=0")
         said = talker.said("/freeze attn_0=1")
         assert '"/freeze attn_0=1" contradicts directive 1: "/freeze attn_0=0"' in said
+        assert "It leaves 817 of 942 networks that are allowed now." in said
         assert said.rstrip().endswith("Not given.")
+        assert "Directive 2 is given in the place of directive 1; " in talker.said("/freeze attn_0=1")
+        assert talker.questions == ["Give it in the place of directive 1? (y/n) "] * 2
+        assert rows(memory, "SELECT id, state, replaced_by FROM directives") == [(1, "undone", 2), (2, "active", None)]
+
+    def test_undoing_a_replacement_brings_back_what_it_replaced_and_says_so(self, memory: Path) -> None:
+        talker = Talker(memory, answers=("y",))
+        talker.said("/freeze attn_0=0")
         talker.said("/freeze attn_0=1")
-        assert talker.questions == ["Give it? (y/n) "] * 2
-        assert rows(memory, "SELECT text FROM directives") == [("/freeze attn_0=0",), ("/freeze attn_0=1",)]
+        said = talker.said("/undo")
+        assert "Taken back: directive 2: attn_0 stays 1.\nIn force again: directive 1: attn_0 stays 0.\n" in said
+        assert "942 networks are allowed now, 817 before." in said
+        assert rows(memory, "SELECT id, state, replaced_by FROM directives") == [
+            (1, "active", None),
+            (2, "undone", None),
+        ]
+
+    def test_what_contradicts_what_came_since_stays_replaced(self, memory: Path) -> None:
+        talker = Talker(memory, answers=("y",))
+        for line in ("/freeze attn_0=0", "/freeze attn_0=1", "/try b8-n1-m1.1.1.1-a1000"):
+            talker.said(line)
+        assert "In force again" not in talker.said("/undo 2")
+        assert rows(memory, "SELECT state FROM directives") == [("undone",), ("undone",), ("active",)]
+
+    def test_of_limits_that_leave_nothing_together_the_latest_that_suffices_goes(self, memory: Path) -> None:
+        talker = Talker(memory, answers=("y",))
+        for line in ("/limit base_channel<=8", "/ban b8-n*-m*.*.*.*-a0***", "/rounds 4"):
+            talker.said(line)
+        assert talker.said("/freeze attn_0=0").count('/limit base_channel<=8" and directive 2: "/ban b8-') == 1
+        assert talker.questions == ["Give it in the place of directive 2? (y/n) "]
+
+    @pytest.mark.parametrize(
+        ("line", "why"),
+        [
+            ("/cap params 10", "'/cap params 10' leaves none of the 1,759 networks that fit the budget."),
+            ("/try b32-n3-m4.4.4.4-a1111", "'/try b32-n3-m4.4.4.4-a1111' cannot be obeyed: "),
+            ("/bounds dropout 0 0.1", "'/bounds dropout 0 0.1' cannot be obeyed: the strategy of this search is fixed"),
+        ],
+    )
+    def test_what_can_never_be_obeyed_is_refused(self, memory: Path, line: str, why: str) -> None:
+        talker = Talker(memory)
+        assert talker.said(line).startswith(why)
+        assert (talker.questions, rows(memory, "SELECT * FROM directives")) == ([], [])
+
+    def test_what_is_neither_yes_nor_no_is_asked_again_and_taken_up_afterwards(self, memory: Path) -> None:
+        talker = Talker(memory, answers=("how far is it?", "hm", "ok, thanks!"))
+        talker.said("/freeze attn_0=0")
+        said = talker.said("/freeze attn_0=1")
+        assert "'how far is it?' is neither yes nor no; it is kept for afterwards." in said
+        assert len(talker.questions) == 3
+        assert said.index("Directive 2 is given") < said.index("You typed: how far is it?")
+        assert "first is finished (rounds), 2 of 2 rounds done" in said
+        assert said.index("You typed: hm") < said.index("Plain wishes need a language model")
+
+    def test_the_number_of_the_last_round_is_said(self, memory: Path) -> None:
+        under_way(memory)
+        said = Talker(memory).said("/rounds 4")
+        assert "Directive: end after round 4." in said
+        assert "it is obeyed from the next round on; round 2 is training." in said
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            f"{command} {number}"
+            for number in ("9" * 20, "9" * 5000)
+            for command in ("/why", "/undo", "/rounds", "/compress")
+        ]
+        + [f"{command}={'9' * 20}" for command in ("/freeze attn_0", "/limit base_channel", "/allowance max_tokens")]
+        + ["/cap params " + "9" * 400, "/cap latency 1e999", "/near b8-n1-m1.1.1.1-a0000 nan", "/bounds dropout 0 inf"],
+    )
+    def test_no_number_that_is_typed_ends_the_chat(self, memory: Path, line: str) -> None:
+        talker = Talker(memory)
+        said = talker.said(line)
+        assert said.startswith("'") and len(said) < 6000
+        assert rows(memory, "SELECT * FROM directives") == []
+        assert "first is finished" in talker.said("how far is it?")
 
     def test_a_question_that_nobody_answers_gives_nothing(self, memory: Path) -> None:
         talker = Talker(memory)
@@ -155,7 +246,7 @@ class TestSlashForms:
         talker = Talker(memory)
         talker.said("/pause")
         said = talker.said("/resume")
-        assert 'Taken back: directive 1: "/pause".' in said
+        assert "Taken back: directive 1: pause after the trials under way." in said
         assert "'/resume': all rounds of first are played; give it more first, such as /rounds 20." in said
 
     @pytest.mark.parametrize(
@@ -257,7 +348,7 @@ class TestCompression:
             found.append(list(arguments))
             return Started("first-2", db.with_suffix(".log"), "")
 
-        talker.chat.begin = begin
+        talker.chat.steering.begin = begin
         return found
 
     def test_a_trial_is_compressed_in_a_process_of_its_own_once_the_person_agrees(self, memory: Path) -> None:
@@ -299,7 +390,15 @@ class TestWithAModel:
         assert "The best: b8-n1-" in said
         assert server.requests[0]["stream"] is True
         names = [tool["function"]["name"] for tool in server.requests[0]["tools"]]
-        assert names == ["count_flops", "query_memory", "give_directive", "compress_unet"]
+        assert names == [
+            "count_flops",
+            "query_memory",
+            "give_directive",
+            "take_back",
+            "go_on",
+            "measure_latency",
+            "compress_unet",
+        ]
         assert rows(memory, "SELECT role, author FROM messages ORDER BY id") == [
             ("user", "user"),
             ("assistant", "openai:scripted"),
@@ -322,6 +421,84 @@ class TestWithAModel:
         said = Talker(memory, answers=("no",), llm="openai:scripted", url=server.url).said(WISH)
         assert "The person said no: nothing was stored." in said
         assert rows(memory, "SELECT * FROM directives") == []
+
+    def test_what_else_was_typed_at_the_question_is_told_to_the_model(self, memory: Path, serving: Any) -> None:
+        server = serving(assistant())
+        said = Talker(memory, answers=("at stage 1, too", "no"), llm="openai:scripted", url=server.url).said(WISH)
+        assert 'While they were asked they also typed: ["at stage 1, too"].' in said
+        assert "You typed" not in said
+
+    def test_a_directive_is_taken_back_and_the_search_gone_on_with_in_words(self, memory: Path, serving: Any) -> None:
+        answers = iter([Call("take_back", {}), Call("take_back", {"directive": 9}), Call("go_on", {})])
+        server = serving(lambda messages: next(answers, Say("So it is.")))
+        talker = Talker(memory, answers=("yes please", "y"), llm="openai:scripted", url=server.url)
+        begun: list[list[str]] = []
+
+        def begin(arguments: Sequence[str], db: Path) -> Started:
+            begun.append(list(arguments))
+            return Started("first", db.with_suffix(".log"), "")
+
+        talker.chat.steering.begin = begin
+        for line in ("/rounds 5", "/freeze attn_0=0"):
+            talker.said(line)
+        assert "So it is." in talker.said("undo that and go on")
+        assert talker.questions == [
+            "Take back directive 2: attn_0 stays 0? (y/n) ",
+            "Go on with first? (y/n) ",
+        ]
+        told = [request["messages"][-1]["content"] for request in server.requests[1:]]
+        assert told[0].startswith("Taken back: directive 2: attn_0 stays 0. 1,759 networks are allowed now")
+        assert told[1].startswith("'9' is not a directive of this search")
+        assert told[2].startswith("first goes on in a process of its own")
+        assert begun == [["resume", "first"]]
+
+    def test_the_prompt_has_what_is_under_way_and_what_directives_mean(self, memory: Path, serving: Any) -> None:
+        server = serving(assistant())
+        talker = Talker(memory, answers=("y",), llm="openai:scripted", url=server.url)
+        talker.said(WISH)
+        under_way(memory)
+        talker.said("and now?")
+        system = server.requests[-1]["messages"][0]["content"]
+        assert "- Under way: trial 3 of round 2, b8-" in system and "its reason: " in system
+        assert '- directive 1: attn_0 stays 0 ("no attention at stage 0")' in system
+        instructions = directive_schemas(server.requests[-1]["tools"])
+        assert len(instructions) == 13
+        assert all("kind" in each["required"] for each in instructions)
+
+    def test_a_latency_can_be_asked_for_in_words_and_by_a_slash_form(
+        self, memory: Path, serving: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        measured = iter([(3.25, 9)])
+        monkeypatch.setattr("tools.gates.latency.measured_ms", lambda *asked: next(measured))
+        answers = iter([Call("measure_latency", {"spec": "b8-n1-m1.1.1.2-a0000"})])
+        server = serving(lambda messages: next(answers, Say("It is fast.")))
+        talker = Talker(memory, llm="openai:scripted", url=server.url)
+        assert "It is fast." in talker.said("how fast is the best one?")
+        assert (
+            "b8-n1-m1.1.1.2-a0000: 3.25 ms a forward pass of one image" in server.requests[1]["messages"][-1]["content"]
+        )
+        assert "3.25 ms" in talker.said("/latency b8-n1-m1.1.1.2-a0000")  # remembered: measured once
+        assert talker.said("/latency b9").startswith("'/latency b9': 'b9' is not a spec")
+
+    def test_the_end_of_the_search_is_said_once(self, memory: Path) -> None:
+        under_way(memory)
+        talker = Talker(memory)
+        talker.chat.greet()
+        with opened(memory) as db:
+            db.conn.execute("UPDATE searches SET state = 'finished'")
+        ended = "first is finished, 1 of 2 rounds done.\n"
+        assert talker.said("/best").startswith(ended)
+        assert not talker.said("/best").startswith(ended)
+
+    def test_no_text_of_its_tools_names_a_tool_that_it_has_not(self, memory: Path, serving: Any) -> None:
+        from agent.searchers.model.proposer import TOOLS as OF_THE_SEARCH
+
+        server = serving(assistant())
+        Talker(memory, llm="openai:scripted", url=server.url).said("which one is best?")
+        told = json.dumps(server.requests[0])
+        its = {tool["function"]["name"] for tool in server.requests[0]["tools"]}
+        assert {tool.name for tool in OF_THE_SEARCH} - its
+        assert [tool.name for tool in OF_THE_SEARCH if tool.name not in its and tool.name in told] == []
 
     def test_an_instruction_that_does_not_fit_is_sent_back_and_can_be_mended(self, memory: Path, serving: Any) -> None:
         wrong = {"instruction": {"kind": "freeze", "parameter": "attention", "value": 0}, "said": "x"}
@@ -353,10 +530,22 @@ class TestWithAModel:
         talker.said("which one is best?")
         found = replay(memory, "first")
         assert (found.differences, found.checked["prompts"]) == ([], 2)
-        monkeypatch.setattr(
-            "agent.replay.replay.chat_values", lambda db, context: {**chat_values(db, context), "rounds": 99}
-        )
+        monkeypatch.setattr("agent.replay.replay.chat_values", lambda *given: {**chat_values(*given), "rounds": 99})
         assert [each.name for each in replay(memory, "first").differences] == ["chat"]
+
+    def test_what_it_was_told_while_the_search_ran_replays_after_its_end(self, memory: Path, serving: Any) -> None:
+        server = serving(assistant())
+        under_way(memory)
+        Talker(memory, llm="openai:scripted", url=server.url).said("which one is best?")
+        assert "- State: running" in server.requests[0]["messages"][0]["content"]
+        assert replay(memory, "first").differences == []
+        with opened(memory) as db:
+            release_lease(db, 1, str(db.conn.execute("SELECT lease_token FROM searches").fetchone()[0]))
+        assert replay(memory, "first").differences == []
+        with opened(memory) as db:
+            db.conn.execute("UPDATE searches SET state = 'finished'")
+            db.conn.execute("UPDATE trials SET state = 'scored' WHERE id = 3")
+        assert replay(memory, "first").differences == []
 
     def test_the_conversation_goes_on_on_another_day(self, memory: Path, serving: Any) -> None:
         server = serving(assistant())

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from agent.chat import spawn as chat_start
 from agent.chat.conversation import Chat
-from agent.chat.voice import Voice
+from agent.chat.window.voice import Voice
 from agent.chat.wiring import chat_about, talk_about
 from diffusion.errors import UserError
 from memory.connection import opened
@@ -94,7 +94,7 @@ def test_a_search_that_is_driven_is_not_started_twice(memory: Path) -> None:
     first = driver(memory)
     assert said(memory, "/resume") == "'/resume': first is interrupted, not paused.\n"
     said(memory, "/pause")
-    assert said(memory, "/resume") == 'Taken back: directive 1: "/pause".\n'
+    assert said(memory, "/resume") == "Taken back: directive 1: pause after the trials under way.\n"
     assert driver(memory) == first
 
 

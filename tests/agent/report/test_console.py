@@ -12,9 +12,9 @@ import pytest
 from searches import TinySearch
 
 from agent.chat.approval import Approver
-from agent.chat.inbox import Inbox
-from agent.chat.terminal import PlainInput
-from agent.chat.voice import Voice, Words
+from agent.chat.window.inbox import Inbox
+from agent.chat.window.terminal import PlainInput
+from agent.chat.window.voice import Voice, Words
 from agent.cli.main import main
 from agent.doctor.checks import Check
 from agent.report.console import People, bars, foreign, people, put_json

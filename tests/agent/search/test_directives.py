@@ -290,7 +290,7 @@ class TestLimits:
         rows = search.rows("SELECT spec, proposer, reason FROM results ORDER BY round")[1:]
         assert [row["proposer"] for row in rows] == ["offline"] * 3
         assert {UNetSpec.parse(row["spec"]).base_channel for row in rows} == {16}
-        assert 'It obeys directive 1: "sixteen".' in rows[0]["reason"]
+        assert 'It obeys directive 1: base_channel is one of 16 ("sixteen").' in rows[0]["reason"]
         assert search.rows("SELECT * FROM proposals WHERE accepted = 0") == []
         with opened(search.db, read_only=True) as db:
             assert citations(db, search.search)[0]["what"] == "named in the reason of trial 2"

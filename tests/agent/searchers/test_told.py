@@ -7,7 +7,7 @@ import pytest
 from searches import TinySearch
 
 from agent.chat.conversation import Chat
-from agent.chat.voice import Voice
+from agent.chat.window.voice import Voice
 from agent.searchers.ask_tell import seen_by
 from agent.searchers.model.digest import round_values
 from diffusion.spec import UNetSpec

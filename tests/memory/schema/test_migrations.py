@@ -71,6 +71,7 @@ def test_references_are_foreign_keys(db: Database) -> None:
         ("strategies", "search", "searches"),
         ("strategy_measurements", "strategy", "strategies"),
         ("directives", "search", "searches"),
+        ("directives", "replaced_by", "directives"),
         ("citations", "directive", "directives"),
         ("forks", "parent", "searches"),
         ("forks", "search", "searches"),

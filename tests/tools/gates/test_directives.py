@@ -31,6 +31,7 @@ from tools.gates.directives import (
     contradictions,
     facts_of,
     first_objection,
+    impossible,
     objection,
 )
 from tools.gates.facts import region
@@ -204,7 +205,7 @@ class TestTheGate:
         number = tell(search, *NO_ATTENTION)
         (row,) = ask(search.context(), "remaining")
         assert row["directives"] == [
-            {"name": f'directive {number}: "so it be"', "kind": "freeze", "arguments": NO_ATTENTION[1]}
+            {"name": f'directive {number}: attn_0 stays 0 ("so it be")', "kind": "freeze", "arguments": NO_ATTENTION[1]}
         ]
 
 
@@ -276,9 +277,12 @@ class TestLatency:
 
 class TestContradictions:
     def against(self, search: TinySearch, kind: str, arguments: dict[str, Any]) -> list[str]:
-        return contradictions(
-            parse_directive(kind, arguments), active(search), facts_of(search.context()), f"the new {kind}"
-        )
+        new, facts = parse_directive(kind, arguments), facts_of(search.context())
+        assert impossible(new, facts) is None
+        return [each.sentence for each in contradictions(new, active(search), facts, f"the new {kind}")]
+
+    def alone(self, search: TinySearch, kind: str, arguments: dict[str, Any]) -> str | None:
+        return impossible(parse_directive(kind, arguments), facts_of(search.context()))
 
     @pytest.mark.parametrize(
         ("old", "new", "why"),
@@ -312,17 +316,14 @@ class TestContradictions:
 
     def test_one_that_leaves_nothing_by_itself_says_so(self, search: TinySearch) -> None:
         fits = int(facts_of(search.context()).within_budget.sum())
-        assert self.against(search, "cap", {"what": "params", "at_most": 10}) == [
-            f'"the new cap" leaves none of the {fits:,} networks that fit the budget'
-        ]
-        assert "is over the budget" in self.against(search, "try", {"spec": "b32-n3-m4.4.4.4-a1111"})[0]
-        assert (
-            "base_channel=12 is outside the space" in self.against(search, "try", {"spec": "b12-n1-m1.1.1.1-a0000"})[0]
-        )
-        assert (
-            "the strategy of this search is fixed"
-            in (self.against(search, "strategy_bounds", {"field": "dropout", "low": 0, "high": 0.1})[0])
-        )
+        none = f"leaves none of the {fits:,} networks that fit the budget"
+        assert self.alone(search, "cap", {"what": "params", "at_most": 10}) == none
+        for kind, arguments, why in (
+            ("try", {"spec": "b32-n3-m4.4.4.4-a1111"}, "is over the budget"),
+            ("try", {"spec": "b12-n1-m1.1.1.1-a0000"}, "base_channel=12 is outside the space"),
+            ("strategy_bounds", {"field": "dropout", "low": 0, "high": 0.1}, "the strategy of this search is fixed"),
+        ):
+            assert why in str(self.alone(search, kind, arguments))
 
     def test_what_can_be_obeyed_together_is_no_contradiction(self, search: TinySearch) -> None:
         tell(search, *NO_ATTENTION)

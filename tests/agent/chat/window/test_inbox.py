@@ -20,8 +20,8 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
-from agent.chat.inbox import Inbox, prompting, reading
-from agent.chat.terminal import prompt_session
+from agent.chat.window.inbox import Inbox, prompting, reading
+from agent.chat.window.terminal import prompt_session
 from agent.report.progress import Lines
 
 PROGRESS = {"trial": 1, "step": 1, "total_steps": 4, "loss": 0.5, "images_per_second": 9.0}
@@ -221,8 +221,8 @@ def test_a_program_whose_pipe_stays_open_and_silent_ends_all_the_same() -> None:
     code = (
         "from threading import Event\n"
         "from rich.console import Console\n"
-        "from agent.chat.inbox import Inbox, reading\n"
-        "from agent.chat.terminal import prompt_session\n"
+        "from agent.chat.window.inbox import Inbox, reading\n"
+        "from agent.chat.window.terminal import prompt_session\n"
         "from agent.report.progress import Lines\n"
         "with reading(Inbox(print, Event()), Lines(Console()), prompt_session):\n"
         "    print('reading', flush=True)\n"
