@@ -6,6 +6,7 @@ Who drives one is told in `memory.leases`, what happens in it in `memory.trials`
 import json
 import re
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -123,13 +124,13 @@ def find_protocol(db: Database, fingerprint: str) -> Protocol:
     return Protocol.model_validate_json(row["content_json"])
 
 
-def find_search(db: Database, name: str | int | None = None) -> SearchRow:
-    """The search of a name or number, or the latest one.
+def find_search(db: Database, name: str | int | None = None, kinds: Collection[Kind] = ()) -> SearchRow:
+    """The search of a name or number, or the latest one: of these kinds, if there is one of them.
 
     Raises:
         UserError: there is none; the sentence lists at most five that there are.
     """
-    row = _lookup(db.conn, name)
+    row = _lookup(db.conn, name, kinds)
     if row is not None:
         return _seen(row)
     known = [known["name"] for known in db.conn.execute("SELECT name FROM searches ORDER BY id DESC")]
@@ -182,9 +183,10 @@ def _seen(row: sqlite3.Row) -> SearchRow:
     return SearchRow(**values)
 
 
-def _lookup(conn: sqlite3.Connection, name: str | int | None) -> sqlite3.Row | None:
+def _lookup(conn: sqlite3.Connection, name: str | int | None, kinds: Collection[Kind]) -> sqlite3.Row | None:
     if name is None:
-        return _first(conn, "ORDER BY id DESC", [])
+        wanted = f"kind IN ({', '.join('?' * len(kinds))})"
+        return _first(conn, f"ORDER BY {wanted} DESC, id DESC LIMIT 1", [*kinds])
     if str(name).isascii() and str(name).isdigit():
         return _first(conn, "WHERE id = CAST(? AS INTEGER)", [str(name)])
     return _first(conn, "WHERE name = ?", [name])

@@ -76,6 +76,8 @@ class Asking:
         tools = [*self.tools, *(self.in_words_only if way != "tools" else ())]
         sent = None if way == "tools" else in_words(messages, tools)
         self.heard = False
+        if (line := getattr(backend.model, "line", None)) is not None:
+            line.stop = self.stop
         recording = (
             self.recorder.exchange(backend.address, messages, sent) if self.recorder else nullcontext(Exchange())
         )

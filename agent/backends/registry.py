@@ -7,6 +7,7 @@ the other, `agent.backends.structured` speaks to those without tool calling.
 """
 
 import re
+import weakref
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,10 +110,21 @@ def make_model(
         extra |= {"use_responses_api": False, "api_key": tidy_key("OPENAI_API_KEY") or NO_KEY_NEEDED}
     with making(llm):
         if provider == "openai":
-            from agent.backends.wire import PatientChatOpenAI
-
-            return PatientChatOpenAI(model_name=model, **extra)
+            return _openai(model, timeout_seconds, extra)
         chat: BaseChatModel = init_chat_model(model, model_provider=provider, **extra)
+    return chat
+
+
+def _openai(model: str, timeout_seconds: float, settings: dict[str, Any]) -> BaseChatModel:
+    from openai import DefaultHttpxClient
+
+    from agent.backends.wire.line import bounded
+    from agent.backends.wire.shapes import PatientChatOpenAI
+
+    client = DefaultHttpxClient(timeout=timeout_seconds)
+    line = bounded(client, timeout_seconds)
+    chat = PatientChatOpenAI(model_name=model, http_client=client, line=line, **settings)
+    weakref.finalize(chat, client.close)
     return chat
 
 

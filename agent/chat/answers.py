@@ -21,7 +21,6 @@ from memory.ledger import totals
 from memory.queries import progress, records
 from memory.queries.effect import effect as effect_of
 from memory.searches import SearchRow, find_search
-from memory.trials import rounds_done
 from tools.gates.directive_kinds import described
 from tools.jobs.replicate import noise_of
 
@@ -48,10 +47,12 @@ def answer(db: Database, search: int, question: str) -> Lines | None:
 
 def standing(db: Database, search: int) -> str:
     """The state of the search and its rounds, in one line."""
-    row, done = find_search(db, search), max(rounds_done(db, search), 0)
+    row = find_search(db, search)
     why = f" ({row.reason})" if row.reason not in (None, row.state) else ""
     at_work = [f"round {each['round']} is {each['doing']}" for each in under_way(db, row)]
-    return "; ".join([f"{row.name} is {row.state}{why}, {done} of {row.rounds} rounds done", *at_work])
+    return "; ".join(
+        [f"{row.name} is {row.state}{why}, {progress.rounds_over(db, row)} of {row.rounds} rounds done", *at_work]
+    )
 
 
 def under_way(db: Database, row: SearchRow) -> list[dict[str, Any]]:

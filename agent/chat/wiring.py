@@ -12,6 +12,7 @@ from agent.chat.commands import carry_out
 from agent.chat.conversation import Chat
 from agent.chat.window.voice import Voice
 from agent.config.backend import OFFLINE
+from agent.config.kinds import STEERED
 from agent.config.settings import RunConfig
 from agent.config.stored import reading_context, stored_config
 from diffusion.errors import UserError
@@ -41,7 +42,7 @@ def talk_about(db_path: Path, name: str | None) -> Talk:
         UserError: there is no such search, or its settings cannot be read.
     """
     with opened(db_path, read_only=True) as db:
-        row = find_search(db, name)
+        row = find_search(db, name, STEERED)
         protocol = find_protocol(db, row.protocol)
     config = stored_config(row.config_json, {"db": db_path})
     context = reading_context(db_path, row, config, protocol, round_number=0, proposer=PROPOSER)

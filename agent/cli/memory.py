@@ -34,13 +34,14 @@ def top(
 @app.command()
 def pareto(name: Name = None, db: Db = None, as_json: Json = False) -> None:
     """Trials of a search that none beats in both cost and score."""
+    from agent.config.kinds import WITH_TRIALS
     from agent.report.trials import print_top, trial_rows
     from memory.connection import opened
     from memory.queries import records
     from memory.searches import find_search
 
     with opened(memory_path(db), read_only=True) as memory:
-        found = trial_rows(records.pareto(memory, find_search(memory, name).id))
+        found = trial_rows(records.pareto(memory, find_search(memory, name, WITH_TRIALS).id))
     show(found, as_json, print_top)
 
 

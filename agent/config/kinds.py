@@ -34,6 +34,11 @@ COMPRESS = SearchKind("compress", "agent.compress.loop:drive_compression", takes
 
 KINDS = {kind.name: kind for kind in (RUN, TRAIN, STUDY, MEASUREMENT, STRATEGY, CONFIRM, COMPRESS)}
 
+FORKED = tuple(name for name, kind in KINDS.items() if kind.forks)
+STEERED = tuple(name for name, kind in KINDS.items() if kind.takes_directives)
+RESUMED = tuple(name for name, kind in KINDS.items() if kind.resumed_by)
+WITH_TRIALS = tuple(name for name in KINDS if name != STRATEGY.name)
+
 
 def resumed(found: SearchRow) -> Callable[..., int]:
     """What goes on with a search.

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from agent.backends.allowance import check_prices
 from agent.backends.registry import check_backends
-from agent.config.kinds import KINDS
+from agent.config.kinds import FORKED, KINDS
 from agent.config.stored import stored_config
 from agent.report.results import Result
 from agent.report.tables import say
@@ -52,7 +52,7 @@ def fork(
     """
     check_existing_memory(path)
     with opened(path) as db:
-        parent = find_search(db, name)
+        parent = find_search(db, name, FORKED)
         check_searched(parent)
         chosen = new_name or free_fork_name(db, parent.name, at)
         config = _config(parent, {"llm": llm, "base_url": base_url, "name": chosen})

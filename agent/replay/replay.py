@@ -19,6 +19,7 @@ from agent.backends.structured import in_words
 from agent.chat.prompt import chat_values
 from agent.chat.tools import ANSWER
 from agent.chat.tools import TOOLS as CHAT_TOOLS
+from agent.config.kinds import FORKED
 from agent.config.stored import reading_context
 from agent.replay.answers import UNREADABLE, changed, objections, taken_by_round
 from agent.replay.fork import check_searched
@@ -240,7 +241,7 @@ def replay(path: Path, name: str | None = None) -> Replayed:
         UserError: no such search, or none that a language model proposed for.
     """
     with opened(path, read_only=True) as db, snapshot(db):
-        search = find_search(db, name)
+        search = find_search(db, name, FORKED)
         check_searched(search)
         asked = Replay(recorded_of(db, search))
     with past_of(path) as past:

@@ -12,10 +12,9 @@ from diffusion.errors import command
 from diffusion.units import format_size
 from memory.directives import DirectiveRow, active_directives
 from memory.ledger import Ledger, totals
-from memory.queries.progress import running, search_counts
+from memory.queries.progress import rounds_over, running, search_counts, strategy_counts
 from memory.queries.records import baseline, best
 from memory.searches import CountConvention, Kind, SearchRow, State, find_search, list_searches
-from memory.trials import rounds_done
 from tools.gates.directive_kinds import directive_of
 
 SHOWN_CHARACTERS = 60
@@ -83,6 +82,8 @@ class SearchStatus(Result):
     """the same of the baseline, or `null`"""
     trials: dict[str, int]
     """how many are `scored`, `failed`, `pruned`, `refused`, `trained` (and not scored) and `running`"""
+    strategies: dict[str, int] | None
+    """in a search for a strategy, how many are `proposed`, `measured` and `failed`, the standard one left out"""
     ledger: Ledger
     """what it has used; see [ledger](#ledger)"""
     directives: list[Directive]
@@ -112,7 +113,7 @@ def _status(db: Database, row: SearchRow) -> SearchStatus:
         kind=row.kind,
         state=row.state,
         reason=row.reason,
-        round=max(rounds_done(db, row.id), 0),
+        round=rounds_over(db, row),
         rounds=row.rounds,
         running=[UnderWay(**each) for each in running(db, row.id)] if row.state in ("running", "paused") else [],
         budget_macs=row.budget_macs,
@@ -122,6 +123,7 @@ def _status(db: Database, row: SearchRow) -> SearchStatus:
         best=ShortTrial.of(first) if first else None,
         baseline=ShortTrial.of(start) if start else None,
         trials=search_counts(db, row.id),
+        strategies=strategy_counts(db, row.id) if row.kind == "strategy" else None,
         ledger=totals(db, row.id),
         directives=[Directive.of(each) for each in directives],
         created=row.created,
@@ -140,8 +142,9 @@ def print_status(console: Console, found: SearchStatus, db: Path) -> None:
             spec = f"{row.spec} (widths {row.widths})"
             say(console, f"{title}: trial {row.trial} {spec}, {row.metric} {score(row.rfid)}, {macs} MACs")
     say(console, f"protocol: {found.protocol}")
-    counts = ", ".join(f"{count} {state}" for state, count in found.trials.items())
-    say(console, f"trials: {counts}\nused: {ledger_line(found.ledger)}")
+    what, counted = ("trials", found.trials) if found.strategies is None else ("strategies", found.strategies)
+    counts = ", ".join(f"{count} {state}" for state, count in counted.items())
+    say(console, f"{what}: {counts}\nused: {ledger_line(found.ledger)}")
     for directive in found.directives:
         say(console, f"directive {directive.id}: {directive.says}")
     if found.state in ("interrupted", "paused"):

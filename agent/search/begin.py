@@ -7,7 +7,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.backends.allowance import keep_limits
-from agent.config.kinds import resumed
+from agent.config.kinds import RESUMED, resumed
 from agent.config.sources import Resolved, load_provider_keys
 from agent.search import limits
 from agent.search.drive import drive
@@ -53,7 +53,7 @@ def go_on(db_path: Path, name: str | None, changes: dict[str, Any], *, as_json: 
     load_provider_keys()
     check_existing_memory(db_path)  # an older one is brought up to date
     with opened(db_path, read_only=True) as memory:
-        found = find_search(memory, name)
+        found = find_search(memory, name, RESUMED)
         protocol = find_protocol(memory, found.protocol)
     drive_on = resumed(found)
     planned = reopened(found.config_json, protocol, {**changes, "db": db_path})

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from sqlite_utils import Database
 
-from agent.config.kinds import CONFIRM
+from agent.config.kinds import CONFIRM, FORKED
 from agent.config.strategies import default_strategy, parse_strategy
 from agent.report.console import people, put_json
 from agent.report.results import Result, Whole, plain
@@ -79,7 +79,7 @@ def confirm_trials(db_path: Path, wanted: Picking, changes: dict[str, Any], *, d
         UserError: one sentence with the remedy.
     """
     with opened(db_path, read_only=True) as memory:
-        source = find_search(memory, wanted.search)
+        source = find_search(memory, wanted.search, FORKED)
         protocol = find_protocol(memory, source.protocol)
         asked = picked(memory, source, wanted.trials, wanted.top, wanted.seeds)
     full = full_strategy(protocol)

@@ -6,8 +6,9 @@ from sqlite_utils import Database
 
 from memory.ledger import totals
 from memory.queries.ranking import Record
-from memory.searches import find_search
-from memory.trials import OVER, TrialState
+from memory.searches import SearchRow, find_search
+from memory.strategies import strategies_of
+from memory.trials import TrialState, rounds_done
 
 
 def failures(db: Database, search: int, limit: int = 20) -> list[Record]:
@@ -33,15 +34,14 @@ def failures(db: Database, search: int, limit: int = 20) -> list[Record]:
 def remaining(db: Database, search: int) -> list[Record]:
     """One row: how far the search is and what it has used. Round 0, the baseline, is none of its `rounds`."""
     row = find_search(db, search)
-    counts = search_counts(db, search)
-    done = sum(counts[state] for state in OVER) - 1
+    counts, done = search_counts(db, search), rounds_over(db, row)
     return [
         {
             "search": row.id,
             "name": row.name,
             "rounds": row.rounds,
-            "rounds_done": max(done, 0),
-            "rounds_left": max(row.rounds - max(done, 0), 0),
+            "rounds_done": done,
+            "rounds_left": max(row.rounds - done, 0),
             "running": running(db, search),
             "without_score": _without_score(db, search),
             "trials": counts,
@@ -51,6 +51,27 @@ def remaining(db: Database, search: int) -> list[Record]:
             "ledger": totals(db, search).model_dump(),
         }
     ]
+
+
+def rounds_over(db: Database, row: SearchRow) -> int:
+    """How many rounds after the baseline's are over: trials with an outcome, or strategies that are measured.
+
+    A strategy that nobody is to measure is over once the search is.
+    """
+    if row.kind != "strategy":
+        return max(rounds_done(db, row.id), 0)
+    counts = strategy_counts(db, row.id)
+    return counts["proposed"] if row.state == "finished" else counts["measured"] + counts["failed"]
+
+
+def strategy_counts(db: Database, search: int) -> dict[str, int]:
+    """How many strategies beside the standard one are proposed, and of these measured and failed to be measured."""
+    found = [each for each in strategies_of(db, search) if each.round > 0]
+    return {
+        "proposed": len(found),
+        "measured": sum(each.measured is not None for each in found),
+        "failed": sum(each.error is not None for each in found),
+    }
 
 
 def _without_score(db: Database, search: int) -> list[str]:

@@ -1,13 +1,16 @@
 """Searches for a training strategy: over real HTTP with a scripted model; measurements are functions."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from model_server import Answer, Broken, Call, ModelServer, Say, Status, serve
+from rich.console import Console
 from strategy_searches import TinyStrategySearch, tau_of
 
+from agent.report.status import all_searches, print_status
 from diffusion.settings import Strategy
 from memory.connection import opened
 from memory.ledger import totals
@@ -67,6 +70,18 @@ class TestAZeroShotProposal:
             **standard.strategy.model_dump(), **PAPERS, "train_steps": 50, "warmup_steps": 5,
         }  # fmt: skip
         assert found.cost == 0.5
+
+    def test_its_progress_is_that_of_strategies(self, zero_shot: tuple[TinyStrategySearch, ModelServer]) -> None:
+        search, _ = zero_shot
+        with opened(search.db, read_only=True) as db:
+            (found,) = all_searches(db)
+            assert (found.round, found.rounds) == (1, 1)
+            assert found.strategies == {"proposed": 1, "measured": 1, "failed": 0}
+            console = Console(file=io.StringIO(), width=200)
+            print_status(console, found, search.db)
+        said = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "1 of 1 rounds done" in said and "strategies: 1 proposed, 1 measured, 0 failed" in said
+        assert "trials" not in said
 
     def test_the_model_was_told_the_limit_and_no_measurement(
         self, zero_shot: tuple[TinyStrategySearch, ModelServer]

@@ -6,17 +6,20 @@ remains wrong is said to the model and costs a repair, not the round. Usage that
 """
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from langchain_core.outputs import ChatResult
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from agent.backends.gate import token_count
+from agent.backends.wire.line import Line
 
 
 class PatientChatOpenAI(ChatOpenAI):
-    """`ChatOpenAI` that brings answers into shape before it reads them."""
+    """`ChatOpenAI` that brings answers into shape before it reads them; its `line` bounds them, where it has one."""
+
+    line: Annotated[Line | None, Field(exclude=True)] = None
 
     def _create_chat_result(self, response: Any, generation_info: dict[str, Any] | None = None) -> ChatResult:
         if isinstance(response, BaseModel):
