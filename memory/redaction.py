@@ -1,8 +1,9 @@
 """Takes secrets out of text before it is stored: nothing that reads like a key may reach the memory.
 
-Known secrets are the values of the environment's ``*_API_KEY``, ``*_TOKEN``, ``*_SECRET`` and ``*_PASSWORD`` and
-whatever `add_secret` was told (keys read from a ``.env`` file are in no environment). Text is also made storable here,
-since SQLite takes neither lone surrogates nor, in its text functions, NUL. What a text says is not judged here.
+Known secrets are the values of variables with a word such as KEY, TOKEN, SECRET, PASSWORD or CREDENTIALS in their name,
+the passwords in those that are the URL of a database or a proxy, and whatever `add_secret` was told (keys read from a
+``.env`` file are in no environment). Text is also made storable here, since SQLite takes neither lone surrogates nor,
+in its text functions, NUL. What a text says is not judged here.
 """
 
 import json
@@ -14,7 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 REDACTED = "[redacted]"
-SECRET_NAMES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+PASSWORDS = ("PASSWORD", "PASSWD", "PASS", "PWD", "PASSPHRASE", "CREDENTIAL", "CREDENTIALS")
+SECRET_WORDS = frozenset((*PASSWORDS, "KEY", "APIKEY", "TOKEN", "SECRET", "SECRETS", "PAT", "AUTH", "COOKIE", "DSN"))
+NOT_SECRET = frozenset(("PWD", "OLDPWD", "SSH_AUTH_SOCK"))  # places, whatever their name
+OURS = "DIFFNAS_"  # settings, of which none is a secret
 SHORTEST_SECRET = 8  # characters; a shorter value would take ordinary words out of ordinary text
 LOOKS_LIKE_A_KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk-[\w*-]{8,}|hf_[A-Za-z0-9]{8,}|gh[opsu]_\w{16,}|AIza[\w-]{30,})")
 BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
@@ -25,7 +29,13 @@ _added: set[str] = set()
 
 def is_secret_name(name: str) -> bool:
     """Whether an environment variable of this name holds a secret."""
-    return name.upper().endswith(SECRET_NAMES)
+    words = name.upper().split("_")
+    return name.upper() not in NOT_SECRET and not name.startswith(OURS) and not SECRET_WORDS.isdisjoint(words)
+
+
+def holds_secret(name: str, value: str) -> bool:
+    """Whether a variable holds a secret by its name, or a password inside the URL that it is."""
+    return is_secret_name(name) or USER_IN_URL.search(value) is not None
 
 
 def add_secret(value: str | None) -> None:
@@ -71,6 +81,7 @@ def _without(secrets: Sequence[str], text: str) -> str:
 def _spellings() -> Sequence[str]:
     """Every secret as it is, as it stands inside JSON, and as it stands inside a URL; the longest first."""
     found = (value.strip() for name, value in os.environ.items() if is_secret_name(name))
+    found = (*found, *(each.partition(":")[2] for value in os.environ.values() for each in USER_IN_URL.findall(value)))
     known = [value for value in {*found, *_added} if len(value) >= SHORTEST_SECRET]
     spelled = {text for value in known for text in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
     return sorted(spelled, key=len, reverse=True)

@@ -28,6 +28,11 @@ def check_address(base_url: str) -> None:
         fits = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:  # a port that is no number, or half of the brackets of IPv6
         fits = False
+    if fits and (parts.username or parts.password):
+        raise UserError(
+            f"'{redact(base_url)}' holds a user or a password, and an address is stored; leave it out, and give the "
+            "server's key in OPENAI_API_KEY"
+        )
     if not fits or UNPRINTABLE.search(base_url):
         raise UserError(f"'{redact(base_url)}' is not an address; write --base-url http://HOST:PORT/v1")
 

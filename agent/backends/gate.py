@@ -18,6 +18,8 @@ MOST_CALLS = 16  # of one answer; none of our tools is worth more of them at onc
 MOST_ITEMS, MOST_DEPTH = 1_000, 20  # of an argument
 LARGEST_INTEGER = 2**63 - 1  # that SQLite and a serialiser hold
 MOST_TOKENS = 100_000_000  # of one call: more is no count
+CHARACTERS_PER_TOKEN, TOKENS_PER_CHARACTER = 20, 4  # at most, of a whole message
+OVERHEAD_TOKENS = 10_000  # that a server may add to what it is sent
 CUT = "cut"  # where an answer carries what was cut
 
 
@@ -50,6 +52,16 @@ def usage_of(told: Mapping[str, Any] | None) -> dict[str, int] | None:
     if not read or written is None:
         return None
     return {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
+
+
+def is_plausible(usage: Mapping[str, int], sent: int, answered: int) -> bool:
+    """Whether so many tokens can have been read and written for so many characters.
+
+    A token of ordinary text has three or four characters, and never twenty on average; what a model thinks to itself is
+    written, too, so that there is no most for an answer.
+    """
+    fits = sent / CHARACTERS_PER_TOKEN <= usage["input_tokens"] <= sent * TOKENS_PER_CHARACTER + OVERHEAD_TOKENS
+    return fits and usage["output_tokens"] >= answered / CHARACTERS_PER_TOKEN
 
 
 def token_count(value: Any) -> int | None:

@@ -16,13 +16,14 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from agent.backends.errors import BackendError
-from agent.backends.gate import CUT
+from agent.backends.gate import CUT, is_plausible
 from agent.backends.registry import Address, Backend, cost_usd
 from memory.backends import remember_backend
 from memory.transcript import record_call
 from tools.allowance import estimated_tokens
 from tools.context import SearchContext
 
+TOKENS = ("input_tokens", "output_tokens")
 BROKEN_OFF = "broken off by the user"
 
 
@@ -60,14 +61,16 @@ class Recorder:
             AllowanceSpent: with it a limit of the search might be passed.
         """
         allowance, found = self.context.services.allowance, Exchange()
-        tokens = estimated_tokens(*self._texts(messages)) if sent is None else estimated_tokens(*_texts_of(sent))
+        texts = self._texts(messages) if sent is None else _texts_of(sent)
+        tokens = estimated_tokens(*texts)
         ticket = allowance.check_before_call(tokens, llm=address.llm, base_url=address.base_url) if allowance else 0
         started = time.monotonic()
         try:
             yield found
         finally:
             try:
-                self._write(address, self._request(messages, sent), found, time.monotonic() - started)
+                used = self._usage(found, texts)
+                self._write(address, self._request(messages, sent), found, used, time.monotonic() - started)
             finally:
                 if allowance is not None:
                     allowance.settle(ticket)
@@ -75,6 +78,17 @@ class Recorder:
     def remember(self, backend: Backend) -> None:
         """Keep the way in which a model was found to answer."""
         remember_backend(self.context.db, backend.llm, backend.address.base_url, backend.way, source="search")
+
+    def _usage(self, found: Exchange, texts: Sequence[str]) -> tuple[dict[str, int | None], bool]:
+        """The tokens that are charged, and whether they are our estimate, since the server's cannot be true."""
+        told: dict[str, Any] | None = dict(found.message.usage_metadata or {}) if found.message else None
+        if not told or found.message is None:
+            return dict.fromkeys(TOKENS), False
+        calls = [json.dumps(call["args"]) for call in found.message.tool_calls]
+        answer = [found.message.text, *calls]
+        if is_plausible(told, sum(map(len, texts)), sum(map(len, answer))):
+            return {name: told[name] for name in TOKENS}, False
+        return dict(zip(TOKENS, (estimated_tokens(*texts), estimated_tokens(*answer)), strict=True)), True
 
     def _texts(self, messages: Sequence[AnyMessage]) -> list[str]:
         """All that a model with tool calling reads."""
@@ -85,9 +99,15 @@ class Recorder:
         request = {"messages": messages_to_dict(messages), "tools": sorted(self.told)}
         return request if sent is None else {**request, "sent": messages_to_dict(sent)}
 
-    def _write(self, address: Address, request: dict[str, Any], found: Exchange, seconds: float) -> None:
-        usage: dict[str, Any] = dict(found.message.usage_metadata or {}) if found.message else {}
-        tokens = {name: usage.get(name) for name in ("input_tokens", "output_tokens")}
+    def _write(
+        self,
+        address: Address,
+        request: dict[str, Any],
+        found: Exchange,
+        used: tuple[dict[str, int | None], bool],
+        seconds: float,
+    ) -> None:
+        tokens, is_estimated = used
         price_of = self.context.services.allowance.cost_usd if self.context.services.allowance else cost_usd
         is_billed = found.failure is None or found.failure.may_be_billed
         cost = price_of(address.llm, address.base_url, *(tokens.values() if is_billed else (0, 0)))
@@ -103,11 +123,14 @@ class Recorder:
             error=found.error,
             cost_usd=cost,
             seconds=seconds,
-            extra={"base_url": address.base_url, "tools": shas, "billed": is_billed} | _cut(found.message),
+            extra={"base_url": address.base_url, "tools": shas, "billed": is_billed, "estimated": is_estimated}
+            | _cut(found.message),
             **tokens,
         )
         if self.purpose == "propose":  # a chat is no event of the search
-            self.context.report("llm.call", model=address.llm, cost_usd=cost, error=found.error, **tokens)
+            self.context.report(
+                "llm.call", model=address.llm, cost_usd=cost, error=found.error, estimated=is_estimated, **tokens
+            )
 
 
 def _cut(message: AIMessage | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from agent.backends.structured import read
 from agent.replay.record import ModelCall
 from memory.redaction import redact
 
-UNREADABLE = ("malformed", "unknown_tool", "no_tool_call", "empty_answer", "arguments")
+UNREADABLE = ("malformed", "cut", "unknown_tool", "no_tool_call", "empty_answer", "arguments")
 """Refusals of what is no call that a tool takes."""
 
 Objection = tuple[str, str]  # (kind, sentence)

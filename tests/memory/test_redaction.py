@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from diffusion.errors import UserError
 from memory import redaction, trainings, trials
 from memory.ledger import charge
-from memory.redaction import REDACTED, add_secret, is_secret_name, redact, redacted_json
+from memory.redaction import REDACTED, add_secret, holds_secret, is_secret_name, redact, redacted_json
 from memory.searches import set_state
 from memory.transcript import add_message, record_call
 
@@ -27,6 +27,28 @@ def test_values_of_secret_variables_are_taken_out(name: str, monkeypatch: pytest
     monkeypatch.setenv(name, "correct-horse")
     assert is_secret_name(name)
     assert redact("a correct-horse b correct-horse") == f"a {REDACTED} b {REDACTED}"
+
+
+OTHERS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GITHUB_PAT", "FILE_PASS", "MYSQL_PWD", "SENTRY_DSN")
+
+
+@pytest.mark.parametrize("name", [*OTHERS, "GOOGLE_CREDENTIALS", "BASIC_AUTH", "VAULT_PASSPHRASE", "DB_PASSWD"])
+def test_variables_of_other_providers_are_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "correct-horse")
+    assert redact("a correct-horse b") == f"a {REDACTED} b"
+
+
+def test_the_password_in_a_url_is_secret_wherever_it_turns_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://alice:correct-horse@db/trials")
+    assert holds_secret("DATABASE_URL", "postgres://alice:correct-horse@db/trials")
+    assert redact("the server said correct-horse") == f"the server said {REDACTED}"
+
+
+@pytest.mark.parametrize(
+    "name", ["PWD", "OLDPWD", "SSH_AUTH_SOCK", "DIFFNAS_MAX_TOKENS", "TOKENIZERS_PARALLELISM", "KEYBOARD"]
+)
+def test_places_and_our_settings_are_none(name: str) -> None:
+    assert not is_secret_name(name)
 
 
 def test_short_values_and_other_variables_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from hostile import Raw
 
-USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+USAGE = {"prompt_tokens": 5000, "completion_tokens": 40, "total_tokens": 5040}
+READ, WRITTEN = USAGE["prompt_tokens"], USAGE["completion_tokens"]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import IO, Any
 from diffusion.distill.plan import DistillJob
 from diffusion.settings import ScoreJob, TrainJob
 from diffusion.training.child import STOPPED
-from memory.redaction import is_secret_name, redact
+from memory.redaction import holds_secret, redact
 from tools.errors import Interrupted, JobFailed
 from tools.executors.base import OnProgress
 from tools.executors.launch import Device, launch_command, launch_environment
@@ -224,9 +224,14 @@ def read_lines(stream: IO[str], on_progress: OnProgress) -> dict[str, Any]:
     return last
 
 
+def _wanted(name: str, keys: tuple[str, ...]) -> bool:
+    """Whether a child needs a secret: a tracker's key, and the proxy on the way to the tracker."""
+    return name in keys or bool(keys and name.lower().endswith("_proxy"))
+
+
 def child_environment(threads: str, gpus: list[str] | None = None, keys: tuple[str, ...] = ()) -> dict[str, str]:
     """The environment without secrets but these `keys`, with the threads and GPUs that were handed out."""
-    kept = {name: value for name, value in os.environ.items() if not is_secret_name(name) or name in keys}
+    kept = {name: value for name, value in os.environ.items() if not holds_secret(name, value) or _wanted(name, keys)}
     return (
         {"GOMP_SPINCOUNT": SPIN_COUNT}
         | kept

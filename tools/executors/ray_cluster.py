@@ -21,7 +21,7 @@ from ray.exceptions import RayActorError, RayError
 from diffusion.distill.plan import DistillJob
 from diffusion.errors import UserError
 from diffusion.settings import ScoreJob, TrainJob
-from memory.redaction import is_secret_name
+from memory.redaction import holds_secret
 from tools.errors import Interrupted, JobFailed
 from tools.executors.base import OnProgress
 from tools.executors.local import LocalExecutor
@@ -252,7 +252,7 @@ def _no_cluster(address: str, error: Exception) -> UserError:
 def without_secrets() -> Iterator[None]:
     """What Ray starts on this machine inherits the environment: without keys, and quiet."""
     before = dict(os.environ)
-    for name in filter(is_secret_name, before):
+    for name in [name for name, value in before.items() if holds_secret(name, value)]:
         del os.environ[name]
     os.environ.update(QUIET)
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_server import USAGE, Answer, Brain, Broken, Call, ModelServer, Say, Status, serve, well_behaved
+from model_server import READ, WRITTEN, Answer, Brain, Broken, Call, ModelServer, Say, Status, serve, well_behaved
 from pretended import PretendedExecutor
 from searches import TinySearch
 
@@ -18,7 +18,6 @@ from memory.searches import find_protocol, find_search
 from tools import allowance
 
 SPECS = ["b8-n1-m1.1.1.2-a0000", "b8-n1-m1.1.2.2-a0000", "b8-n1-m2.1.1.1-a0000"]
-READ, WRITTEN = USAGE["prompt_tokens"], USAGE["completion_tokens"]
 A_CALL_USD = (READ * 2.0 + WRITTEN * 8.0) / 1e6
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
-from model_server import Answer, Brain, Call, ModelServer, Say, Status, serve, tool_answers, well_behaved
+from model_server import READ, WRITTEN, Answer, Brain, Call, ModelServer, Say, Status, serve, tool_answers, well_behaved
 from searches import TinySearch
 
 from agent.backends.chain import RETRY_CEILING_SECONDS, Chain, own_words, wait_seconds, with_retries
@@ -94,7 +94,7 @@ class TestTheSameSearchWithEveryBackend:
             return
         answered = sum(not isinstance(answer, Status) for answer in server.answers)
         ledger = search.of("search.finished")[0]["ledger"]
-        assert (ledger["input_tokens"], ledger["output_tokens"]) == (11 * answered, 7 * answered)
+        assert (ledger["input_tokens"], ledger["output_tokens"]) == (READ * answered, WRITTEN * answered)
 
     def test_how_the_model_answers_is_remembered(self, played: tuple[str, TinySearch, ModelServer | None]) -> None:
         kind, search, server = played

@@ -11,7 +11,17 @@ from langchain_core.messages import AIMessage
 from model_server import serve
 from searches import TinySearch
 
-from agent.backends.gate import CUT, LARGEST_INTEGER, MOST_CALLS, MOST_CHARACTERS, MOST_DEPTH, admitted, usage_of
+from agent.backends.gate import (
+    CUT,
+    LARGEST_INTEGER,
+    MOST_CALLS,
+    MOST_CHARACTERS,
+    MOST_DEPTH,
+    admitted,
+    is_plausible,
+    usage_of,
+)
+from agent.replay.replay import replay
 from memory.connection import opened
 from memory.ledger import totals
 
@@ -100,6 +110,7 @@ def check_whole(search: TinySearch) -> None:
         assert db.conn.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         specs = {row["spec"] for row in db.query("SELECT spec FROM results")}
     assert "b32-n3-m4.4.4.4-a1111" not in specs
+    assert replay(search.db).differences == []
     assert search.db.stat().st_size < 100 * 2**20
 
 
@@ -113,3 +124,28 @@ def test_searches_live_on_three_hundred_odd_answers(tmp_path: Path) -> None:
 def test_searches_live_on_ten_thousand_odd_answers(tmp_path: Path) -> None:
     for search in fuzzed(tmp_path, 10_000, seed=1):
         check_whole(search)
+
+
+@pytest.mark.parametrize(
+    ("read", "written", "believed"),
+    [(3000, 99, True), (500, 20, True), (30_000, 10**6, True), (100, 99, False), (3000, 1, False), (60_000, 99, False)],
+)
+def test_usage_is_believed_where_so_many_characters_can_have_so_many_tokens(
+    read: int, written: int, believed: bool
+) -> None:
+    assert is_plausible({"input_tokens": read, "output_tokens": written}, sent=10_000, answered=150) is believed
+
+
+def test_a_server_that_tells_too_little_is_charged_by_our_own_estimate(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    function = {"name": "count_flops", "arguments": json.dumps({"specs": [SPECS[0]]})}
+    asked = {"id": "1", "type": "function", "function": function}
+    message = {"role": "assistant", "content": None, "tool_calls": [asked]}
+    with serve(lambda messages: hostile.Raw(message, usage)) as server:
+        search = TinySearch(tmp_path, {"llm": "openai:mean", "base_url": server.url, "max_tokens": 20_000})
+        search.run()
+        sent = sum(len(json.dumps(request)) for request in server.requests)
+    calls = search.of("llm.call")
+    assert all(each["estimated"] for each in calls)
+    assert sum(each["input_tokens"] for each in calls) < 20_000
+    assert sent / 20 < sum(each["input_tokens"] for each in calls)

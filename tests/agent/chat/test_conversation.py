@@ -8,7 +8,20 @@ from typing import Any
 
 import pytest
 from ended_search import ended_search
-from model_server import RESULT_IN_WORDS, Answer, Brain, Broken, Call, ModelServer, Say, Status, serve, tool_answers
+from model_server import (
+    READ,
+    RESULT_IN_WORDS,
+    WRITTEN,
+    Answer,
+    Brain,
+    Broken,
+    Call,
+    ModelServer,
+    Say,
+    Status,
+    serve,
+    tool_answers,
+)
 from rich.console import Console
 
 from agent.chat.commands import carry_out
@@ -517,8 +530,8 @@ class TestWithAModel:
         with opened(memory) as db:
             after = totals(db, 1)
         assert len(server.requests) == 2
-        assert after.input_tokens - before.input_tokens == 22
-        assert after.output_tokens - before.output_tokens == 14
+        assert after.input_tokens - before.input_tokens == 2 * READ
+        assert after.output_tokens - before.output_tokens == 2 * WRITTEN
         assert rows(memory, "SELECT count(*) FROM model_calls WHERE purpose = 'chat' AND round IS NULL") == [(2,)]
 
     def test_what_the_model_was_told_replays_exactly(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
-from model_server import Answer, Brain, Broken, Call, ModelServer, Say, Stall, Status, serve
+from model_server import READ, WRITTEN, Answer, Brain, Broken, Call, ModelServer, Say, Stall, Status, serve
 
 from agent.backends.registry import Address, Backend, make_chain, make_model
 from agent.cli.main import main
@@ -173,7 +173,7 @@ class TestExam:
             found = examined(server)
         assert (found.passed, found.cases, found.score, found.answers) == (20, 20, 1.0, "tools")
         assert {skill.passed - skill.cases for skill in found.skills.values()} == {0}
-        assert (found.calls, found.input_tokens, found.output_tokens) == (22, 11 * 22, 7 * 22)
+        assert (found.calls, found.input_tokens, found.output_tokens) == (22, READ * 22, WRITTEN * 22)
         assert found.cost_usd is None
         assert found.tokens_per_second is not None and found.tokens_per_second > 0
 

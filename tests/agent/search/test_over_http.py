@@ -7,7 +7,21 @@ from typing import Any
 
 import pytest
 from inprocess import InProcessExecutor
-from model_server import Answer, Brain, Broken, Call, ModelServer, Say, Stall, Status, serve, tool_answers, well_behaved
+from model_server import (
+    READ,
+    WRITTEN,
+    Answer,
+    Brain,
+    Broken,
+    Call,
+    ModelServer,
+    Say,
+    Stall,
+    Status,
+    serve,
+    tool_answers,
+    well_behaved,
+)
 from near import near
 from pretended import PretendedExecutor
 from searches import TinySearch
@@ -85,7 +99,7 @@ class TestAWholeSearch:
     def test_tokens_in_the_ledger_are_those_the_server_told(self, played: tuple[TinySearch, ModelServer]) -> None:
         search, server = played
         ledger = search.of("search.finished")[0]["ledger"]
-        assert (ledger["input_tokens"], ledger["output_tokens"]) == (11 * 6, 7 * 6)
+        assert (ledger["input_tokens"], ledger["output_tokens"]) == (READ * 6, WRITTEN * 6)
         assert ledger["cost_usd"] is None  # a server of one's own has no known price
         assert len(server.requests) == search.rows("SELECT count(*) AS n FROM model_calls")[0]["n"]
 

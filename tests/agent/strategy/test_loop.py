@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_server import Answer, Broken, Call, ModelServer, Say, Status, serve
+from model_server import READ, WRITTEN, Answer, Broken, Call, ModelServer, Say, Status, serve
 from rich.console import Console
 from strategy_searches import TinyStrategySearch, tau_of
 
@@ -106,7 +106,7 @@ class TestAZeroShotProposal:
         search, _ = zero_shot
         with opened(search.db, read_only=True) as db:
             ledger = totals(db, search.search)
-        assert (ledger.input_tokens, ledger.output_tokens, ledger.cost_usd) == (11, 7, None)
+        assert (ledger.input_tokens, ledger.output_tokens, ledger.cost_usd) == (READ, WRITTEN, None)
         assert ledger.wall_seconds > 0
         (call,) = search.rows("SELECT model, purpose, error FROM model_calls")
         assert call == {"model": "openai:scripted", "purpose": "propose", "error": None}
