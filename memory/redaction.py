@@ -80,8 +80,8 @@ def _without(secrets: Sequence[str], text: str) -> str:
 
 def _spellings() -> Sequence[str]:
     """Every secret as it is, as it stands inside JSON, and as it stands inside a URL; the longest first."""
-    found = (value.strip() for name, value in os.environ.items() if is_secret_name(name))
-    found = (*found, *(each.partition(":")[2] for value in os.environ.values() for each in USER_IN_URL.findall(value)))
-    known = [value for value in {*found, *_added} if len(value) >= SHORTEST_SECRET]
+    named = [value.strip() for name, value in os.environ.items() if is_secret_name(name)]
+    in_urls = [each.partition(":")[2] for value in os.environ.values() for each in USER_IN_URL.findall(value)]
+    known = [value for value in {*named, *in_urls, *_added} if len(value) >= SHORTEST_SECRET]
     spelled = {text for value in known for text in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
     return sorted(spelled, key=len, reverse=True)
