@@ -31,10 +31,10 @@ from diffusion.distill.costs import common_cost, student_cost, units_cost
 from diffusion.distill.plan import SEARCHED, SUPERNETS, DistillJob
 from diffusion.distill.search import JudgedBlock, curve, judged, within
 from diffusion.distill.student import ranked_channels, sliced
-from diffusion.distill.supernet import SupernetTrainer, supernets_of
+from diffusion.distill.supernet import InPlace, SupernetTrainer, supernets_of
 from diffusion.distill.teacher import load_teacher, teacher_sha256
 from diffusion.distill.units import Choices, units_of
-from diffusion.distill.watching import Batch, Seen, noised, relative_error, watched
+from diffusion.distill.watching import Batch, Seen, noised, watched
 from diffusion.distill.whole_search import evolve
 from diffusion.errors import TrainingFailed, UserError
 from diffusion.process import NoiseProcess, to_model
@@ -236,8 +236,8 @@ class Distillation:
         was_there = path.exists()
         if not was_there:
             net, calls = trainer.supernets[name], self._calls[name]
-            made = judged(net, calls, self.job.candidates, self._leave_if_asked)
-            _check_finite(made.errors)
+            made = judged(net, calls, self._place, self.job.candidates, self._leave_if_asked)
+            _check_finite((*made.errors, *made.in_place))
             write_json(path, made.as_json() | {"seconds": self.seconds})
         found = json.loads(path.read_bytes())
         if was_there and not self.is_shared:
@@ -253,6 +253,10 @@ class Distillation:
                 calls.setdefault(name, []).append(seen)
         return calls
 
+    @cached_property
+    def _place(self) -> InPlace:
+        return InPlace(self.teacher, list(self.calibration()))
+
     def _global(self) -> tuple[Choices, dict[str, Any]]:
         """The whole student of the least error of its output, by evolution; it is judged anew after a kill."""
         from diffusion.training.weights import load_weights
@@ -261,14 +265,10 @@ class Distillation:
         network: UNet2DModel = load_teacher(self.job.teacher)
         network.load_state_dict(load_weights(path, network, whose="of another network", again="delete it"), assign=True)
         network.to(self.device).requires_grad_(False)
-        batches = [(batch, watched(self.teacher, batch)[1]) for batch in self.calibration()]
 
-        @torch.no_grad()
         def error(choices: Choices) -> float:
             self._leave_if_asked()
-            student = sliced(network, choices, ranking).eval()
-            errors = [relative_error([student(*batch).sample], [target]) for batch, target in batches]
-            return float(torch.stack(errors).mean())
+            return self._place.error(sliced(network, choices, ranking).eval())
 
         best, count, total = None, 0, self.job.evolution.evaluations
         for each in evolve(self._within, error, self.job.evolution):
@@ -276,7 +276,7 @@ class Distillation:
             _check_finite([each.error])
             best = each if best is None or each.error < best.error else best
             self._say("evolution", count, total, best.error)
-        assert best is not None, "evolution judges at least one student"
+        assert best is not None, "it judges one at least"
         return best.choices, {"loss": best.error, "judged": count}
 
     def _say(self, phase: str, step: int, total_steps: int, error: float | None) -> None:

@@ -1,7 +1,7 @@
 """The search for what is left of a teacher, as values that a job holds; no torch is imported here."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ SUPERNETS = "supernets.safetensors"  # the teacher with the weights of the super
 Method = Literal["blockwise", "global", "magnitude", "torch-pruning", "random", "scratch"]
 WAYS = ("teacher", "data_folder", "run_folder", "threads", "checkpoint_steps")  # how it is computed
 SEARCHED: tuple[Method, ...] = ("blockwise", "global")  # by supernets
+
+JUDGED = "in place"  # how students are: what was found in another way is another search's
 
 
 class SupernetTraining(Frozen):
@@ -65,12 +67,15 @@ class DistillJob(Frozen):
     @property
     def key(self) -> str:
         """Identity of the result."""
-        return digest(self.model_dump(mode="json", exclude=set(WAYS)))
+        return digest(self._told(set(WAYS)))
 
     @property
     def pool_key(self) -> str:
         """Identity of the candidates and their errors."""
-        return digest(self.model_dump(mode="json", exclude=set(WAYS) | {"method", "target", "convention", "evolution"}))
+        return digest(self._told(set(WAYS) | {"method", "target", "convention", "evolution"}))
+
+    def _told(self, left_out: set[str]) -> dict[str, Any]:
+        return {**self.model_dump(mode="json", exclude=left_out), "judged": JUDGED}
 
     @property
     def found(self) -> Path:

@@ -3,7 +3,8 @@
 What may be left of a block is a product over its units. Where that is few enough all of it is judged; else each unit is
 looked at alone first, the others whole, and what is worse in all that counts is left out. Judged is the error on calls
 of the block that supernets have not learned from. Only candidates that no other beats in multiply-accumulates, in
-parameters and in error are handed to the allocation.
+parameters and in error are kept, and of these it is measured what they do to the network's output in the place of
+their block: what the allocation adds up, since the error of one block may be lost in the next or be all that is seen.
 """
 
 import itertools
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from diffusion.cost.closed_form import Convention
 from diffusion.distill.allocation import Allocation, Candidates, Whole, allocate, pareto
 from diffusion.distill.costs import StudentCost, unit_cost, units_cost
-from diffusion.distill.supernet import BlockSupernet, errors_of
+from diffusion.distill.supernet import BlockSupernet, InPlace, errors_of
 from diffusion.distill.units import Choice
 from diffusion.distill.watching import Seen
 
@@ -34,14 +35,15 @@ class JudgedBlock:
     students: tuple[dict[str, Choice], ...]
     costs: tuple[StudentCost, ...]
     errors: tuple[float, ...]
+    in_place: tuple[float, ...]  # of the whole network's output, with each in the place of the block
     whole_error: float  # of the largest student
     judged: int  # students, before those that are beaten were left out
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON gives it back to the bit."""
         students = [{name: choice.model_dump(mode="json") for name, choice in each.items()} for each in self.students]
-        more = {"costs": self.costs, "errors": self.errors, "whole_error": self.whole_error, "judged": self.judged}
-        return {"name": self.name, "students": students, **more}
+        errors = {"errors": self.errors, "in_place": self.in_place, "whole_error": self.whole_error}
+        return {"name": self.name, "students": students, "costs": self.costs, **errors, "judged": self.judged}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
@@ -50,13 +52,20 @@ class JudgedBlock:
             {name: Choice.model_validate(choice) for name, choice in each.items()} for each in found["students"]
         ]
         costs = tuple(StudentCost(*cost) for cost in found["costs"])
-        name, errors = str(found["name"]), tuple(found["errors"])
-        return cls(name, tuple(students), costs, errors, float(found["whole_error"]), int(found["judged"]))
+        return cls(
+            name=str(found["name"]),
+            students=tuple(students),
+            costs=costs,
+            errors=tuple(found["errors"]),
+            in_place=tuple(found["in_place"]),
+            whole_error=float(found["whole_error"]),
+            judged=int(found["judged"]),
+        )
 
     def candidates(self, convention: Convention) -> Candidates:
         """For the allocation."""
         macs = [cost.macs(convention) for cost in self.costs]
-        return Candidates(macs, [cost.params for cost in self.costs], self.errors)
+        return Candidates(macs, [cost.params for cost in self.costs], self.in_place)
 
     def cheapest_unharmed(self, convention: Convention, tolerance: float = TOLERANCE) -> int:
         """The student of the fewest multiply-accumulates whose error is within the tolerance of the largest one's."""
@@ -65,18 +74,26 @@ class JudgedBlock:
 
 
 def judged(
-    net: BlockSupernet, seen: Sequence[Seen], most: int = MOST, before_each: Callable[[], None] = lambda: None
+    net: BlockSupernet,
+    seen: Sequence[Seen],
+    place: InPlace,
+    most: int = MOST,
+    before_each: Callable[[], None] = lambda: None,
 ) -> JudgedBlock:
-    """Judge the students of a block over some calls of it; what is called before each may raise to end it."""
+    """Judge the students of a block over some calls of it, and those that are kept in its place in the teacher.
+
+    What is called before each may raise to end it.
+    """
     students = _students(net, seen, most, before_each)
     errors = errors_of(net, students, seen, before_each)
     costs = [units_cost(net.units, choices) for choices in students]
     kept = _unbeaten_by_cost(costs, errors)
     return JudgedBlock(
         net.name,
-        students=tuple(students[place] for place in kept),
-        costs=tuple(costs[place] for place in kept),
-        errors=tuple(errors[place] for place in kept),
+        students=tuple(students[number] for number in kept),
+        costs=tuple(costs[number] for number in kept),
+        errors=tuple(errors[number] for number in kept),
+        in_place=tuple(place.errors(net, [students[number] for number in kept], before_each)),
         whole_error=errors_of(net, [net.whole], seen)[0],
         judged=len(students),
     )
@@ -131,11 +148,11 @@ class Found:
     choices: dict[str, Choice]
     macs: int
     params: int
-    loss: float  # predicted: the sum of the errors of its blocks
+    loss: float  # predicted: the sum of what each of its blocks does to the output
 
 
 def within(blocks: Mapping[str, JudgedBlock], whole: Whole, target: float, convention: Convention) -> Found:
-    """The student of the least summed error within a target.
+    """The student whose blocks do least to the output, summed, within a target.
 
     Raises:
         UserError: the target is out of reach.

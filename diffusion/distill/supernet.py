@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from diffusion.distill.plan import SupernetTraining
-from diffusion.distill.student import Ranking, ranked, shrink, student_state
+from diffusion.distill.student import Ranking, ranked, ranked_channels, shrink, sliced, student_state
 from diffusion.distill.units import Choice, Choices, Unit, blocks_of, units_of
 from diffusion.distill.watching import Batch, Seen, outputs_of, relative_error, watched
 from diffusion.streams import stream_seed
@@ -147,6 +147,34 @@ def train_supernets(
     trainer = SupernetTrainer(teacher, supernets, training)
     while trainer.step < training.steps:
         yield trainer.update(next(batches))
+
+
+class InPlace:
+    """How far the output of a teacher moves when something else does the work of a part of it, over some batches."""
+
+    def __init__(self, teacher: "UNet2DModel", batches: Sequence[Batch]) -> None:
+        self.teacher, self.batches = teacher, batches
+        self.outputs = [watched(teacher, batch)[1] for batch in batches]
+
+    @torch.no_grad()
+    def error(self, student: nn.Module) -> float:
+        """The relative error of what a network predicts, each batch weighing the same."""
+        found = [student(*batch).sample for batch in self.batches]
+        errors = [relative_error([one], [other]) for one, other in zip(found, self.outputs, strict=True)]
+        return float(torch.stack(errors).mean())
+
+    def errors(
+        self, net: BlockSupernet, students: Sequence[Choices], before_each: Callable[[], None] = lambda: None
+    ) -> list[float]:
+        """The error of the output with each student in the place of its block, and the teacher everywhere else."""
+        network, units = copy.deepcopy(self.teacher).requires_grad_(False).eval(), units_of(self.teacher)
+        network.get_submodule(net.name).load_state_dict(net.weights.state_dict())
+        ranking, whole = ranked_channels(self.teacher, units), {unit.name: unit.whole for unit in units}
+        found = []
+        for choices in students:
+            before_each()
+            found.append(self.error(sliced(network, {**whole, **choices}, ranking)))
+        return found
 
 
 @torch.no_grad()

@@ -214,7 +214,7 @@ def test_without_training_the_slices_of_the_teacher_are_judged(tmp_path: Path) -
     played(made)
     search = Distillation(made, Lines(None), Never())  # type: ignore[arg-type]
     for name, net in supernets_of(search.teacher).items():
-        sliced = judged(net, search._calls[name], made.candidates).as_json()
+        sliced = judged(net, search._calls[name], search._place, made.candidates).as_json()
         kept = json.loads((made.run_folder / f"judged-{name}.json").read_text())
         assert kept.pop("seconds") > 0 and kept == json.loads(json.dumps(sliced))
     weights = load_file(made.run_folder / SUPERNETS)
