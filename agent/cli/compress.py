@@ -36,7 +36,7 @@ def compress(
     beta: Annotated[
         str | None, option("BETA", "Weight of the noise, 0..1 for a rising one; default: what suits the method.")
     ] = None,
-    ramp: Annotated[str, option("RAMP", "How it rises: linear or cosine.")] = "linear",
+    ramp: Annotated[str, option("RAMP", "How it rises: early, linear or cosine.")] = "early",
     seeds: Annotated[int, number_option("N", "Trainings of the student; three give an interval.", least=0)] = 1,
     dry_run: DryRun = False,
     as_json: Json = False,

@@ -84,7 +84,7 @@ def foresee(found: Plan, asked: Compression, folder: Path) -> CompressPlan:
     whole = student_cost(network, {unit.name: unit.whole for unit in units})
     least = common_cost(network) + units_cost(units, {unit.name: unit.choices()[0] for unit in units})
     strategy, half = found.protocol.strategy, asked.target * whole.macs_total
-    passes = 3 * half + (whole.macs_total if asked.loss.needs_teacher else 0)
+    passes = 3 * half + asked.loss.taught_share(strategy.train_steps) * whole.macs_total
     return CompressPlan(
         compression=asked,
         macs=Macs(paper=whole.macs_paper, total=whole.macs_total),

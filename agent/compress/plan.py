@@ -59,7 +59,7 @@ class Wanted:
     candidates: int = 1_000
     start: str | None = None
     beta: str | None = None
-    ramp: str = "linear"
+    ramp: str = "early"
     seeds: int = 1
 
 

@@ -22,6 +22,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "blockwise, random weights": ("--start", "random"),
     "blockwise, β fixed at 0.5": ("--beta", "0.5"),
     "blockwise, noise alone": ("--beta", "1"),
+    "blockwise, β linear": ("--ramp", "linear"),
     "blockwise, β by a cosine": ("--ramp", "cosine"),
     "global": ("--method", "global"),
     "random": ("--method", "random"),

@@ -9,7 +9,8 @@ from pydantic import Field
 from diffusion.distill.units import Choice
 from diffusion.frozen import Frozen
 
-Ramp = Literal["linear", "cosine", "constant"]
+Ramp = Literal["early", "linear", "cosine", "constant"]
+EARLY = 4  # a ramp is over after the fourth part of a training
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -17,8 +18,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class JointLoss(Frozen):
     """How the parts of the loss are weighed (`diffusion.distill.losses`)."""
 
-    ramp: Ramp = "linear"
-    """how β goes from its first value to its last; `constant` stays at the last"""
+    ramp: Ramp = "early"
+    """how β goes from its first value to its last: evenly, in the first quarter (`early`), or slowly at both ends
+    (`cosine`); `constant` stays at the last"""
     first: Share = 0.0
     """β at the first step"""
     last: Share = 1.0
@@ -29,8 +31,17 @@ class JointLoss(Frozen):
     def beta(self, step: int, steps: int) -> float:
         """β at a step, the first being 0."""
         done = step / max(steps - 1, 1)
-        part = {"linear": done, "cosine": (1 - math.cos(math.pi * done)) / 2, "constant": 1.0}[self.ramp]
+        slow = (1 - math.cos(math.pi * done)) / 2
+        part = {"early": min(EARLY * done, 1.0), "linear": done, "cosine": slow, "constant": 1.0}[self.ramp]
         return self.first + (self.last - self.first) * part
+
+    def is_noise_alone(self, step: int, steps: int) -> bool:
+        """Whether the teacher has nothing to say at a step."""
+        return self.output == 0 and self.beta(step, steps) == 1
+
+    def taught_share(self, steps: int) -> float:
+        """The part of a training in which the teacher computes, too."""
+        return sum(not self.is_noise_alone(step, steps) for step in range(steps)) / max(steps, 1)
 
     @property
     def needs_teacher(self) -> bool:

@@ -205,9 +205,10 @@ class Trainer:
         """The mean loss of some images.  (n,C,H,W), (n,C,H,W), (n,) → ()"""
         model: Any = self.model if self.device.type == "cpu" else self._on_device
         family, student = self.job.settings.family, self.job.student
-        if student is None or self.teacher is None:
+        total = self.job.strategy.train_steps
+        if student is None or self.teacher is None or student.loss.is_noise_alone(self.step, total):
             return training_loss(self.process, family, model, images, noise, steps)
-        beta, drawn = student.loss.beta(self.step, self.job.strategy.train_steps), Drawn(images, noise, steps)
+        beta, drawn = student.loss.beta(self.step, total), Drawn(images, noise, steps)
         return joint_loss(self.process, family, self.teacher, self.network, drawn, student.loss, beta, model).loss
 
     def _on_device(self, noisy: Tensor, steps: Tensor) -> Any:

@@ -159,7 +159,7 @@ def test_a_dry_run_says_the_costs_and_writes_nothing(typed: Typed) -> None:
     before = {*Path().rglob("*")}
     plan = found(typed("compress", "1", *QUICK, "--dry-run", "--json"))
     assert plan["macs"]["paper"] > 0 and 0 < plan["smallest"] < 0.55 and plan["units"] == 11
-    assert plan["compression"]["loss"] == {"ramp": "linear", "first": 0.0, "last": 1.0, "output": 0.0}
+    assert plan["compression"]["loss"] == {"ramp": "early", "first": 0.0, "last": 1.0, "output": 0.0}
     new = {path.name for path in {*Path().rglob("*")} - before}
     assert new <= {"diffnas.db-shm", "diffnas.db-wal"}
     code, out, _ = typed("compress", "1", "--dry-run", "--beta", "0.5", "--method", "magnitude")

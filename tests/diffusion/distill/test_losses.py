@@ -60,11 +60,14 @@ def test_the_student_learns_and_the_teacher_does_not() -> None:
 
 
 def test_beta_rises_as_its_ramp_says() -> None:
-    linear, cosine = JointLoss(), JointLoss(ramp="cosine", first=0.2, last=0.8)
+    linear, cosine = JointLoss(ramp="linear"), JointLoss(ramp="cosine", first=0.2, last=0.8)
     assert [linear.beta(step, 5) for step in range(5)] == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert [cosine.beta(step, 3) for step in range(3)] == pytest.approx([0.2, 0.5, 0.8])
     assert {JointLoss(ramp="constant", last=0.3).beta(step, 9) for step in range(9)} == {0.3}
     assert linear.beta(0, 1) == 0.0
+    early = JointLoss()
+    assert [early.beta(step, 9) for step in range(5)] == [0.0, 0.5, 1.0, 1.0, 1.0]
+    assert (early.taught_share(9), linear.taught_share(9), JointLoss(output=0.1).taught_share(9)) == (2 / 9, 8 / 9, 1.0)
 
 
 def test_shares_outside_of_0_to_1_are_refused() -> None:
