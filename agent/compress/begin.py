@@ -15,6 +15,7 @@ from agent.search.plan import Plan, written_nowhere
 from diffusion.cost.closed_form import Macs
 from diffusion.errors import UserError
 from diffusion.units import format_size
+from memory.connection import check_existing_memory
 
 
 class CompressPlan(Result):
@@ -50,6 +51,8 @@ def begin(settings: Resolved, wanted: Wanted, *, dry_run: bool, as_json: bool) -
             found, asked, foreseen = _prepared(settings, wanted, aside.places.out)
         show(foreseen, as_json, lambda console, plan: print_plan(console, found, asked, plan))
         return 0
+    if settings.config.places.db.exists():
+        check_existing_memory(settings.config.places.db)  # an older one, with the teacher in it, is brought up to date
     found, asked, foreseen = _prepared(settings, wanted, None)
     search = open_compression(found, asked, foreseen.macs.by(found.config.search.count))
     return drive_compression(search, found, as_json=as_json)

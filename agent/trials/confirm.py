@@ -29,7 +29,7 @@ from agent.trials.confirmed import confirmed, print_confirmed
 from diffusion.errors import UserError, command
 from diffusion.settings import Protocol, Strategy
 from diffusion.spec import UNetSpec
-from memory.connection import database_path, opened
+from memory.connection import check_existing_memory, database_path, opened
 from memory.queries.records import best
 from memory.searches import SearchRow, find_protocol, find_search
 from memory.trials import find_trial, trial_in_round
@@ -78,6 +78,8 @@ def confirm_trials(db_path: Path, wanted: Picking, changes: dict[str, Any], *, d
     Raises:
         UserError: one sentence with the remedy.
     """
+    if not dry_run:
+        check_existing_memory(db_path)  # an older one is brought up to date
     with opened(db_path, read_only=True) as memory:
         source = find_search(memory, wanted.search, FORKED)
         protocol = find_protocol(memory, source.protocol)

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from same_answers import check_answers, check_derived
 from sqlite_utils import Database
+from typer.testing import CliRunner
 
+from agent.cli.main import app
 from memory.connection import opened
 from memory.journal import moment, past_of
 from memory.leases import take_lease
@@ -52,6 +54,15 @@ def test_an_old_memory_answers(old: Database) -> None:
     check_answers(old)
     assert old.conn.execute("PRAGMA foreign_key_check").fetchall() == []
     assert old.conn.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+@pytest.mark.parametrize("words", [("compress", "99"), ("confirm", "--trial", "99")])
+def test_what_writes_brings_an_old_memory_up_to_date(path: Path, words: tuple[str, ...]) -> None:
+    with closing(sqlite3.connect(path)) as conn:
+        conn.executescript(FROZEN[-1].read_text())
+    done = CliRunner().invoke(app, [*words, "--db", str(path)])
+    assert done.exit_code == 2 and "older version" not in done.output
+    assert "'99'" in done.output
 
 
 def test_an_old_search_goes_on(old: Database, path: Path, fill: Any) -> None:
