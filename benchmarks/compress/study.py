@@ -71,7 +71,7 @@ def played(out: Path, teacher: str, way: str, more: Sequence[str]) -> Path:
     path, part = out / f"{name}.jsonl", out / f"{name}.part"
     while not path.exists():
         command = ["compress", teacher, "--seeds", "3", "--name", name, *WAYS[way], *more]
-        if part.exists():
+        if part.exists() and part.stat().st_size:
             command = ["resume", name]
         with part.open("a") as file:
             done = subprocess.run(
