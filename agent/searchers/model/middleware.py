@@ -82,7 +82,13 @@ class KeepGoing(AgentMiddleware[State, SearchContext]):
         request: ToolCallRequest,
         handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
     ) -> ToolMessage | Command[Any]:
-        """Arguments that do not fit the schema are a refusal with a row, in words that say what would be right."""
+        """Arguments that do not fit the schema are a refusal with a row, in words that say what would be right.
+
+        Raises:
+            Interrupted: the user stops the search, whose answer may hold further calls.
+        """
+        if context_of(request).services.stop.is_set():
+            raise Interrupted
         request = _by_its_proposer(request)
         call = request.tool_call
         tool = self.by_name[call["name"]]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,12 +27,13 @@ from near import near
 from pretended import PretendedExecutor
 from searches import TinySearch
 
+from agent.searchers.model.middleware import KeepGoing
 from diffusion.space import built_in
 from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.queries.progress import failures
 from prompts.render import render
-from tools.errors import JobFailed
+from tools.errors import Interrupted, JobFailed
 
 A, B, C = "b8-n1-m1.1.1.2-a0000", "b8-n1-m1.1.2.2-a0000", "b8-n1-m2.1.1.1-a0000"
 TOO_DEAR = "b32-n3-m4.4.4.4-a1111"
@@ -288,6 +290,15 @@ def test_a_stop_is_heard_between_two_attempts_of_a_call(tmp_path: Path) -> None:
         stopped.append(over(server, tmp_path, rounds=1))
         assert stopped[0].run() == "interrupted"
     assert len(server.requests) == 1
+
+
+def test_a_stop_is_heard_between_the_calls_of_an_answer(tmp_path: Path) -> None:
+    with serve(well_behaved([A])) as server:
+        search = over(server, tmp_path)
+    request: Any = SimpleNamespace(runtime=SimpleNamespace(context=search.context()))
+    search.stop.set()
+    with pytest.raises(Interrupted):
+        KeepGoing([]).wrap_tool_call(request, lambda request: pytest.fail("carried out"))
 
 
 def test_a_limit_on_an_answer_is_sent_along(tmp_path: Path) -> None:
