@@ -17,6 +17,7 @@ from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from memory.connection import insert, transaction, utc_now
 from memory.redaction import redact
+from memory.schema.places import folder_of
 from memory.trainings import training_of
 
 ReplicaState = Literal["running", "scored", "failed"]
@@ -154,7 +155,8 @@ def _replicas(db: Database, condition: str, values: list[Any]) -> list[Replica]:
         f" JOIN trainings ON trainings.id = replicas.training WHERE {condition} ORDER BY replicas.id",
         values,
     )
-    return [
-        Replica(**{**dict(row), "spec": UNetSpec.parse(row["spec"]), "run_folder": Path(row["run_folder"])})
-        for row in rows
-    ]
+    found = []
+    for row in rows:
+        parsed = {"spec": UNetSpec.parse(row["spec"]), "run_folder": folder_of(db.conn, row["run_folder"])}
+        found.append(Replica(**{**dict(row), **parsed}))
+    return found

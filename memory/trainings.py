@@ -5,7 +5,6 @@ hold one of each. A training that is done stays done. Nothing here trains, and w
 `memory.trials`'.
 """
 
-import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +16,14 @@ from diffusion.networks import network, spellings
 from diffusion.settings import TrainJob
 from memory.connection import finite, insert, transaction, utc_now
 from memory.redaction import redact
+from memory.schema.places import folder_of, kept_folder
 
 TrainingState = Literal["queued", "running", "done", "failed"]
 
 
 def training_of(conn: sqlite3.Connection, job: TrainJob, costs: dict[str, int]) -> sqlite3.Row:
     """The stored training of the job in any spelling, a failed one queued again, or a new one."""
-    folder, found = os.path.abspath(job.run_folder), _stored(conn, job)
+    folder, found = kept_folder(conn, job.run_folder), _stored(conn, job)
     if found is None:
         number = _add_training(conn, job, folder, costs)
     else:
@@ -117,7 +117,7 @@ def training_paused(db: Database, training: int, *, steps_done: int, loss: float
 def find_training(db: Database, job: TrainJob) -> dict[str, Any] | None:
     """The stored training of a job in any spelling of its network, whatever its state."""
     row = _stored(db.conn, job)
-    return None if row is None else dict(row)
+    return None if row is None else {**dict(row), "run_folder": str(folder_of(db.conn, row["run_folder"]))}
 
 
 def training_lost(db: Database, training: int, run_folder: Path) -> None:
@@ -125,7 +125,7 @@ def training_lost(db: Database, training: int, run_folder: Path) -> None:
     with transaction(db) as conn:
         conn.execute(
             "UPDATE trainings SET state = 'queued', steps_done = 0, finished = NULL, run_folder = ? WHERE id = ?",
-            [os.path.abspath(run_folder), training],
+            [kept_folder(conn, run_folder), training],
         )
 
 

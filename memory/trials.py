@@ -18,6 +18,7 @@ from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from memory.connection import insert, transaction, utc_now
 from memory.redaction import redact, redact_optional
+from memory.schema.places import folder_of
 from memory.trainings import TrainingState, keys_of, training_of
 
 TrialState = Literal["running", "trained", "scored", "failed", "pruned"]
@@ -134,7 +135,7 @@ def accept_proposal(
             cached=cached,
             created=utc_now(),
         )
-        return AcceptedTrial(trial, training["id"], cached, Path(training["run_folder"]))
+        return AcceptedTrial(trial, training["id"], cached, folder_of(conn, training["run_folder"]))
 
 
 def trial_trained(db: Database, trial: int) -> None:
@@ -264,5 +265,6 @@ def _trial_where(db: Database, condition: str, values: Sequence[Any]) -> Trial |
     ).fetchone()
     if row is None:
         return None
-    parsed = {"spec": UNetSpec.parse(row["spec"]), "run_folder": Path(row["run_folder"]), "cached": bool(row["cached"])}
+    folder = folder_of(db.conn, row["run_folder"])
+    parsed = {"spec": UNetSpec.parse(row["spec"]), "run_folder": folder, "cached": bool(row["cached"])}
     return Trial(**{**dict(row), **parsed})

@@ -42,7 +42,7 @@ def sampled(folder: Path, baseline: str, count: int) -> Pixels:
     """Images of a spec that was trained and sampled as the preset does.  (count, 1, 8, 8)"""
     search = TinySearch(folder, {**PRESET, "baseline": baseline}, executor=InProcessExecutor())
     search.run()
-    run_folder = Path(search.rows("SELECT run_folder FROM trainings")[0]["run_folder"])
+    run_folder = folder / search.rows("SELECT run_folder FROM trainings")[0]["run_folder"]
     checkpoint = newest_checkpoint(run_folder)
     assert checkpoint is not None
     protocol = search.plan.protocol

@@ -39,7 +39,7 @@ def stored_config(config_json: str, changes: dict[str, Any] | None = None) -> Ru
         UserError: they cannot be read, a change does not fit, or the space is not what it was.
     """
     told = json.loads(config_json)  # beside the settings stands what the search was told, such as a study's arm
-    values = {name: value for name, value in told.items() if name in FIELDS} | (changes or {})
+    values = {name: value for name, value in told.items() if name in FIELDS} | _moved(told, changes or {})
     try:
         config = RunConfig.from_flat(values)
     except ValidationError as error:
@@ -51,6 +51,17 @@ def stored_config(config_json: str, changes: dict[str, Any] | None = None) -> Ru
             f"({told['space_fingerprint']}); go on with that version of diffnas-agent, or start a new search"
         )
     return config
+
+
+def _moved(told: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The changes, and the run folders beside the memory where both were moved since they were told."""
+    before, out, now = told.get("db"), told.get("out"), changes.get("db")
+    if before is None or out is None or now is None or "out" in changes:
+        return changes
+    base = Path(before).parent
+    if not Path(out).is_relative_to(base):
+        return changes
+    return {**changes, "out": Path(now).absolute().parent / Path(out).relative_to(base)}
 
 
 def reading_context(

@@ -105,9 +105,11 @@ class Known:
             raise UserError(f"'{self.trial.id}': its weights are of another spec, {found.job.spec}; train again")
         if found is not None:
             return found
-        kept = kept_steps(self.trial.run_folder)
+        folder = self.trial.run_folder
+        if not folder.is_dir():
+            raise UserError(f"'{self.trial.id}': its run folder {folder} is not there; put it back, or train again")
+        kept = kept_steps(folder)
         if asked in kept:
-            folder = self.trial.run_folder
             raise UserError(f"'{self.trial.id}': the weights of step {asked} are damaged; delete {folder}, train again")
         listed = ", ".join(map(str, kept)) or "none"
         raise UserError(f"'{self.trial.id}': the weights of step {asked} were not kept; there are those of {listed}")

@@ -18,6 +18,7 @@ from diffusion.settings import Family
 from diffusion.spec import UNetSpec
 from memory.queries.ranking import BEST_FIRST, IS_SCORE, Record
 from memory.replicas import seed_scores
+from memory.schema.places import folder_of
 from memory.searches import find_protocol, find_search
 from memory.trials import find_trial
 
@@ -168,7 +169,7 @@ def show_trial(db: Database, trial: int) -> Record:
         "search_name": record["search_name"],
         "finished": record["finished"],
         "proposal": proposal,
-        "training": _unpacked(training),
+        "training": _unpacked({**training, "run_folder": str(folder_of(db.conn, training["run_folder"]))}),
         "scores": [_unpacked(dict(row)) for row in scores],
         "seed_scores": seed_scores(db, found.search).get(str(found.spec), []),
         "protocol_content": find_protocol(db, record["protocol"]).model_dump(mode="json"),

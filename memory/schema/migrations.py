@@ -4,6 +4,8 @@ A migration is named ``m<number>_<what>``. Tables are STRICT, times are ISO-8601
 column named after a table holds that table's id. Nothing here reads or writes rows.
 """
 
+from pathlib import Path
+
 from sqlite_utils import Database, Migrations
 
 from diffusion.networks import network
@@ -11,6 +13,7 @@ from diffusion.spec import PAPER_PARAMETERS, UNetSpec
 from memory.schema.backends import BACKEND_TABLES
 from memory.schema.directives import STEERING_TABLES
 from memory.schema.journal import JOURNAL_TABLES, journal_triggers, triggers_of
+from memory.schema.places import kept_folder
 from memory.schema.results import ALL_RESULTS, RESULTS
 from memory.schema.standings import (
     INDEXES,
@@ -178,6 +181,15 @@ def m0013_replaced_directives(db: Database) -> None:
     """A directive may come in the place of another, which is in force again once it is taken back."""
     db.conn.execute("ALTER TABLE directives ADD COLUMN replaced_by INTEGER REFERENCES directives (id)")
     _journal_anew(db, "directives")
+
+
+@MIGRATIONS()
+def m0014_run_folders(db: Database) -> None:
+    """Run folders below the memory's are kept by their way from it, so that both can be moved together."""
+    for row in db.conn.execute("SELECT id, run_folder FROM trainings").fetchall():
+        kept = kept_folder(db.conn, Path(row["run_folder"]))
+        if kept != row["run_folder"]:
+            db.conn.execute("UPDATE trainings SET run_folder = ? WHERE id = ?", [kept, row["id"]])
 
 
 def _trainings_with_network(db: Database) -> None:

@@ -179,7 +179,7 @@ def test_a_real_search_trains_in_legs_to_the_same_weights(tmp_path: Path) -> Non
         one = TinySearch(tmp_path / str(prune), options, executor=InProcessExecutor())
         one.run()
         [row] = one.rows("SELECT run_folder FROM trainings")
-        checkpoint = newest_checkpoint(Path(row["run_folder"]))
+        checkpoint = newest_checkpoint(one.db.parent / row["run_folder"])
         assert checkpoint is not None
         found.append(checkpoint)
     assert same(*found)
