@@ -111,7 +111,7 @@ def test_a_chat_is_typed_completed_interrupted_and_left(searched: Path, terminal
     window.type("C-u", "/freeze attn_0=0", "Enter")
     window.wait("Directive 1 is given")
     window.type("/freeze attn_0=1", "Enter")
-    window.wait("Give it? (y/n)")
+    window.wait("Give it in the place of directive 1? (y/n)")
     window.type("n", "Enter")
     window.wait("Not given.")
     window.type("/undo", "Enter")
