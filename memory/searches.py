@@ -21,6 +21,7 @@ from memory.redaction import redact_optional, redacted_json
 
 Kind = Literal["run", "train", "study", "measurement", "strategy", "confirm", "compress"]
 State = Literal["running", "paused", "interrupted", "finished", "failed"]
+LIVE: tuple[State, ...] = ("running", "paused")  # while a process drives it
 CountConvention = Literal["paper", "total"]
 
 SHOWN_NAMES = 5

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from agent.chat.prompt import LIVE
 from agent.report.tables import ledger_line, score
 from agent.report.words import NO_FAILURE, NO_SCORE, trials_line
 from diffusion.errors import UserError
@@ -20,7 +19,7 @@ from memory.directives import all_directives, citations
 from memory.ledger import totals
 from memory.queries import progress, records
 from memory.queries.effect import effect as effect_of
-from memory.searches import SearchRow, find_search
+from memory.searches import find_search
 from tools.gates.directive_kinds import described
 from tools.jobs.replicate import noise_of
 
@@ -49,15 +48,10 @@ def standing(db: Database, search: int) -> str:
     """The state of the search and its rounds, in one line."""
     row = find_search(db, search)
     why = f" ({row.reason})" if row.reason not in (None, row.state) else ""
-    at_work = [f"round {each['round']} is {each['doing']}" for each in under_way(db, row)]
+    at_work = [f"round {each['round']} is {each['doing']}" for each in progress.under_way(db, row)]
     return "; ".join(
         [f"{row.name} is {row.state}{why}, {progress.rounds_over(db, row)} of {row.rounds} rounds done", *at_work]
     )
-
-
-def under_way(db: Database, row: SearchRow) -> list[dict[str, Any]]:
-    """The trials that a process works on now; one that died left some behind."""
-    return progress.running(db, row.id) if row.state in LIVE else []
 
 
 def how_far(db: Database, search: int) -> Lines:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from sqlite_utils import Database
 
 from agent.chat import answers as chat_answers
-from agent.chat.prompt import LIVE
 from agent.chat.slash import Command, complete, parse_slash
 from agent.chat.steering import Steering
 from agent.chat.window.voice import Voice
@@ -23,7 +22,7 @@ from agent.report.words import NO_MODEL
 from diffusion.errors import UserError
 from memory.directives import active_directives
 from memory.queries.records import best
-from memory.searches import SearchRow, find_search
+from memory.searches import LIVE, SearchRow, find_search
 from memory.transcript import add_message, recent_messages
 from tools.context import SearchContext
 from tools.errors import AllowanceSpent, Interrupted
@@ -94,7 +93,7 @@ class Chat:
         """Say once that the search has ended since somebody was last told of its state."""
         row = self.row
         if self.state in LIVE and row.state not in LIVE:
-            self.voice.say(chat_answers.how_far(self.context.db, row.id)[0])
+            self.voice.say(f"{self.standing()}.")
         self.state = row.state
 
     def _take(self, line: str) -> bool:

@@ -9,11 +9,9 @@ from diffusion.spec import widths
 from diffusion.units import format_size
 from memory.directives import active_directives
 from memory.queries import progress, records
-from memory.searches import find_search
+from memory.searches import LIVE, find_search
 from tools.context import SearchContext
 from tools.gates.directive_kinds import described
-
-LIVE = ("running", "paused")  # states of a search that a process drives
 
 
 def chat_values(db: Database, context: SearchContext, state: str | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from diffusion.errors import command
 from diffusion.units import format_size
 from memory.directives import DirectiveRow, active_directives
 from memory.ledger import Ledger, totals
-from memory.queries.progress import rounds_over, running, search_counts, strategy_counts
+from memory.queries.progress import rounds_over, search_counts, strategy_counts, under_way
 from memory.queries.records import baseline, best
 from memory.searches import CountConvention, Kind, SearchRow, State, find_search, list_searches
 from tools.gates.directive_kinds import directive_of
@@ -115,7 +115,7 @@ def _status(db: Database, row: SearchRow) -> SearchStatus:
         reason=row.reason,
         round=rounds_over(db, row),
         rounds=row.rounds,
-        running=[UnderWay(**each) for each in running(db, row.id)] if row.state in ("running", "paused") else [],
+        running=[UnderWay(**each) for each in under_way(db, row)],
         budget_macs=row.budget_macs,
         count=row.count_convention,
         backend=row.backend,

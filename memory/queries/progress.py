@@ -6,7 +6,7 @@ from sqlite_utils import Database
 
 from memory.ledger import totals
 from memory.queries.ranking import Record
-from memory.searches import SearchRow, find_search
+from memory.searches import LIVE, SearchRow, find_search
 from memory.strategies import strategies_of
 from memory.trials import TrialState, rounds_done
 
@@ -91,6 +91,11 @@ def running(db: Database, search: int) -> list[Record]:
         {"trial": row["trial"], "round": row["round"], "spec": row["spec"], "doing": doing[row["state"]]}
         for row in _in_states(db, search, *doing)
     ]
+
+
+def under_way(db: Database, row: SearchRow) -> list[Record]:
+    """The trials that a process works on now; one that died left some behind."""
+    return running(db, row.id) if row.state in LIVE else []
 
 
 def _in_states(db: Database, search: int, *states: TrialState) -> list[sqlite3.Row]:
