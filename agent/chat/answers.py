@@ -19,7 +19,7 @@ from memory.directives import all_directives, citations
 from memory.ledger import totals
 from memory.queries import progress, records
 from memory.queries.effect import effect as effect_of
-from memory.searches import find_search
+from memory.searches import SearchRow, find_search
 from tools.gates.directive_kinds import described
 from tools.jobs.replicate import noise_of
 
@@ -48,10 +48,13 @@ def standing(db: Database, search: int) -> str:
     """The state of the search and its rounds, in one line."""
     row = find_search(db, search)
     why = f" ({row.reason})" if row.reason not in (None, row.state) else ""
-    at_work = [f"round {each['round']} is {each['doing']}" for each in progress.under_way(db, row)]
-    return "; ".join(
-        [f"{row.name} is {row.state}{why}, {progress.rounds_over(db, row)} of {row.rounds} rounds done", *at_work]
-    )
+    rounds = f"{progress.rounds_over(db, row)} of {row.rounds} rounds done"
+    return "; ".join([f"{row.name} is {row.state}{why}, {rounds}", *at_work(db, row)])
+
+
+def at_work(db: Database, row: SearchRow) -> Lines:
+    """What each round does that a process works on now."""
+    return [f"round {each['round']} is {each['doing']}" for each in progress.under_way(db, row)]
 
 
 def how_far(db: Database, search: int) -> Lines:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from agent.chat.answers import at_work
 from agent.chat.spawn import Started, start
 from agent.chat.window.agreement import agreement
 from agent.chat.window.voice import Voice
@@ -29,7 +30,7 @@ from memory.directives import (
     undo_directive,
 )
 from memory.leases import is_driven
-from memory.queries.progress import remaining, running
+from memory.queries.progress import remaining
 from memory.searches import SearchRow, find_search
 from memory.transcript import add_message
 from memory.trials import find_trial
@@ -204,8 +205,7 @@ class Steering:
 
     def _when(self, row: SearchRow) -> str:
         if row.state == "running":
-            at_work = [f"round {each['round']} is {each['doing']}" for each in running(self.context.db, row.id)]
-            return "; ".join(["it is obeyed from the next round on", *at_work])
+            return "; ".join(["it is obeyed from the next round on", *at_work(self.context.db, row)])
         if row.state == "paused":
             return "it is obeyed when the search goes on: /resume"
         return f"it is obeyed when the search goes on: {command('resume', row.name, db=self.context.db_path)}"
