@@ -26,6 +26,18 @@ class TrainingFailed(RuntimeError):
     """A training that ended without a usable model; its text is the reason that is stored with the trial."""
 
 
+def check_utf8(text: str) -> None:
+    """Names of files and words of a command line may be any bytes; a memory, JSON and a terminal hold text alone.
+
+    Raises:
+        UserError: these bytes are not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{text!a} is not text in UTF-8; give it another name") from None
+
+
 def command(*words: object, db: Path | None = None) -> str:
     """A command as it can be pasted into a shell in this folder, quoted where need be.
 

@@ -1,18 +1,18 @@
-"""Opens the memory: the only place that calls SQLite's own `connect`, since two of its settings hold per connection.
+"""Opens the memory, brings it up to date, and writes to it: several settings hold per connection, so all pass here.
 
 A connection belongs to one thread. Opening one takes many times as long as a write, so whoever works for long holds a
 `Memory`, which keeps one for each thread; for a single look there is `opened`. LangGraph's checkpoints live in a file
 of their own: it gets a plain connection, and the tables in it are LangGraph's. Every error sentence starts with the
 path that was typed:
 
-    absent (read-only) · not a diffnas memory · from a newer version · from an older one (read-only) · cannot be opened
+    absent (read-only) · held by another program · not a diffnas memory · from a newer version
+    from an older one (read-only) · cannot be opened
 """
 
 import math
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -23,10 +23,10 @@ from typing import Any, Self
 from sqlite_utils import Database
 
 from diffusion.errors import UserError
+from memory.file.opening import check_place, explained, foreign, no_memory, open_checkpoints, open_file
 from memory.schema.migrations import MIGRATIONS, migration_names
 
 APPLICATION_ID = 0x444E4153  # "DNAS"
-BUSY_TIMEOUT_SECONDS = 10.0
 
 _inherited: list[dict[threading.Thread, Database]] = []  # by a fork; never used, and never closed
 
@@ -43,10 +43,10 @@ def connect(path: Path, *, read_only: bool = False, check_same_thread: bool = Tr
         UserError: the file is not ours, not there (read-only), newer than this code, or cannot be opened.
     """
     path = Path(path)
-    _check_place(path, read_only)
+    check_place(path, read_only)
     conn = None
     try:
-        conn = _open(path, read_only, check_same_thread)
+        conn = open_file(path, read_only, check_same_thread)
         db = Database(conn, execute_plugins=False)
         _prepare(db, path, read_only)
         return db
@@ -54,7 +54,7 @@ def connect(path: Path, *, read_only: bool = False, check_same_thread: bool = Tr
         if conn is not None:
             conn.close()
         if isinstance(error, sqlite3.Error):
-            raise _explained(path, error) from error
+            raise explained(path, error) from error
         raise
 
 
@@ -67,7 +67,7 @@ def check_memory(path: Path, *, read_only: bool = False) -> None:
     if path.exists() and path.stat().st_size:  # an empty file becomes one
         connect(path, read_only=read_only).close()
     else:
-        _check_place(path, read_only=False)
+        check_place(path, read_only=False)
 
 
 def check_existing_memory(path: Path) -> None:
@@ -77,7 +77,7 @@ def check_existing_memory(path: Path) -> None:
         UserError: there is none, or as `connect`.
     """
     if not path.exists():
-        raise _no_memory(path)
+        raise no_memory(path)
     connect(path).close()
 
 
@@ -153,7 +153,7 @@ class Memory:
 @contextmanager
 def checkpoint_connection(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection for LangGraph's SqliteSaver, which sets it up, locks it and uses it from several threads."""
-    with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, check_same_thread=False)) as conn:
+    with closing(open_checkpoints(path)) as conn:
         yield conn
 
 
@@ -200,34 +200,6 @@ def database_path(db: Database) -> str:
     return str(db.conn.execute("PRAGMA database_list").fetchone()["file"])
 
 
-def _check_place(path: Path, read_only: bool) -> None:
-    """What SQLite would only call "unable to open database file"."""
-    if path.is_dir():
-        raise UserError(f"'{path}' is a folder; name a file with --db")
-    if read_only and not path.exists():
-        raise _no_memory(path)
-    if not path.parent.is_dir():
-        raise UserError(f"'{path}' cannot be made: the folder {path.parent} does not exist; make it or change --db")
-    if not read_only and not _may_write(path):
-        raise UserError(f"'{path}' cannot be written; check its permissions, or name another file with --db")
-
-
-def _may_write(path: Path) -> bool:
-    return all(os.access(place, os.W_OK) for place in (path, path.parent) if place.exists())
-
-
-def _open(path: Path, read_only: bool, check_same_thread: bool) -> sqlite3.Connection:
-    alone = "ro" if path.with_name(f"{path.name}-wal").exists() else "ro&immutable=1"  # SQLite needs no file beside it
-    mode = (
-        "rwc" if not read_only else "rw" if _may_write(path) else alone
-    )  # who may not write leaves WAL's files behind
-    uri, wait = f"{path.absolute().as_uri()}?mode={mode}", BUSY_TIMEOUT_SECONDS
-    conn = sqlite3.connect(uri, uri=True, timeout=wait, isolation_level=None, check_same_thread=check_same_thread)
-    conn.row_factory = sqlite3.Row
-    conn.execute(f"PRAGMA query_only = {int(read_only)}")
-    return conn
-
-
 def _prepare(db: Database, path: Path, read_only: bool) -> None:
     """Checks come first: a file that is not ours is left byte for byte as it was."""
     _check_ours(db, path, read_only)
@@ -236,7 +208,7 @@ def _prepare(db: Database, path: Path, read_only: bool) -> None:
         if MIGRATIONS.pending(db):
             raise UserError(f"'{path}' is from an older version; `diffnas-agent run` or `resume` brings it up to date")
         return
-    _use_wal(db)
+    db.conn.execute("PRAGMA journal_mode = WAL")
     db.conn.execute("PRAGMA synchronous = FULL")
     if MIGRATIONS.pending(db):
         db.conn.execute("PRAGMA foreign_keys = OFF")  # for tables that are written anew while others refer to them
@@ -246,6 +218,13 @@ def _prepare(db: Database, path: Path, read_only: bool) -> None:
                 raise sqlite3.IntegrityError(f"a row of {broken['table']} refers to no row of {broken['parent']}")
             conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.conn.execute("PRAGMA foreign_keys = ON")
+
+
+def _check_version(db: Database, path: Path) -> None:
+    applied = {migration.name for migration in MIGRATIONS.applied(db)}
+    if unknown := applied - set(migration_names()):
+        newer = f"was written by a newer version (it has {max(unknown)}); upgrade diffnas-agent"
+        raise UserError(f"'{path}' {newer}, or name another file with --db")
 
 
 def _check_ours(db: Database, path: Path, read_only: bool) -> None:
@@ -258,43 +237,6 @@ def _check_ours(db: Database, path: Path, read_only: bool) -> None:
         return
     if application_id or tables:
         what = f"it holds {', '.join(tables)}" if tables else f"its application id is {application_id}"
-        raise _foreign(path, what)
+        raise foreign(path, what)
     if read_only:
-        raise _no_memory(path)
-
-
-def _check_version(db: Database, path: Path) -> None:
-    applied = {migration.name for migration in MIGRATIONS.applied(db)}
-    if unknown := applied - set(migration_names()):
-        newer = f"was written by a newer version (it has {max(unknown)}); upgrade diffnas-agent"
-        raise UserError(f"'{path}' {newer}, or name another file with --db")
-
-
-def _use_wal(db: Database) -> None:
-    """Several processes may turn a new file to WAL at once, and SQLite does not wait for that lock by itself."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
-    while True:
-        try:
-            db.conn.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-
-
-def _explained(path: Path, error: sqlite3.Error) -> UserError:
-    text = str(error)
-    if "not a database" in text or "malformed" in text:
-        return _foreign(path, text)
-    if "locked" in text:
-        return UserError(f"'{path}' is locked by another program; try again, or name another file with --db")
-    return UserError(f"'{path}' cannot be opened: {text}; check its permissions, or name another file with --db")
-
-
-def _foreign(path: Path, what: str) -> UserError:
-    return UserError(f"'{path}' is not a diffnas memory: {what}; name another file with --db")
-
-
-def _no_memory(path: Path) -> UserError:
-    return UserError(f"'{path}' holds no memory yet; start one with `diffnas-agent run --budget …`")
+        raise no_memory(path)

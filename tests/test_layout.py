@@ -449,7 +449,7 @@ def test_a_connection_past_the_memory_is_named(source: str) -> None:
 
 def test_the_memory_is_opened_in_one_place() -> None:
     assert sqlite_connections("import sqlite3\nfrom memory.connection import connect\nconnect(p)") == []
-    assert complaints_about_the_tree(sqlite_connections, "memory.connection") == []
+    assert complaints_about_the_tree(sqlite_connections, "memory.file.opening") == []
 
 
 def test_a_file_and_a_function_fit_into_one_sitting() -> None:

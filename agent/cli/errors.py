@@ -14,7 +14,7 @@ SENTENCES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = 
         lambda m: f"'{m['typed']}' is not a command" + (f"; did you mean {m['close']}" if m["close"] else ""),
     ),
     (
-        re.compile(r"Invalid value for '?(?P<name>.*?)'?: (?P<why>.+)"),
+        re.compile(r"Invalid value for '?(?P<name>.*?)'?: (?:Value error, )?(?P<why>.+)"),
         lambda m: f"{m['name']}: {m['why'][0].lower()}{m['why'][1:]}",
     ),
     (re.compile(r"Missing (?:argument|parameter) '(?P<name>\w+)'\.?"), lambda m: f"{m['name']} is missing"),

@@ -3,6 +3,7 @@
 A user's mistake leaves as one sentence on standard error and exit code 2; a bug of ours as a traceback and exit code 1.
 """
 
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -31,7 +32,7 @@ from agent.cli.status import list_command, status
 from agent.cli.strategy import strategy
 from agent.cli.train import train
 from agent.report.console import ReaderLeft, people, prepare_streams
-from diffusion.errors import UserError
+from diffusion.errors import UserError, check_utf8
 
 USER_MISTAKE, INTERRUPTED = 2, 130
 
@@ -83,6 +84,7 @@ def main() -> NoReturn:
     """Run the command line; the one place where errors become exit codes."""
     prepare_streams()
     try:
+        _check_words()
         code = app(standalone_mode=False, prog_name="diffnas-agent")
     except UserError as error:
         code = _mistake(str(error))
@@ -97,6 +99,20 @@ def main() -> NoReturn:
 
         code = _mistake(usage_sentence(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check_words() -> None:
+    """Whether what was typed, and the name of this folder, are text.
+
+    Raises:
+        UserError: they are not, or this folder is gone.
+    """
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:
+        raise UserError("'.' is a folder that was removed; go to one that is there") from None
+    for text in (*sys.argv[1:], folder):
+        check_utf8(text)
 
 
 def _mistake(sentence: str) -> int:

@@ -21,6 +21,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from diffusion.units import printable, visible
+from memory.file.waiting import tell_of_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,6 +138,7 @@ def prepare_streams() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    tell_of_waiting(last_words)
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = lambda kind, error, trace: last_words("".join(traceback.format_exception(error)).rstrip())
     if threading.excepthook is threading.__excepthook__:

@@ -34,6 +34,7 @@ from diffusion.errors import UserError, command
 from diffusion.spec import UNetSpec
 from memory.connection import Memory
 from memory.directives import DirectiveRow
+from memory.file.waiting import Held, tell_of_waiting
 from memory.leases import release_lease, renew_lease, take_lease
 from memory.ledger import charge
 from memory.searches import State, change_search, find_search, set_state
@@ -109,6 +110,8 @@ class Session:
         """Renew the lease; whether that could be done. Where it could not, all that is trained here is stopped."""
         try:
             renew_lease(self.db, self.search, self.lease)
+        except Held as error:  # and so nobody else can take the search over
+            say(self.console, f"{error}; the search goes on, its heartbeat waits.")
         except Exception as error:  # whatever it is, another host may take the search over soon
             self.lost = error
             say(self.console, f"Stopping: the lease of {self.name} could not be kept ({error}).")
@@ -260,6 +263,7 @@ def heartbeat(session: Session) -> Iterator[None]:
         while not done.wait(HEARTBEAT_SECONDS) and session.keep():
             pass
 
+    tell_of_waiting(partial(say, session.console))
     thread = Thread(target=beat, daemon=True)
     thread.start()
     try:

@@ -9,10 +9,18 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
+from diffusion.errors import check_utf8
+
 
 def user_path(text: str) -> Path:
-    """The path that a person means: ``~`` and ``~name`` are homes, and a name that nobody has stays, as in a shell."""
-    return Path(os.path.expanduser(text))  # pathlib's drops the ./ before a folder named ~, and raises
+    """The path that a person means: ``~`` and ``~name`` are homes, and a name that nobody has stays, as in a shell.
+
+    Raises:
+        UserError: its bytes are no text.
+    """
+    path = os.path.expanduser(text)  # pathlib's drops the ./ before a folder named ~, and raises
+    check_utf8(path)
+    return Path(path)
 
 
 def _as_typed(value: object) -> object:

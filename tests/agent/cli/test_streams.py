@@ -100,3 +100,28 @@ def test_a_bug_of_ours_is_a_traceback_that_does_nothing_to_a_terminal(tmp_path: 
     )
     assert done.returncode == 1
     assert done.stderr.count(rb"RuntimeError: \x1b]52;c;aGk=\x07") == 2 and b"\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "typed"),
+    [
+        (r"AGENT status $'caf\xe9'", r"'caf\udce9'"),
+        (r"AGENT run --bench unetbench --rounds 1 --db $'caf\xe9/m.db'", r"'caf\udce9/m.db'"),
+        (r"DIFFNAS_OUT=$'caf\xe9' AGENT run --bench unetbench --rounds 1", r"DIFFNAS_OUT: 'caf\udce9'"),
+        (r"mkdir $'caf\xe9' && cd $'caf\xe9' && AGENT run --bench unetbench --rounds 1", r"caf\udce9'"),
+        (r"HOME=$'/caf\xe9' AGENT run --bench unetbench --rounds 1 --out '~/runs'", r"--out: '/caf\udce9/runs'"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_where_they_name_something(tmp_path: Path, line: str, typed: str) -> None:
+    done = shell(tmp_path, line)
+    said = done.stderr.decode()
+    assert done.returncode == 2, said
+    assert typed in said
+    assert "is not text in UTF-8; give it another name" in said
+    assert len(said.splitlines()) == 1
+    assert not list(tmp_path.rglob("diffnas.db"))
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    done = shell(tmp_path, "mkdir gone && cd gone && rmdir ../gone && AGENT status")
+    assert (done.returncode, done.stderr.decode()) == (2, "'.' is a folder that was removed; go to one that is there\n")
