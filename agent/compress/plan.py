@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from sqlite_utils import Database
 
 from agent.compress.teachers import Teacher
+from agent.config.backend import WITHOUT_MODEL
 from agent.config.kinds import COMPRESS
 from agent.search.plan import Plan, open_search, plan
 from diffusion.distill.plan import FEWEST_CANDIDATES, SEARCHED, Method
@@ -136,7 +137,7 @@ def planned(teacher: Teacher, seeds: int = 1) -> Plan:
     Raises:
         UserError: one sentence with the remedy.
     """
-    config = teacher.config.changed(searcher=COMPRESS.proposer, llm="offline", rounds=seeds, prune=False, bench=None)
+    config = teacher.config.changed(searcher=COMPRESS.proposer, rounds=seeds, prune=False, bench=None, **WITHOUT_MODEL)
     found = plan(config, teacher.spec, COMPRESS)
     settings, network = found.protocol.settings, teacher.network
     asks = (network["sample_size"], network["in_channels"])

@@ -11,6 +11,8 @@ from diffusion.units import parse_list
 MOST_SECONDS = 10**6  # of one wait: eleven days, and within what threads and sockets can wait
 MOST_TOKENS = 10**15
 OFFLINE = "offline"  # the backend for machines without a language model; it costs nothing
+WITHOUT_MODEL = {"llm": OFFLINE, "base_url": None, "llm_fallbacks": None}
+"""The settings of what asks no language model, whatever the environment says of one."""
 
 
 class BackendSettings(Frozen):

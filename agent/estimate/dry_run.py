@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from agent.config.backend import WITHOUT_MODEL
 from agent.config.bench import machine_of
 from agent.config.kinds import RUN, TRAIN
 from agent.config.sources import Resolved
@@ -77,7 +78,7 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
 
     With a `spec`, of its training by hand alone. Seconds are estimated where two steps may be `measured` here.
     """
-    alone: dict[str, Any] = {"rounds": 0, "parallel": 1, "replicas": 1, "race_trainings": 0}
+    alone: dict[str, Any] = {"rounds": 0, "parallel": 1, "replicas": 1, "race_trainings": 0, **WITHOUT_MODEL}
     config = resolved.config.changed(**alone) if spec else resolved.config
     with written_nowhere(config) as aside:
         planned = plan(aside, spec, TRAIN if spec else RUN)

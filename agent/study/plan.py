@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.config.backend import WITHOUT_MODEL
 from agent.config.kinds import STUDY
 from agent.config.settings import RunConfig
 from agent.search.plan import Plan, check, plan
@@ -83,7 +84,7 @@ def _arm_config(
     config: RunConfig, asked: Asked, name: str, strategy: Strategy, seed: int, steps: tuple[int, ...]
 ) -> RunConfig:
     """The settings of an arm, so that `evaluate`, `sample` and `export` understand its trials."""
-    changes: dict[str, Any] = {"searcher": STUDY.proposer, "llm": "offline", "prune": False, "rounds": asked.specs - 1}
+    changes: dict[str, Any] = {"searcher": STUDY.proposer, "prune": False, "rounds": asked.specs - 1, **WITHOUT_MODEL}
     changes |= strategy.model_dump() | {"seed": seed, "name": f"{asked.name}-{name}", "snapshot_steps": steps or None}
     return config.changed(**changes)
 

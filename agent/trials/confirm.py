@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from sqlite_utils import Database
 
+from agent.config.backend import WITHOUT_MODEL
 from agent.config.kinds import CONFIRM, FORKED
 from agent.config.strategies import default_strategy, parse_strategy
 from agent.report.console import people, put_json
@@ -159,7 +160,7 @@ def planned_confirm(
     update = {
         **strategy.model_dump(),
         "searcher": CONFIRM.proposer,
-        "llm": "offline",
+        **WITHOUT_MODEL,
         "rounds": len(asked.specs),
         "seed": config.search.seed + FIRST_SEED,
         "baseline": asked.baseline,

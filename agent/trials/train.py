@@ -4,6 +4,7 @@ No model proposes, and neither space nor budget objects. What is done with the t
 `agent.trials.evaluate`.
 """
 
+from agent.config.backend import WITHOUT_MODEL
 from agent.config.kinds import TRAIN
 from agent.config.settings import RunConfig
 from agent.report.tables import how_scored, print_card, say
@@ -28,7 +29,7 @@ def train_by_hand(config: RunConfig, text: str, *, as_json: bool) -> int:
     """
     spec = UNetSpec.parse(text)
     check_memory(config.places.db)  # said before any work
-    planned = plan(config.changed(searcher=TRAIN.proposer, llm="offline", rounds=0, parallel=1), spec, TRAIN)
+    planned = plan(config.changed(searcher=TRAIN.proposer, rounds=0, parallel=1, **WITHOUT_MODEL), spec, TRAIN)
     settings = planned.protocol.settings
     planned = _limited_to(planned, settings, spec)
     with opened(config.places.db) as db:
