@@ -8,13 +8,31 @@ import pytest
 from browsing import SCHEMES, SIZES, serious_problems
 from pages import BEST, TRIALS, page_memory
 
+from agent.page.data import Figure, Finding
+from agent.page.gather import page_data
+from agent.page.html import html_of
 from agent.page.report import write_report
+from memory.connection import opened
+from memory.searches import find_protocol
 
 pytestmark = pytest.mark.browser
 
 HOSTILE = (
     "</script><img src=x onerror=\"document.title='taken'\"><svg onload=\"document.title='taken'\"> {{ 7*7 }} \u202egnp"
 )
+BAR = {"low": 0.1, "high": 0.4}
+FIGURES: dict[str, list[dict[str, Any]]] = {
+    "regret": [
+        {"searcher": name, "at": at, "mean": 0.2 / (at + 1), **BAR} for name in ("gp", "local") for at in range(3)
+    ],
+    "ranking": [
+        {"spec": spec, "arm": "rapid", "proxy": value, "truth": value}
+        for spec, value in TRIALS[:2]
+        if value is not None
+    ],
+    "sizes": [{"network": name, "paper": 2e6, "total": 3e6, "score": 0.3, **BAR} for name in ("teacher", "student")],
+    "strategies": [{"strategy": 1, "cost": 0.5, "tau": 0.3, **BAR}],
+}
 SCORED = sum(value is not None for _, value in TRIALS)
 
 
@@ -51,6 +69,25 @@ def test_every_figure_is_drawn_and_a_dot_tells_its_trial(open_page: Any, report:
     assert TRIALS[BEST - 1][0] in tip(page) and "48 to 75 (95 %)" in tip(page)
     page.mouse.click(*centre(drawn.nth(BEST - 1)))
     assert page.locator("tr.picked").get_attribute("id") == f"trial-{BEST}"
+
+
+def test_every_figure_of_a_finding_is_drawn(open_page: Any, tmp_path: Path) -> None:
+    with opened(page_memory(tmp_path), read_only=True) as db:
+        page = page_data(db)
+        figures = [Figure(draws=name, title=name, says=name, data=data) for name, data in FIGURES.items()]  # type: ignore[arg-type]
+        finding = Finding(anchor="made-up", title="Made up", says=["Nothing."], figures=figures, tables=[])
+        text = html_of(page.model_copy(update={"findings": [finding]}), find_protocol(db, page.about.protocol))
+    path = tmp_path / "figures.html"
+    path.write_text(text, encoding="utf-8")
+    shown = open_page(path.as_uri())
+    for number, name in enumerate(FIGURES):
+        figure = shown.locator(f"#made-up-figure-{number} svg.plot")
+        assert figure.get_attribute("aria-label") == name and figure.get_attribute("role") == "img"
+        assert "NaN" not in figure.inner_html()
+    assert shown.locator("#made-up-figure-0 svg.plot > [data-mark=line] > *").count() == 2
+    assert shown.locator("#made-up-figure-1 svg.plot > [data-mark=dot] > *").count() == 2
+    shown.get_by_label("total: with attention's products").check()
+    assert "MACs (total)" in shown.locator("#made-up-figure-2 svg.plot").inner_html()
 
 
 def test_the_switch_counts_otherwise_and_takes_the_budget_away(open_page: Any, report: str) -> None:

@@ -9,8 +9,7 @@ from pages import page_memory
 from typed import seat, typed_in
 
 from agent.page.report import write_report
-from memory.connection import opened
-from memory_queries import make_memory
+from report_page import make_searched
 
 SECONDS, MEGABYTES, TRIALS = 5.0, 5, 1_000
 
@@ -54,13 +53,7 @@ def test_a_mistake_is_one_sentence(
 
 def test_a_thousand_trials_take_less_than_five_seconds_and_megabytes(tmp_path: Path) -> None:
     path = tmp_path / "large.db"
-    make_memory(path, TRIALS, 1)
-    with opened(path) as db:
-        db.conn.execute("DROP TRIGGER proposals_no_update")
-        db.conn.execute("UPDATE proposals SET reason = ? WHERE accepted = 1", ["Because of what was seen: " * 15])
-        points = [(training, 25 * point, 1 / point) for training in range(1, TRIALS + 1) for point in range(1, 201)]
-        db.conn.executemany("INSERT INTO loss_curves VALUES (?, ?, ?)", points)
-        db.conn.execute("COMMIT") if db.conn.in_transaction else None
+    make_searched(path, TRIALS)
     started = time.process_time()
     written = write_report(path, tmp_path, None, tmp_path / "large.html", None)
     assert time.process_time() - started < SECONDS
