@@ -136,7 +136,7 @@ const Charts = (() => {
         marginTop: 44,
         marginRight: 40,
         ariaLabel: `Course of the search by ${byTime ? "time" : "round"}`,
-        x: { label: byTime ? "time →" : "round →", type: byTime ? "time" : "linear", grid: true, ticks: options.width < NARROW ? 4 : 8, ...(byTime ? {} : { tickFormat: (d) => (Number.isInteger(d) ? String(d) : "") }) },
+        x: { label: byTime ? "time (UTC) →" : "round →", type: byTime ? "utc" : "linear", grid: true, ticks: options.width < NARROW ? 4 : 8, ...(byTime ? {} : { tickFormat: (d) => (Number.isInteger(d) ? String(d) : "") }) },
         y: scoreAxis([...trials, ...seeds].map((d) => d.score), data.about.metric),
         ...proposers(trials),
         marks: [
@@ -207,8 +207,8 @@ const Charts = (() => {
           Plot.line(of("other"), { x: "step", y: "loss", z: "trial", stroke: "var(--dim)", strokeOpacity: many ? 0.25 : 0.5, strokeWidth: 1 }),
           Plot.line(of("baseline"), { x: "step", y: "loss", stroke: "var(--fg)", strokeWidth: 2, strokeDasharray: "5 3" }),
           Plot.line(of("best"), { x: "step", y: "loss", stroke: "var(--best)", strokeWidth: 2 }),
-          ...["best", "baseline"].map((role, index) =>
-            Plot.text(ends.filter((d) => d.role === role), { x: "step", y: "loss", text: "role", textAnchor: "start", dx: 6, dy: index ? 7 : -7, fill: "var(--fg)" }),
+          ...d3.sort(ends, (d) => d.loss).map((end, index) =>
+            Plot.text([end], { x: "step", y: "loss", text: "role", textAnchor: "start", dx: 6, dy: index ? -7 : 7, fill: "var(--fg)" }),
           ),
           Plot.tip(rows, Plot.pointer({ x: "step", y: "loss", title: (d) => `trial ${d.trial}${d.role === "other" ? "" : ` (${d.role})`}: ${d.spec}\nstep ${d.step}, loss ${short(d.loss)}` })),
         ],
