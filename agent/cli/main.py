@@ -28,6 +28,7 @@ from agent.cli.replay import replay
 from agent.cli.resume import resume
 from agent.cli.run import run
 from agent.cli.sample import sample
+from agent.cli.start import Plain, show_as_set, spare_imports
 from agent.cli.status import list_command, status
 from agent.cli.strategy import strategy
 from agent.cli.train import train
@@ -59,8 +60,12 @@ app.command("export-study")(export_study)
 
 
 @app.callback(invoke_without_command=True)
-def options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    plain: Plain = None,
+) -> None:
     """Search for the UNet that makes the best diffusion model inside a compute budget."""
+    show_as_set(plain)
     if version:
         from importlib.metadata import version as installed
 
@@ -68,16 +73,7 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
         say(people(), f"diffnas-agent {installed('diffnas-agent')}", whole=True)
         raise typer.Exit
-    _spare_pandas()
-
-
-def _spare_pandas() -> None:
-    """Import sqlite-utils without pandas, which it takes along where it finds it: 0.3 s for types never stored here."""
-    if "pandas" not in sys.modules and "sqlite_utils" not in sys.modules:
-        sys.modules["pandas"] = None  # type: ignore[assignment]  # so that importing it fails, here alone
-        import sqlite_utils  # noqa: F401
-
-        del sys.modules["pandas"]
+    spare_imports()
 
 
 def main() -> NoReturn:

@@ -13,6 +13,7 @@ import typer
 from pydantic import BeforeValidator
 
 from agent.config.settings import FIELDS, own_options, sentence, setting_of
+from agent.report.console import be_plain
 from diffusion.files.paths import user_path
 from diffusion.frozen import MOST, MOST_AT_ONCE
 from diffusion.units import LARGEST
@@ -93,7 +94,10 @@ def configured(*wanted: str, **texts: str) -> Callable[[Command], Command]:
         from agent.config.sources import load_provider_keys, parse_pairs, resolve
 
         load_provider_keys()
-        return resolve(parse_pairs(rest.pop("set_") or []) | given, rest.pop("config"))
+        found = resolve(parse_pairs(rest.pop("set_") or []) | given, rest.pop("config"))
+        if found.config.screen.plain:
+            be_plain(True)
+        return found
 
     return _with_options(names, texts, gather, {"set_": Pairs, "config": Config})
 

@@ -47,12 +47,7 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Reso
         UserError: one sentence that starts with the first value that is wrong and says where it stands.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    layers = {
-        "file": file_settings(config_file),
-        ".env": environment_settings(_dotenv()),
-        "environment": environment_settings(os.environ),
-        "option": given,
-    }
+    layers = {**outside(config_file), "option": given}
     preset, source = chosen_preset(layers)
     layers = {"preset": preset_settings(preset), **layers}
     bench, _ = last_said("bench", layers) or (None, "")
@@ -74,6 +69,19 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Reso
         config = config.changed(baseline=space.baseline or space.middle)
         sources["baseline"] = f"space {space.name}"
     return Resolved(config, sources)
+
+
+def outside(config_file: Path | None = None) -> dict[str, dict[str, Any]]:
+    """What is said of settings outside of the command line, the weakest first.
+
+    Raises:
+        UserError: as `resolve`.
+    """
+    return {
+        "file": file_settings(config_file),
+        ".env": environment_settings(_dotenv()),
+        "environment": environment_settings(os.environ),
+    }
 
 
 def _of_table(name: str) -> dict[str, Any]:
