@@ -40,7 +40,6 @@ USER_MISTAKE, INTERRUPTED = 2, 130
 app = typer.Typer(
     name="diffnas-agent",
     help="Search, with a tool-calling language model, for the UNet that makes the best diffusion model under a budget.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -61,10 +60,14 @@ app.command("export-study")(export_study)
 
 @app.callback(invoke_without_command=True)
 def options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     plain: Plain = None,
 ) -> None:
-    """Search for the UNet that makes the best diffusion model inside a compute budget."""
+    """Search for the UNet that makes the best diffusion model inside a compute budget.
+
+    Without a command: how things stand in this folder, and what comes next.
+    """
     show_as_set(plain)
     if version:
         from importlib.metadata import version as installed
@@ -74,6 +77,11 @@ def options(
         say(people(), f"diffnas-agent {installed('diffnas-agent')}", whole=True)
         raise typer.Exit
     spare_imports()
+    if context.invoked_subcommand is None:
+        from agent.cli.options import memory_path
+        from agent.report.first_contact import greet
+
+        greet(people(), memory_path(None))
 
 
 def main() -> NoReturn:

@@ -4,8 +4,6 @@ import sys
 from contextlib import suppress
 from typing import Annotated, Any
 
-import typer
-
 from agent.cli.options import option_of
 from agent.report.console import be_plain
 

@@ -18,7 +18,6 @@ from agent.config.backend import OFFLINE
 from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig, setting_of
 from diffusion.errors import UserError
 from diffusion.files.text import read_text, read_toml
-from diffusion.unetbench.table import find_table
 from diffusion.units import shortened
 from memory.redaction import is_secret_name
 
@@ -85,8 +84,9 @@ def outside(config_file: Path | None = None) -> dict[str, dict[str, Any]]:
 
 
 def _of_table(name: str) -> dict[str, Any]:
-    """What a table settles; imported where one is named, since LangChain comes along."""
+    """What a table settles; imported where one is named, since LangChain and numpy come along."""
     from agent.config.bench import bench_settings
+    from diffusion.unetbench.table import find_table
 
     return bench_settings(find_table(name))
 
@@ -96,6 +96,7 @@ def _objected(config: RunConfig) -> tuple[str, str] | None:
     if config.search.bench is None:
         return None
     from agent.config.bench import objection
+    from diffusion.unetbench.table import find_table
 
     return objection(config, find_table(config.search.bench))
 

@@ -78,9 +78,7 @@ def people(*, stderr: bool = False, quiet: bool = False) -> People:
     """A console: on standard output, or on standard error."""
     is_plain = _plain[0] or (os.environ.get("TERM") in DUMB and (sys.stderr if stderr else sys.stdout).isatty())
     drawn = False if is_plain else None  # None: where it is a terminal
-    found = People(
-        stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False, force_terminal=drawn
-    )
+    found = People(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False, force_terminal=drawn)
     found.is_plain = is_plain
     return found
 

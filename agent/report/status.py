@@ -15,7 +15,6 @@ from memory.ledger import Ledger, totals
 from memory.queries.progress import replicas_under_way, rounds_over, search_counts, strategy_counts, under_way
 from memory.queries.records import baseline, best
 from memory.searches import CountConvention, Kind, SearchRow, State, find_search, list_searches
-from tools.gates.directive_kinds import directive_of
 
 SHOWN_CHARACTERS = 60
 
@@ -36,6 +35,8 @@ class Directive(Result):
     @classmethod
     def of(cls, row: DirectiveRow) -> Self:
         """One of the memory."""
+        from tools.gates.directive_kinds import directive_of  # numpy comes along: where there is one
+
         rest = {name: getattr(row, name) for name in cls.model_fields if name != "says"}
         return cls(**rest, says=directive_of(row).say())
 
@@ -69,7 +70,7 @@ class SearchStatus(Result):
     running: list[UnderWay]
     """trials under way, oldest first: `trial`, `round`, `spec` and `doing` (`training` or `scoring`)"""
     replicas: int
-    """further trainings under way, of specs that were trained before: the baseline's, to know the noise, and the race's"""
+    """further trainings under way, of specs that were trained before: the baseline's for the noise, and the race's"""
     budget_macs: int
     """the budget"""
     count: CountConvention

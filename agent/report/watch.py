@@ -1,7 +1,7 @@
 """``status --watch``: a search while it runs, drawn anew on a terminal, elsewhere a line whenever something changed.
 
-It only reads, and opens the memory anew for each look, so that neither a writer nor whoever moves the file waits for it.
-It ends by itself when no process drives the search any more, and on Ctrl-C, which the search does not notice.
+It only reads, and opens the memory anew for each look, so that nobody who writes or moves the file waits for it. It
+ends by itself when no process drives the search any more, and on Ctrl-C, which the search does not notice.
 """
 
 import signal
