@@ -5,12 +5,18 @@ from typing import Annotated
 
 import typer
 
+from agent.cli.complete import trials_or_searches
 from agent.cli.options import Db, Json, Step, memory_path, path_argument, show
 
 
 def export(
     trial: Annotated[
-        str, typer.Argument(metavar="TRIAL", help="Number of a trial, or the name of a search: what it recommends.")
+        str,
+        typer.Argument(
+            metavar="TRIAL",
+            help="Number of a trial, or the name of a search: what it recommends.",
+            autocompletion=trials_or_searches,
+        ),
     ],
     folder: Annotated[Path, path_argument("DIR", "The folder to write.")],
     step: Step = None,

@@ -5,6 +5,8 @@ A user's mistake leaves as one sentence on standard error and exit code 2; a bug
 
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -13,10 +15,12 @@ import agent.backends.untraced  # noqa: F401  # before anything else: LangChain 
 from agent.cli.audit import audit
 from agent.cli.chat import chat
 from agent.cli.compare import compare
+from agent.cli.complete import is_asked
 from agent.cli.compress import compress
 from agent.cli.confirm import confirm
 from agent.cli.doctor import doctor
 from agent.cli.evaluate import evaluate
+from agent.cli.examples import epilog
 from agent.cli.export import export
 from agent.cli.export_study import export_study
 from agent.cli.flops import flops
@@ -36,26 +40,25 @@ from agent.report.console import ReaderLeft, people, prepare_streams
 from diffusion.errors import UserError, check_utf8
 
 USER_MISTAKE, INTERRUPTED = 2, 130
+INSTALL = "--install-completion"
 
 app = typer.Typer(
     name="diffnas-agent",
-    help="Search, with a tool-calling language model, for the UNet that makes the best diffusion model under a budget.",
-    add_completion=False,
+    help="Search, with a tool-calling language model, for the UNet that makes the best diffusion model under a budget."
+    "\n\nWithout a command it says how things stand in this folder, and what comes next.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMANDS = (
+COMMANDS: tuple[Callable[..., None], ...] = (
     run, resume, status, compare, compress, generate, flops, train, evaluate, sample, export, audit, chat, confirm,
     doctor, strategy, replay, fork,
 )  # fmt: skip
 app.add_typer(memory, name="memory")
-for command in COMMANDS:
-    app.command()(command)
-app.command("list")(list_command)
-app.command("rank-study")(rank_study)
-app.command("export-study")(export_study)
+RENAMED: dict[str, Callable[..., None]] = {"list": list_command, "rank-study": rank_study, "export-study": export_study}
+for name, command in ({command.__name__: command for command in COMMANDS} | RENAMED).items():
+    app.command(name, epilog=epilog(name))(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -87,6 +90,10 @@ def options(
 def main() -> NoReturn:
     """Run the command line; the one place where errors become exit codes."""
     prepare_streams()
+    if is_asked():
+        with suppress(Exception):  # the Tab key: whatever is wrong, the command itself will say it
+            app(prog_name="diffnas-agent")
+        sys.exit(1)
     try:
         _check_words()
         code = app(standalone_mode=False, prog_name="diffnas-agent")
@@ -97,11 +104,17 @@ def main() -> NoReturn:
     except ReaderLeft:
         code = 0
     except Exception as error:
-        if not hasattr(error, "format_message"):  # the parser's own errors; its classes are not public
+        if isinstance(error, OSError) and INSTALL in sys.argv:
+            code = _mistake(
+                f"{INSTALL} cannot write '{error.filename}' ({error.strerror}); put what --show-completion prints "
+                "where your shell reads it"
+            )
+        elif not hasattr(error, "format_message"):  # the parser's own errors; its classes are not public
             raise
-        from agent.cli.errors import usage_sentence
+        else:
+            from agent.cli.errors import usage_sentence
 
-        code = _mistake(usage_sentence(error))
+            code = _mistake(usage_sentence(error))
     sys.exit(code if isinstance(code, int) else 0)
 
 
