@@ -93,8 +93,8 @@ def foreign(text: object) -> str:
     return escape(printable(str(text)))
 
 
-def bars(console: Console, *columns: Any) -> "Progress":
-    """Bars that go when they are full; a description is plain text."""
+def bars(console: Console, *columns: Any, above: Callable[[], str] = str) -> "Progress":
+    """Bars that go when they are full; a description is plain text, and so is a line `above` them, where there is one."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     class Description(TextColumn):
@@ -103,8 +103,16 @@ def bars(console: Console, *columns: Any) -> "Progress":
         def render(self, task: Any) -> Text:
             return Text(printable(task.description))
 
+    class Bars(Progress):
+        """Bars with a line above them, which stays where what it says would scroll away."""
+
+        def get_renderables(self) -> "Iterable[RenderableType]":
+            if line := above():
+                yield Text(printable(line), "dim")
+            yield from super().get_renderables()
+
     description = Description("")
-    return Progress(description, BarColumn(), *columns, TimeRemainingColumn(), console=console, transient=True)
+    return Bars(description, BarColumn(), *columns, TimeRemainingColumn(), console=console, transient=True)
 
 
 def put_json(found: Any, stream: TextIO | None = None) -> None:

@@ -25,7 +25,7 @@ def best_so_far(ranking: list[TrialRow]) -> list[tuple[int, float, float]]:
     return found
 
 
-def told(ranking: list[TrialRow]) -> list[str]:
+def in_words(ranking: list[TrialRow]) -> list[str]:
     """The same in words, a line for each trial, for who reads no pictures."""
     points = best_so_far(ranking)
     lines = [
