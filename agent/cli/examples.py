@@ -6,8 +6,8 @@ Each is read by the parser in the tests, values included, so that none can be wr
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "run": (
         ("run --preset digits", "handwritten digits that come along; no key, no download"),
-        ("run --preset digits --llm openai:gpt-4.1 --max-cost 2", "a language model proposes, for 2 dollars at most"),
-        ("run --dataset pictures/ --resolution 32 --budget 2G --dry-run", "your own images: what would be done"),
+        ("run --preset digits --llm openai:gpt-4.1 --max-cost 2", "a model proposes, for 2 dollars"),
+        ("run --dataset pictures/ --budget 2G --dry-run", "your own images: what would be done"),
         ("run --bench unetbench --rounds 20", "results from a table: a search in seconds"),
     ),
     "resume": (
@@ -21,7 +21,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "list": (("list", "all searches, the latest first"),),
     "compare": (
-        ("compare --bench unetbench --searchers gp,random,local --seeds 10", "three searchers on the same ten seeds"),
+        ("compare --bench unetbench --searchers gp,random --seeds 10", "two searchers on the same ten seeds"),
     ),
     "compress": (("compress 3 --target 0.5", "the network of trial 3 with half of its MACs and parameters"),),
     "generate": (
@@ -33,7 +33,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "train": (
         ("train b16-n1-m1.2.2.2-a0100 --preset digits", "one network by hand, scored"),
-        ("train b16-n1-m1.2.2.2-a0100 --preset digits --snapshot-steps 150,300", "its weights on the way, too"),
+        ("train b16-n1-m1.2.2.2-a0100 --snapshot-steps 300", "its weights at step 300, too"),
     ),
     "evaluate": (
         ("evaluate 3", "trial 3 again, as its search scores it"),

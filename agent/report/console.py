@@ -94,7 +94,7 @@ def foreign(text: object) -> str:
 
 
 def bars(console: Console, *columns: Any, above: Callable[[], str] = str) -> "Progress":
-    """Bars that go when they are full; a description is plain text, and so is a line `above` them, where there is one."""
+    """Bars that go when they are full; descriptions, and the line `above` them if there is one, are plain text."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     class Description(TextColumn):

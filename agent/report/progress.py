@@ -49,7 +49,8 @@ class Lines:
 
     def standing(self) -> str:
         """How far it is and what is best, for the line above the bars: what was printed scrolls away."""
-        said = [f"round {self.round} of {self.rounds}"] if self.rounds else []
+        rounds = f"round {self.round} of {self.rounds}" if self.round else f"baseline, then {self.rounds} rounds"
+        said = [rounds] if self.rounds else []
         if self.best:
             score, trial, metric = self.best
             said.append(f"best so far {metric} {score:.4g} (trial {trial})")
