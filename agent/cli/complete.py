@@ -4,6 +4,7 @@ Whatever goes wrong, such as a memory that is not there, nothing is offered: a p
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -11,14 +12,28 @@ from typing import Literal, get_args, get_origin
 import typer
 
 COMPLETING = "_DIFFNAS_AGENT_COMPLETE"  # the variable with which a shell asks
+SOON_SECONDS = 2.0  # a memory that another program holds is no reason to let a shell wait
 MOST = 50  # words of each kind, the latest first
 Complete = Callable[..., list[str]]
 EXAMPLES = ("b16-n1-m1.2.2.2-a0100", "b128-n2-m1.2.2.2-a0100", "b128-n3-m1.2.2.2-a0110")
 
 
+class TooLate(Exception):
+    """Whoever pressed the key waits no longer."""
+
+
 def is_asked() -> bool:
-    """Whether a shell asks what the Tab key may offer."""
-    return COMPLETING in os.environ
+    """Whether a shell asks what the Tab key may offer; then the answer is there soon, or there is none."""
+    if COMPLETING not in os.environ:
+        return False
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _give_up)
+        signal.setitimer(signal.ITIMER_REAL, SOON_SECONDS)
+    return True
+
+
+def _give_up(number: int, frame: object) -> None:
+    raise TooLate
 
 
 def _offered(words: Callable[[typer.Context], Iterable[object]]) -> Complete:

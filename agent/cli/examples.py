@@ -20,9 +20,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("status first --json", "for a script"),
     ),
     "list": (("list", "all searches, the latest first"),),
-    "compare": (
-        ("compare --bench unetbench --searchers gp,random --seeds 10", "two searchers on the same ten seeds"),
-    ),
+    "compare": (("compare --bench unetbench --searchers gp,random --seeds 10", "two searchers on the same ten seeds"),),
     "compress": (("compress 3 --target 0.5", "the network of trial 3 with half of its MACs and parameters"),),
     "generate": (
         ("generate --preset digits --budget 2M --count 8", "eight specs within a budget, the most promising first"),

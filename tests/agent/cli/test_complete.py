@@ -1,8 +1,10 @@
 """What the Tab key offers: words of the memory and of the settings, soon, and whatever is wrong no traceback."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,12 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(command, env=seen, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("--install-completion cannot write '")
+
+
+def test_a_memory_that_another_program_holds_lets_no_shell_wait(tmp_path: Path) -> None:
+    with sqlite3.connect(ended_search(tmp_path)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        assert offered(tmp_path, "diffnas-agent status ") == []
+        assert time.monotonic() - began < 30  # of the minute that a command would wait

@@ -1,4 +1,4 @@
-"""What the program says where no command is given: by the state of the folder, as commands that can be pasted, at once."""
+"""What the program says where no command is given: by the state of the folder, as commands that can be pasted."""
 
 import os
 import shlex
