@@ -141,7 +141,8 @@ class SearchSettings(Frozen):
         Setting(
             "who proposes: `llm`, `centaur`, `random`, `local`, `evolution`, `gp`, `tpe`, `cma` or `nag`",
             "NAME",
-            more="without one `llm`, or `centaur` where no language model is chosen; see [searchers](searchers.md)",
+            more="typed, also [one of your own](searchers.md#a-searcher-of-your-own); without one `llm`, or `centaur` "
+            "where no language model is chosen; see [searchers](searchers.md)",
         ),
     ] = "llm"
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED), Setting("seed of trainings, images and proposals", "N")] = 0

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from agent.config.backend import OFFLINE
 from agent.config.bench import bench_settings, objection
-from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig, setting_of
+from agent.config.settings import FIELDS, ONLY_TYPED, PREFIX, SEARCHERS, RunConfig, is_own, setting_of
 from diffusion.errors import UserError
 from diffusion.files.text import read_text, read_toml
 from diffusion.unetbench.table import find_table
@@ -185,9 +185,21 @@ def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConf
         config = RunConfig.from_flat(values)
     except ValidationError as error:
         raise mistake(error, values, sources) from None
-    if config.search.searcher not in SEARCHERS:
-        raise UserError(f"--searcher '{config.search.searcher}' does not exist; there are {', '.join(SEARCHERS)}")
+    check_searcher(config.search.searcher, typed_name("searcher", sources))
     return config
+
+
+def check_searcher(searcher: str, said: str = "--searcher") -> None:
+    """Whether there is such a searcher; one of the user's own has to be typed.
+
+    Raises:
+        UserError: there is none, or a file or the environment names one that would be imported.
+    """
+    if is_own(searcher):
+        if not said.startswith("--"):
+            raise UserError(f"{said} '{searcher}' {ONLY_TYPED}")
+    elif searcher not in SEARCHERS:
+        raise UserError(f"{said} '{searcher}' does not exist; there are {', '.join(SEARCHERS)}, or FILE.py:CLASS")
 
 
 def mistake(error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]) -> UserError:
