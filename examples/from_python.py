@@ -42,17 +42,14 @@ def main() -> None:
 
     with opened(db, read_only=True) as memory:
         for record in best(memory, search, limit=None):
-            print(
-                f"trial {record['trial']}: {record['spec']} scores {record['rfid']:.4g} at {record['macs']['paper']:,} MACs"
-            )
+            told = f"{record['spec']} scores {record['rfid']:.4g} at {record['macs']['paper']:,} MACs"
+            print(f"trial {record['trial']}: {told}")
 
     if code == 0:
         code = go_on(db, None, {"rounds": 2}, as_json=False)  # as `diffnas-agent resume --rounds 2`
     with opened(db, read_only=True) as memory:
         first = top_records(memory)[0]  # over all searches of the memory, under one protocol
-    found = export_trial(
-        db, first["trial"], folder / "model", step=None, replace=True, beside=lambda memory, trial: None
-    )
+    found = export_trial(db, first["trial"], folder / "model", step=None, replace=True, beside=lambda *_: None)
     print(f"exported: {found.folder}")
     sys.exit(code)
 

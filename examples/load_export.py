@@ -3,7 +3,7 @@
     diffnas-agent export TRIAL my-model
     python examples/load_export.py my-model
 
-The README.md in the folder says the same for that very model; a student of `compress` needs `load_student`, and it says so.
+The README.md in the folder says the same for that very model; a student of `compress` takes a line more.
 """
 
 import json
