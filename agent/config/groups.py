@@ -263,11 +263,7 @@ class ScoreSettings(Frozen):
     ] = "train"
     sampler: Annotated[
         Sampler,
-        Setting(
-            "`ddim`, `ddpm`, `iddpm` or `dpm-solver++`",
-            "NAME",
-            more="draws images; see [samplers](science.md#samplers)",
-        ),
+        Setting("`ddim`, `ddpm`, `iddpm` or `dpm-solver++`", "NAME", more="see [samplers](science.md#samplers)"),
     ] = "ddim"
     sampling_steps: Annotated[
         int, Field(ge=1, le=MOST), Setting("steps of the sampler for each image", "N", more="at most `diffusion_steps`")
