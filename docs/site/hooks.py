@@ -25,6 +25,7 @@ OUTSIDE = "source/"  # where they stand on the site
 FENCE = re.compile(r"^(`{3,}).*?^\1`*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+PLAIN = re.compile(r"<style.*?</style>| (?:border|class|style)=\"[^\"]*\"", re.DOTALL)  # what pandas adds to a table
 UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
 LANGUAGES = {".py": "python", ".sh": "sh", ".toml": "toml", ".j2": "jinja", ".json": "json"}
 
@@ -124,7 +125,7 @@ def content_of(path: str) -> str:
     if path.endswith(".md"):
         return text
     if path.endswith(".ipynb"):
-        return f"# {path.rpartition('/')[2]}\n\n{cells(json.loads(text))}"
+        return cells(json.loads(text))
     return f"{UNSEARCHED}# {path}\n\n{fenced(text, LANGUAGES.get(Path(path).suffix, 'text'))}\n"
 
 
@@ -153,5 +154,5 @@ def shown(output: dict[str, Any]) -> str:
         base64.b64decode(picture, validate=True)
         return f'<img alt="what the cell above draws" src="data:image/png;base64,{picture}">'
     if "text/html" in data:
-        return "".join(data["text/html"])
+        return PLAIN.sub("", "".join(data["text/html"]))
     return fenced("".join(data.get("text/plain", output.get("text", ""))), "text")
