@@ -4,12 +4,12 @@ What cannot run here is named in `shown.NOT_HERE` with the reason. Commands that
 that train or play are slow, and so is the tutorial as it is printed.
 """
 
-import io
 import re
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,9 @@ def test_a_shown_block_runs(
         words = shown.words_of(command, url)
         if words is None:
             continue
-        monkeypatch.setattr(sys, "stdin", io.StringIO((typed or "").replace("\\n", "\n")))
         allowed = next((codes for part, codes in MAY_END_WITH.items() if part in words), {0})
-        assert typed_in(monkeypatch, *words) in allowed, words
+        with types(monkeypatch, folder, typed):
+            assert typed_in(monkeypatch, *words) in allowed, words
 
 
 def test_whatever_is_not_run_here_is_shown_somewhere() -> None:
@@ -91,6 +91,16 @@ def test_a_command_is_made_small_and_keeps_what_it_asks_for() -> None:
     assert shown.FENCE.findall(text)
     lines = text.splitlines()
     assert [bool(shown.COMMAND.match(line)) for line in lines] == [False, False, True, True, False]
+
+
+@contextmanager
+def types(patch: pytest.MonkeyPatch, folder: Path, typed: str | None) -> Iterator[None]:
+    """Standard input that holds what a page's `printf` says, and then ends."""
+    lines = folder / "typed.txt"
+    lines.write_text((typed or "").replace("\\n", "\n"))
+    with lines.open() as stdin:
+        patch.setattr(sys, "stdin", stdin)
+        yield
 
 
 def tutorial() -> list[tuple[str, str]]:
@@ -128,5 +138,5 @@ def walk(
         for line in body.splitlines():
             match = shown.COMMAND.match(line)
             assert match, line
-            patch.setattr(sys, "stdin", io.StringIO((match["typed"] or "").replace("\\n", "\n")))
-            assert typed_in(patch, *made(shlex.split(match["words"], comments=True))) == 0, line
+            with types(patch, folder, match["typed"]):
+                assert typed_in(patch, *made(shlex.split(match["words"], comments=True))) == 0, line
