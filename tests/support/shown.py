@@ -22,21 +22,22 @@ COMMAND = re.compile(r"^(?:printf '(?P<typed>[^']*)' \| )?(?:\.venv/bin/)?diffna
 SMALL = {  # what a number of an option is here
     "--train-steps": "2", "--num-images": "16", "--sampling-steps": "2", "--snapshot-steps": "1", "--specs": "6",
     "--seeds": "2", "--top": "1", "--supernet-steps": "1", "--parallel": "1", "--score-steps": "1",
-    "--strategy": "digits-standard,train_steps=2", "--max-latency": "100000",
+    "--strategy": "digits-standard,train_steps=2", "--max-latency": "100000", "--step": "2",
 }  # fmt: skip
-ROUNDS = {"run": "1", "compare": "2", "strategy": "1", "resume": "6"}  # those in the memory have five
+ROUNDS = {"run": "1", "compare": "2", "strategy": "1", "resume": "8"}  # those in the memory have seven
 MORE = {  # what else keeps a command small
     "run": ["--set", "batch_size=8"],
     "train": ["--set", "batch_size=8", "--train-steps", "2", "--num-images", "16", "--sampling-steps", "2"],
     "confirm": ["--strategy", "digits-standard,train_steps=2", "--num-images", "16"],
     "compress": ["--candidates", "4", "--train-steps", "1", "--supernet-steps", "1"],
     "rank-study": ["--specs", "6"],
-    "compare": ["--seeds", "2"],
+    "compare": ["--seeds", "2", "--parallel", "1"],
 }
 NOT_HERE = {  # a part of a command, and why it is not run here; that its options exist is tested for all
     "--executor ray": "starts a cluster: tests/tools/executors",
     "google/ddpm-cifar10-32": "a download",
     "CompVis/": "a download",
+    "half": "goes on with what a download began",
     "--begin": "begins a search that outlives it: tests/agent/chat",
 }
 TINY = {"TRAIN_STEPS": 2, "BATCH_SIZE": 8, "NUM_IMAGES": 16, "SAMPLING_STEPS": 2, "REPLICAS": 1, "RACE_TRAININGS": 0}
@@ -73,14 +74,14 @@ def words_of(command: str, url: str) -> list[str] | None:
             words[place + 1] = ROUNDS[first]
         elif word == "--count" and value.isdigit():
             words[place + 1] = "2"
-        elif word == "--searcher" or word == "--searchers":
+        elif word in ("--searcher", "--searchers"):
             words[place + 1] = value.replace("examples/", f"{ROOT}/examples/")
-    if "--bench" not in words:
-        more = MORE.get(first, [])
-        words += [part for name, value in zip(more[::2], more[1::2], strict=True) for part in (name, value)
-                  if name == "--set" or name not in words]  # fmt: skip
-    elif "--rounds" in words and first == "compare":
-        words += ["--parallel", "1"] if "--parallel" not in words else []
+        elif word == "--name" and first == "run":
+            words[place + 1] = f"{value}-here"  # the others are there already
+    for name, value in zip(MORE.get(first, [])[::2], MORE.get(first, [])[1::2], strict=True):
+        is_said = name in words and name != "--set"
+        if not is_said and not (name == "--set" and "--bench" in words):  # a table has its own batches
+            words += [name, value]
     return words
 
 
@@ -90,7 +91,7 @@ def is_pretended(commands: list[str]) -> bool:
 
 
 def prepare(folder: Path, patch: pytest.MonkeyPatch, executor: Any) -> None:
-    """A folder with images, a rank study and two searches of five rounds, played by an executor, all of them tiny."""
+    """A folder with images, a rank study and two searches of seven rounds, played by an executor, all of them tiny."""
     seat(folder, patch)
     for name, value in TINY.items():
         patch.setenv(f"DIFFNAS_{name}", str(value))
@@ -102,9 +103,9 @@ def prepare(folder: Path, patch: pytest.MonkeyPatch, executor: Any) -> None:
     np.savez(folder / "images.npz", x_train=rng.integers(0, 256, (32, 8, 8), dtype=np.uint8))
     np.savez(folder / "data" / "cifar10.npz", x_train=rng.integers(0, 256, (160, 32, 32, 3), dtype=np.uint8))
     small = ["--set", "batch_size=8"]
-    tiny = ["--budget", "2M", "--baseline", "b8-n1-m1.1.1.1-a0000", "--rounds", "5", *small]
+    tiny = ["--budget", "2M", "--baseline", "b8-n1-m1.1.1.1-a0000", "--rounds", "7", *small]
     execute(patch, executor)
-    assert typed_in(patch, "run", "--preset", "digits", "--name", "first", *tiny) == 0  # its trials are 1 to 6
+    assert typed_in(patch, "run", "--preset", "digits", "--name", "first", *tiny) == 0  # its trials are 1 to 8
     execute(patch, Pretending)
     assert typed_in(patch, "rank-study", "first", "--specs", "6", *small) == 0
     execute(patch, executor)
