@@ -28,7 +28,7 @@ ROUNDS = {"run": "1", "compare": "2", "strategy": "1", "resume": "8"}  # those i
 MORE = {  # what else keeps a command small
     "run": ["--set", "batch_size=8"],
     "train": ["--set", "batch_size=8", "--train-steps", "2", "--num-images", "16", "--sampling-steps", "2"],
-    "confirm": ["--strategy", "digits-standard,train_steps=2", "--num-images", "16"],
+    "confirm": ["--search", "first", "--strategy", "digits-standard,train_steps=2", "--num-images", "16"],
     "compress": ["--candidates", "4", "--train-steps", "1", "--supernet-steps", "1"],
     "rank-study": ["--specs", "6"],
     "compare": ["--seeds", "2", "--parallel", "1"],
