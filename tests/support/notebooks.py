@@ -33,14 +33,10 @@ def executed(path: Path, folder: Path) -> Path:
     return made
 
 
-def outputs(notebook: Any) -> list[list[str]]:
-    """What each cell of code gave, as text."""
-    return [[text_of(output) for output in cell.outputs] for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def text_of(output: Any) -> str:
-    """One output as text: what was printed, or what the value of the last line looks like."""
-    return str(output.text if output.output_type == "stream" else output.data["text/plain"])
+def outputs(notebook: Any) -> list[list[str | dict[str, str]]]:
+    """What each cell of code gave: what was printed, or what the value of its last line looks like, in every form."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [[each.text if each.output_type == "stream" else dict(each.data) for each in cell.outputs] for cell in cells]
 
 
 def main(path: Path, made: Path) -> None:
