@@ -8,23 +8,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item")
 Tell = Callable[[int], None]  # how many of all are done
 
 
 class Listener(Protocol):
-    """Who is told; steps within steps end before those around them."""
+    """Who is told."""
 
-    def begin(self, what: str, total: int | None) -> None:
-        """Something begins, of so many parts where that is known."""
+    def begin(self, what: str, total: int | None) -> object:
+        """Something begins, of so many parts where that is known; gives what the other two are to be told by."""
 
-    def advance(self, done: int) -> None:
-        """So many parts of what was begun last are done."""
+    def advance(self, step: Any, done: int) -> None:
+        """So many of its parts are done."""
 
-    def end(self) -> None:
-        """What was begun last is over."""
+    def end(self, step: Any) -> None:
+        """It is over."""
 
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
@@ -46,11 +47,11 @@ def under_way(what: str, total: int | None = None) -> Iterator[Tell]:
     if (listener := _listener.get()) is None:
         yield lambda done: None
         return
-    listener.begin(what, total)
+    step = listener.begin(what, total)
     try:
-        yield listener.advance
+        yield partial(listener.advance, step)
     finally:
-        listener.end()
+        listener.end(step)
 
 
 def each(what: str, items: Iterable[Item], total: int | None = None) -> Iterator[Item]:

@@ -14,6 +14,7 @@ from agent.report.tables import say, show
 from agent.search.plan import Plan, written_nowhere
 from diffusion.cost.closed_form import Macs
 from diffusion.errors import UserError
+from diffusion.under_way import under_way
 from diffusion.units import format_size
 from memory.connection import check_existing_memory
 
@@ -64,7 +65,8 @@ def _prepared(settings: Resolved, wanted: Wanted, out: Path | None) -> tuple[Pla
     Raises:
         UserError: one sentence with the remedy; also of a target that is out of reach.
     """
-    teacher = find_teacher(settings, wanted.teacher, out)
+    with under_way("reading the teacher"):
+        teacher = find_teacher(settings, wanted.teacher, out)
     asked = chosen(teacher, wanted)
     found = planned(teacher, wanted.seeds)
     foreseen = foresee(found, asked, teacher.folder)

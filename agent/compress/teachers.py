@@ -22,7 +22,8 @@ from diffusion.files.paths import user_path
 from diffusion.files.writing import as_new
 from diffusion.settings import Family, Schedule
 from diffusion.spec import UNetSpec
-from diffusion.units import whole_number
+from diffusion.under_way import under_way
+from diffusion.units import printable, whole_number
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 NEEDED = (
@@ -213,7 +214,8 @@ def _downloaded(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(NEEDED)))
+        with under_way(f"asking Hugging Face for {printable(name)}"):
+            return Path(snapshot_download(name, allow_patterns=list(NEEDED)))
     except Exception as error:  # the hub's own errors have no common class
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"'{name}' is no folder here, and the hub has no such model ({said:.120})") from None

@@ -22,6 +22,7 @@ from diffusion.cost.peak_memory import peak_bytes
 from diffusion.networks import networks_in
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
+from diffusion.under_way import under_way
 from diffusion.units import format_size
 from tools.allowance import LIMITS
 from tools.context import Jobs, SearchLimits
@@ -85,7 +86,8 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
         jobs = jobs_of(config, machine_of(config)) if config.jobs.executor == "local" else None
         memory_bytes = memory_bytes_of(planned, jobs)
         measures = measured and jobs is not None and config.strategy.train_steps > 1 and not config.search.bench
-        calibration: Calibration | None = calibrate(job_of(planned, jobs)) if measures else None
+        with under_way("measuring two steps of a training"):
+            calibration: Calibration | None = calibrate(job_of(planned, jobs)) if measures else None
     return Estimate(
         settings=replace(resolved, config=config).shown(),
         baseline=str(planned.baseline),

@@ -76,9 +76,9 @@ def foreign(text: object) -> str:
     return escape(printable(str(text)))
 
 
-def bars(console: Console, *columns: Any) -> "Progress":
-    """Bars that go when they are full; a description is plain text."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def bars(console: Console) -> "Progress":
+    """Bars that go when they are over; a description is plain text."""
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
     class Description(TextColumn):
         """What a bar is about, as plain text."""
@@ -86,8 +86,14 @@ def bars(console: Console, *columns: Any) -> "Progress":
         def render(self, task: Any) -> Text:
             return Text(printable(task.description))
 
-    description = Description("")
-    return Progress(description, BarColumn(), *columns, TimeRemainingColumn(), console=console, transient=True)
+    class Counts(ProgressColumn):
+        """How many of how many, where that is known."""
+
+        def render(self, task: Any) -> Text:
+            return Text("" if task.total is None else f"{task.completed}/{task.total}")
+
+    columns = (Description(""), BarColumn(), Counts(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)
 
 
 def put_json(found: Any, stream: TextIO | None = None) -> None:

@@ -21,6 +21,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from diffusion.errors import UserError
 from diffusion.files.writing import whole
 from diffusion.scores.networks import FEATURE_NETWORKS, file_sha256
+from diffusion.under_way import under_way
 
 INCEPTION = FEATURE_NETWORKS["inception-v3-compat"]
 
@@ -75,7 +76,8 @@ def _download(path: Path) -> None:
     """The download of torch hub: into a temporary file that takes its place when the hash is right."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION.sha256, progress=False)
+        with under_way("downloading the Inception of 2015"):
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION.sha256, progress=False)
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"'{INCEPTION.name}' needs weights that cannot be downloaded ({error}); put {URL_INCEPTION_V3} at {path}"
