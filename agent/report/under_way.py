@@ -36,8 +36,8 @@ class Step:
 
     label: str
     phase: str
+    began: float
     due: float  # when it is to be told next
-    began: float = field(default_factory=time.monotonic)
     gap: float = SOON_SECONDS
     done: int = 0
     total: int | None = None
@@ -133,7 +133,7 @@ class UnderWay:
         """How far a step is; another `phase` under its key is another step."""
         step, now = self.steps.get(key), time.monotonic()
         if step is None or step.phase != phase:
-            step = self.steps[key] = Step(label, phase, self._first_due(now, step))
+            step = self.steps[key] = Step(label, phase, now, self._first_due(now, step))
         step.label, step.done, step.total = label, done, total
         paced = None if total is None else step.pace.eta_seconds(done, total, now)
         step.eta_seconds = paced if eta_seconds is None else eta_seconds

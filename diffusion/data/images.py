@@ -33,7 +33,6 @@ from diffusion.data.sources import find_source
 from diffusion.errors import UserError
 from diffusion.files.writing import whole
 from diffusion.under_way import each, under_way
-from diffusion.units import printable
 
 HASH_BYTES = 16  # two of 10^6 different images agree with a probability of 10^-27
 
@@ -62,12 +61,12 @@ def prepare_images(
         UserError: one sentence that starts with what was typed.
     """
     _check_resolution(resolution)
-    with under_way(f"reading {printable(dataset)}"):
+    with under_way("reading the data"):
         source = find_source(dataset, data_dir, resolution)
     count = len(source.train)
     if count < 2:
         raise UserError(f"'{dataset}' holds {count or 'no'} training image{'s' * (count != 1)}; at least 2 are needed")
-    with under_way(f"preparing {printable(dataset)}"):
+    with under_way("preparing the data"):
         return _kept(dataset, source, folder, resolution)
 
 
