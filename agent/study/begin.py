@@ -166,7 +166,7 @@ def _dry(settings: Resolved, wanted: Wanted) -> PlannedStudy:
     config = settings.config
     with written_nowhere(config) as aside:
         study = plan_study(aside, asked_study(config, wanted))
-    return planned_costs(study, settings.shown())
+    return planned_costs(study, settings.shown(), config.places.out)
 
 
 def _print_dry(console: Console, found: PlannedStudy) -> None:

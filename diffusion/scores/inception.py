@@ -32,7 +32,7 @@ def inception_weights(path: Path | None = None) -> dict[str, Tensor]:
     Raises:
         UserError: a file is not the official one, or there is none and it cannot be downloaded.
     """
-    kept = cache_folder() / f"{INCEPTION.name}-{INCEPTION.sha256[:12]}.safetensors"
+    kept = _kept()
     tensors = _read(kept)
     if tensors is None:
         tensors = torch.load(official_file(path), map_location="cpu", weights_only=True)
@@ -58,7 +58,7 @@ def official_file(path: Path | None = None) -> Path:
     if path is not None and not path.is_file():
         raise UserError(f"'{path}' does not exist; name the file that {URL_INCEPTION_V3} gives")
     remedy = "name the right one" if path else "delete it, so that it is loaded again"
-    path = path or Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rsplit("/", 1)[1]
+    path = path or _in_torch_hub()
     if not path.exists():
         _download(path)
     if file_sha256(path) != INCEPTION.sha256:
@@ -66,10 +66,24 @@ def official_file(path: Path | None = None) -> Path:
     return path
 
 
+def is_here(path: Path | None = None) -> bool:
+    """Whether nothing would be downloaded: the weights are kept, or their file lies at `path` or in torch hub."""
+    return path is not None or _kept().exists() or _in_torch_hub().exists()
+
+
 def cache_folder() -> Path:
     """Where converted weights are kept: ``diffnas-agent`` in the user's cache folder (XDG base directories)."""
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (named if named.is_absolute() else Path.home() / ".cache") / "diffnas-agent"
+
+
+def _kept() -> Path:
+    return cache_folder() / f"{INCEPTION.name}-{INCEPTION.sha256[:12]}.safetensors"
+
+
+def _in_torch_hub() -> Path:
+    name: str = URL_INCEPTION_V3.rsplit("/", 1)[1]
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
 
 
 def _download(path: Path) -> None:

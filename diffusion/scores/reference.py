@@ -1,9 +1,9 @@
 """What is kept of real images: the statistics of all their features, and the features of up to 10,000 of them.
 
-The names of the files hold all that they depend on: data fingerprint, split, count, network and its weights' hash, by
-which its input size and its filter are known. A file appears whole or not at all, and a damaged one is made anew. Each
-is of use alone: statistics without features give a Fréchet distance, and only what is missing is computed, in parts
-(`diffusion.scores.parts`) that several processes share and that outlive a killed one.
+The names of the files (`diffusion.scores.kept`) hold all that they depend on: data fingerprint, split, count, network
+and its weights' hash, by which its input size and its filter are known. A file appears whole or not at all, and a
+damaged one is made anew. Each is of use alone: statistics without features give a Fréchet distance, and only what is
+missing is computed, in parts (`diffusion.scores.parts`) that several processes share and that outlive a killed one.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from diffusion.data.pictures import Values
 from diffusion.files.writing import whole
 from diffusion.scores.fid import Extractor, Features, OnProgress, Statistics, feature_statistics, no_progress
 from diffusion.scores.fidelity import evenly_spaced
-from diffusion.scores.networks import score_network
+from diffusion.scores.kept import KeptReference
 from diffusion.scores.parts import DAMAGED, Parts
 
 
@@ -115,9 +115,8 @@ class Reference:
         return self._path(f"-features{len(self.compared)}.npy")
 
     def _path(self, ending: str) -> Path:
-        sha256 = score_network(self.network).sha256
-        name = f"{self.data_fingerprint}-{self.split}-{len(self.images)}-{self.network}-{sha256[:12]}"
-        return self.cache_folder / (name + ending)
+        kept = KeptReference(self.cache_folder, self.data_fingerprint, self.split, len(self.images), self.network)
+        return kept.path(ending)
 
 
 def _read_statistics(path: Path) -> Statistics | None:

@@ -93,7 +93,7 @@ def test_all_that_matters_is_in_the_files_names(
     ):
         Reference(digits[:count], "digits-cnn", tmp_path, fingerprint, split).statistics()
     other = FEATURE_NETWORKS["digits-cnn"].model_copy(update={"sha256": "0" * 64})
-    monkeypatch.setattr("diffusion.scores.reference.score_network", lambda _: other)
+    monkeypatch.setattr("diffusion.scores.kept.score_network", lambda _: other)
     Reference(digits[:40], "digits-cnn", tmp_path, "aaaa", "train").statistics()
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npy"] * 5 + [".npz"] * 5
 
