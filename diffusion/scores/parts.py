@@ -3,8 +3,9 @@
 A part is a run of whole batches, so what is put together equals, to the bit, what one pass over all images gives. Each
 is a file that appears whole or not at all, has checksums (it is a zip archive), and is computed anew where it is
 damaged. Whoever computes a part holds the lock of a file beside it, which ends with the process, whatever ends that;
-nobody waits for a lock. Where the file system knows none, every process computes all. Work of a few seconds leaves no
-parts behind, longer work leaves them until `remove`, which is for whoever has written the whole.
+nobody waits for a lock, or for anybody while holding one. Where the file system knows none, every process computes
+all. Work of a few seconds that is not shared leaves no parts behind; others stay until `remove`, which is for whoever
+has written the whole.
 """
 
 import fcntl
@@ -65,8 +66,11 @@ class Parts:
                     if self.is_over():
                         return False
                     if not work.goes_on():
+                        work.hand_on()
                         on_progress(work.done)
                         time.sleep(POLL_SECONDS)
+                if work.is_shared:
+                    work.hand_on()
             return True
         finally:
             with suppress(OSError):
@@ -132,6 +136,7 @@ class _Work:
         self.missing = list(parts.slices)
         self.unkept: list[slice] = []
         self.started, self.done = time.monotonic(), 0
+        self.is_shared = False  # whether another process was seen at work
 
     def read_all(self) -> None:
         """Fill in what is kept."""
@@ -144,6 +149,7 @@ class _Work:
             if self._is_read(part):
                 return True
             if (claim := self.parts.claim(part)) is None:
+                self.is_shared = True
                 continue
             self.held.push(claim)
             if not self._is_read(part):  # kept since it was looked for
@@ -169,11 +175,15 @@ class _Work:
         self._finish(part)
         self.unkept.append(part)
         if time.monotonic() - self.started >= WORTH_KEEPING_SECONDS:
-            for each in self.unkept:
-                self.parts.keep(each, self.into[each])
-            self.unkept.clear()
-            self.held.close()
+            self.hand_on()
         self.on_progress(self.done)
+
+    def hand_on(self) -> None:
+        """Keep what was computed and hold it no longer: whoever waits for it may hold what is waited for here."""
+        for each in self.unkept:
+            self.parts.keep(each, self.into[each])
+        self.unkept.clear()
+        self.held.close()
 
     def _finish(self, part: slice) -> None:
         self.missing.remove(part)

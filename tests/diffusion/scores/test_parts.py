@@ -157,7 +157,12 @@ def test_where_nothing_can_be_kept_the_work_is_done_all_the_same(tmp_path: Path)
     assert len(gathered(Parts(tmp_path / "file" / "parts", COUNT, BATCH))) == 6
 
 
-def test_two_at_once_share_the_parts_and_get_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("worth_keeping_seconds", [0.0, 60.0])
+def test_two_at_once_share_the_parts_and_get_the_same(
+    worth_keeping_seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where each holds what the other one waits for, since it has not been worth keeping yet."""
+    monkeypatch.setattr("diffusion.scores.parts.WORTH_KEEPING_SECONDS", worth_keeping_seconds)
     parts, both = Parts(tmp_path, COUNT, BATCH), Event()
     computed: dict[str, list[int]] = {"first": [], "second": []}
 
@@ -172,11 +177,12 @@ def test_two_at_once_share_the_parts_and_get_the_same(tmp_path: Path) -> None:
 
         gathered(parts, compute)
 
-    threads = [Thread(target=work, args=(name,)) for name in computed]
+    threads = [Thread(target=work, args=(name,), daemon=True) for name in computed]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(20)
+    assert not any(thread.is_alive() for thread in threads), "nobody waits for ever"
     assert sorted(computed["first"] + computed["second"]) == [part.start for part in SLICES], "each part once"
     assert all(computed.values())
 
