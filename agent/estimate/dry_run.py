@@ -92,7 +92,7 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
         measures = measured and jobs is not None and config.strategy.train_steps > 1 and not config.search.bench
         with under_way("measuring two steps of a training"):
             calibration: Calibration | None = calibrate(job_of(planned, jobs)) if measures else None
-        reference = reference_use(planned, config.places.out) if measured and spec is None else None
+        reference = reference_use(planned, config.places.out, is_paced=True) if measured and spec is None else None
     return Estimate(
         settings=replace(resolved, config=config).shown(),
         baseline=str(planned.baseline),

@@ -35,14 +35,18 @@ class ReferenceUse(Result):
     there: int
     """of how many the features are kept in `--out` already, by whatever search"""
     seconds_an_image: float | None
-    """how long the network takes for one here; `null` where that was not measured, as without its weights"""
+    """how long the network takes for one here; `null` where that was not measured, such as without its
+    weights"""
     seconds: float | None
     """what those take that are not there, once for all searches of the `--out`; 0 where all are, `null` where it is not
     known"""
 
 
-def reference_use(planned: Plan, out: Path) -> ReferenceUse | None:
-    """What the features for a plan take, where trainings will lie in `out`; None where nothing is scored here."""
+def reference_use(planned: Plan, out: Path, *, is_paced: bool = False) -> ReferenceUse | None:
+    """What the features for a plan take, where trainings will lie in `out`; None where nothing is scored here.
+
+    How fast the network is gets measured where some are missing, and where it `is_paced` for other features.
+    """
     if planned.config.search.bench:
         return None
     score = planned.protocol.score
@@ -53,8 +57,8 @@ def reference_use(planned: Plan, out: Path) -> ReferenceUse | None:
         score.reference_count,
         score.feature_network,
     )
-    pace = seconds_an_image(planned)
     left = score.reference_count - (there := kept.images_there)
+    pace = seconds_an_image(planned) if left or is_paced else None
     return ReferenceUse(
         network=score.feature_network,
         split=score.reference_split,

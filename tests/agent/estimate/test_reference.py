@@ -57,6 +57,7 @@ def test_what_another_search_of_the_folder_computed_is_there_already(
     monkeypatch.setattr(reference, "seconds_an_image", lambda planned: 2.0)
     real_images(planned).statistics()
     other = plan(planned.config.changed(rounds=9, seed=5, train_steps=3))
+    monkeypatch.setattr(reference, "seconds_an_image", lambda planned: pytest.fail("there is nothing to be estimated"))
     found = used(other)
     assert (found.there, found.seconds) == (1437, 0.0)
     assert said(found, capsys) == "Features of the 1,437 real images (train) by digits-cnn: there already."
