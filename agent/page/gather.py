@@ -1,14 +1,14 @@
 """Reads all that the page of a search shows out of the memory, in one moment of it and in few questions."""
 
+import re
 from importlib.metadata import version
 from pathlib import Path
 
 from sqlite_utils import Database
 
-from agent.page.beside import beside, own_comparison
 from agent.page.data import About, Finding, PageData, Point, Race, Said, Table
 from agent.page.effects import effects_of
-from agent.page.findings import findings_of
+from agent.page.findings.made import findings_of
 from agent.page.loading import loading
 from agent.page.outcome import goal_of, race_of, said_of
 from agent.page.pictures import grids_of
@@ -39,6 +39,7 @@ SPENT = """
     SELECT kind, count(*), sum(device_seconds), sum(wall_seconds), sum(input_tokens), sum(output_tokens)
     FROM ledger WHERE search = ? GROUP BY kind ORDER BY kind
     """
+ENTRY = re.compile(r".+-\w+-\d+")  # how the searches of a comparison are named
 OWN_RESULT = ("strategy", "confirm", "compress")
 """Kinds whose result is no best of trials: what their own command found stands for it."""
 
@@ -67,8 +68,7 @@ def _page_data(db: Database, search: SearchRow, compare: str | None) -> PageData
     seeds = seeds_of(db, search, baseline.trial if baseline else None)
     race, findings = race_of(db, search, seeds), findings_of(db, search)
     said = _said(search, protocol, everything, race, findings)
-    if (beside_it := compare or own_comparison(db, search)) is not None:
-        findings.append(beside(db, search, beside_it))
+    findings += _beside(db, search, compare)
     by_trial = {each.trial: each for each in everything}
     best = by_trial.get(said.recommended or 0) or next(iter(ranked(everything)), None)
     tried = next((each for each in ranked(everything) if each.round), None)
@@ -93,6 +93,16 @@ def _page_data(db: Database, search: SearchRow, compare: str | None) -> PageData
         protocol=[(name, str(value)) for name, value in flat(protocol.model_dump(mode="json", exclude_none=True))],
         load=loading(search, protocol, best, about.bench, Path(database_path(db))),
     )
+
+
+def _beside(db: Database, search: SearchRow, compare: str | None) -> list[Finding]:
+    """What was asked for beside it, or the comparison that it belongs to by its name."""
+    if compare is None and not ENTRY.fullmatch(search.name):
+        return []
+    from agent.page.findings.beside import beside, own_comparison
+
+    name = compare or own_comparison(db, search)
+    return [] if name is None else [beside(db, search, name)]
 
 
 def with_seeds(db: Database, search: SearchRow, baseline: Point) -> Point:

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from agent.page.assets import CHARTS, LIBRARIES, PAGE, REPORT, STYLE, asset
-from agent.page.data import PageData, Point, Table
+from agent.page.data import Effect, PageData, Point, Step, Table
 from agent.page.pictures import as_data_url
 from agent.page.points import ranked
 from agent.report.tables import how_scored, score
@@ -184,6 +184,12 @@ def steps_of(page: PageData) -> Table:
     ]  # fmt: skip
     columns = ["parameter", "change", "pairs", "the score becomes", "95 % interval"]
     return Table(caption="Pairs of trials that differ in this alone; below 1 is better", columns=columns, rows=rows)
+
+
+def _change(effect: Effect, step: Step) -> str:
+    if effect.parameter.startswith("attn_"):
+        return "off → on"
+    return f"{step.before} → {step.after}"
 
 
 def curves_of(page: PageData) -> Table:

@@ -58,7 +58,7 @@ def said_of(search: SearchRow, protocol: Protocol, trials: Sequence[Point], race
     more = [FIRST if best.low is not None else SINGLE] if len(ranked(trials)) > 1 else []
     return Said(
         goal=goal,
-        result=_first_scores(protocol.score.metric, best, baseline),
+        result=_first_scores(search, protocol.score.metric, best, baseline),
         more=more,
         recommended=best.trial,
         is_measured=False,
@@ -82,17 +82,18 @@ def goal_of(search: SearchRow, protocol: Protocol) -> str:
     }[search.kind]
 
 
-def _first_scores(metric: str, best: Point, baseline: Point | None) -> str:
+def _first_scores(search: SearchRow, metric: str, best: Point, baseline: Point | None) -> str:
     """The best by its only score, and the baseline beside it."""
+    head = "Best" if search.state == "finished" else "Best so far"
     if baseline is None or best.trial == baseline.trial:
         beaten = "" if baseline is None else ", the baseline: nothing that was tried has a better score"
-        return f"Best so far: {best.spec} with {metric} {between(best)}{beaten}."
+        return f"{head}: {best.spec} with {metric} {between(best)}{beaten}."
     verdict = {
         "better": "better than the baseline beyond noise",
         "worse": "worse than the baseline beyond noise",
-        "inconclusive": "not told apart from the baseline by its first score",
+        "inconclusive": "not told apart from the baseline by its first score, among so many",
     }.get(best.verdict or "", "not compared with the baseline: one training each")
-    return f"Best so far: {best.spec} with {metric} {between(best)}, the baseline {between(baseline)}; {verdict}."
+    return f"{head}: {best.spec} with {metric} {between(best)}, the baseline {between(baseline)}; {verdict}."
 
 
 def _raced(goal: str, protocol: Protocol, trials: Sequence[Point], race: Race) -> Said:

@@ -17,16 +17,22 @@ const Charts = (() => {
     className: "plot",
     width: options.width ?? 900,
     marginLeft: 56,
+    marginTop: 32,
     marginBottom: 40,
     style: { background: "transparent", fontSize: "12px" },
   });
 
-  /** The axis of scores: logarithmic where they span much, without the outermost few of very many. */
-  function scoreAxis(values, label) {
+  /** A domain that holds the values with some room; logarithmic where they span much. */
+  function spanning(values) {
     const known = values.filter((value) => value != null && Number.isFinite(value));
-    const isLog = known.length > 0 && d3.min(known) > 0 && d3.max(known) / d3.min(known) > WIDE_RANGE;
-    return { label: `${label} ↓ better`, grid: true, nice: true, type: isLog ? "log" : "linear", tickFormat: isLog ? "~g" : undefined, ticks: 6 };
+    const [low, high] = d3.extent(known);
+    if (low > 0 && high / low > WIDE_RANGE) return { type: "log", domain: [low / 1.15, high * 1.15], tickFormat: "~g" };
+    const room = (high - low || Math.abs(low) || 1) * 0.06;
+    return known.length ? { type: "linear", domain: [low >= 0 ? Math.max(0, low - room) : low - room, high + room] } : {};
   }
+
+  /** The axis of scores. */
+  const scoreAxis = (values, label) => ({ label: `${label} ↓ better`, grid: true, ticks: 6, ...spanning(values) });
 
   /** Who proposed, as colours and symbols; the baseline first. */
   function proposers(trials) {
@@ -113,8 +119,8 @@ const Charts = (() => {
     return picked(
       Plot.plot({
         ...frame(options),
-        height: 340,
-        marginTop: 30,
+        height: 360,
+        marginTop: 44,
         ariaLabel: `Course of the search by ${byTime ? "time" : "round"}`,
         x: { label: byTime ? "time →" : "round →", type: byTime ? "time" : "linear", grid: true, ticks: options.width < NARROW ? 4 : 8, ...(byTime ? {} : { tickFormat: (d) => (Number.isInteger(d) ? String(d) : "") }) },
         y: scoreAxis([...trials, ...seeds].map((d) => d.score), data.about.metric),
@@ -123,7 +129,7 @@ const Charts = (() => {
           raced.length && byTime ? Plot.rect([raced], { x1: (d) => d3.min(d, (e) => e.at), x2: (d) => d3.max(d, (e) => e.at), fill: "var(--fg)", fillOpacity: 0.07 }) : null,
           raced.length ? Plot.text([raced], { x: (d) => d3.max(d, (e) => e.at), text: () => "race", frameAnchor: "top", dy: 4, textAnchor: "end", fill: "var(--dim)" }) : null,
           Plot.ruleX(directives, { x: "at", stroke: "var(--c2)", strokeDasharray: "2 3" }),
-          Plot.text(directives, { x: "at", text: (d) => `directive ${d.directive}`, frameAnchor: "top", dy: -12, fill: "var(--c2)" }),
+          Plot.text(directives, { x: "at", text: (d) => `directive ${d.directive}`, frameAnchor: "top", dy: -10, fill: "var(--c2)" }),
           Plot.tip(directives, Plot.pointerX({ x: "at", frameAnchor: "top", title: (d) => `directive ${d.directive} (${d.state}): ${d.says}`, maxRadius: 8 })),
           Plot.dot(events, { x: "at", frameAnchor: "bottom", symbol: "times", dy: -6, r: 3, stroke: "var(--dim)" }),
           Plot.line(best, { x: "at", y: "score", curve: "step-after", stroke: "var(--best)", strokeWidth: 2 }),
@@ -142,12 +148,13 @@ const Charts = (() => {
     return Plot.plot({
       ...frame(options),
       width: options.width ?? 260,
-      height: 170,
+      height: 160,
+      marginTop: 12,
       marginLeft: 44,
       marginBottom: 34,
       ariaLabel: `Mean score by ${found.label}`,
       x: { type: "point", label: found.label, domain: found.means.map((each) => each.value), padding: 0.6, tickFormat: (value) => (found.parameter.startsWith("attn_") ? ["off", "on"][value] : String(value)) },
-      y: { label: null, grid: true, ticks: 4, nice: true, domain: options.domain, type: options.type ?? "linear", tickFormat: "~g" },
+      y: { label: null, grid: true, ticks: 4, domain: options.domain, type: options.type ?? "linear", tickFormat: "~g" },
       marks: [
         Plot.line(found.means, { x: "value", y: "mean", stroke: "var(--dim)", strokeDasharray: "2 3" }),
         Plot.ruleX(found.means.filter((each) => each.low != null), { x: "value", y1: "low", y2: "high", stroke: "var(--c0)", strokeWidth: 2, clip: true }),
@@ -162,8 +169,7 @@ const Charts = (() => {
     const values = effects.flatMap((each) => each.means.flatMap((d) => [d.mean, d.low ?? d.mean, d.high ?? d.mean]));
     const means = effects.flatMap((each) => each.means.map((d) => d.mean));
     const low = d3.min(means), high = d3.max(means); // an interval of three trials may be of any length
-    const domain = [Math.max(d3.min(values), low / 2), Math.min(d3.max(values), high * 2)];
-    return { domain, type: domain[1] / domain[0] > WIDE_RANGE ? "log" : "linear" };
+    return spanning([Math.max(d3.min(values), low / 2), Math.min(d3.max(values), high * 2)]);
   }
 
   /** Loss curves: the best and the baseline before the others. */
@@ -184,7 +190,7 @@ const Charts = (() => {
           Plot.line(of("other"), { x: "step", y: "loss", z: "trial", stroke: "var(--dim)", strokeOpacity: many ? 0.25 : 0.5, strokeWidth: 1 }),
           Plot.line(of("baseline"), { x: "step", y: "loss", stroke: "var(--fg)", strokeWidth: 2, strokeDasharray: "5 3" }),
           Plot.line(of("best"), { x: "step", y: "loss", stroke: "var(--best)", strokeWidth: 2 }),
-          Plot.text(d3.sort(ends, (d) => d.loss), { x: "step", y: "loss", text: "role", textAnchor: "start", dx: 6, dy: (_, index) => 0, fill: "var(--fg)" }),
+          Plot.text(d3.sort(ends, (d) => d.loss), { x: "step", y: "loss", text: "role", textAnchor: "start", dx: 6, fill: "var(--fg)" }),
           Plot.tip(rows, Plot.pointer({ x: "step", y: "loss", title: (d) => `trial ${d.trial}${d.role === "other" ? "" : ` (${d.role})`}: ${d.spec}\nstep ${d.step}, loss ${short(d.loss)}` })),
         ],
       }),
