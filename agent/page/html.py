@@ -177,7 +177,7 @@ def means_of(page: PageData) -> Table:
 def steps_of(page: PageData) -> Table:
     """Pairs that differ in one parameter as a table."""
     rows = [
-        [each.label, f"{step.before} → {step.after}", str(step.pairs), f"{step.ratio:.3g} ×",
+        [each.label, _change(each, step), str(step.pairs), f"{step.ratio:.3g} ×",
          _between(step.low, step.high)]
         for each in page.effects
         for step in each.steps
