@@ -76,7 +76,7 @@ def add_trial(
     add(db, accepted.training, protocol, value, seed=0)
     trial_scored(db, accepted.trial)
     grid = folder / str(spec) / f"samples-{protocol.fingerprint}-0.png"
-    grid.parent.mkdir(exist_ok=True)
+    grid.parent.mkdir(parents=True, exist_ok=True)
     save_grid(np.random.default_rng(number).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8), grid)
     if number:
         said = {"baseline": "better" if value < 70 else "inconclusive", "incumbent": "inconclusive"}

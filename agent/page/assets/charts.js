@@ -7,6 +7,7 @@ const Charts = (() => {
   const COLOURS = ["var(--c0)", "var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)", "var(--c5)"];
   const SYMBOLS = ["circle", "square", "triangle", "diamond", "cross", "star"];
   const NARROW = 560; // pixels: fewer ticks below
+  const MANY = 150; // trials, from which on their intervals are faint
   const WIDE_RANGE = 8; // the largest score over the least, from which on the axis is logarithmic
 
   const size = (value) => d3.format(".4~s")(value).replace("G", " G").replace("M", " M").replace("k", " K");
@@ -70,7 +71,7 @@ const Charts = (() => {
     const marks = [
       Plot.ruleX(budget, { stroke: "var(--fg)", strokeDasharray: "6 4" }),
       Plot.text(budget, { x: (d) => d, text: () => "budget", frameAnchor: "top", textAnchor: "end", dx: -5, fill: "var(--fg)" }),
-      Plot.ruleX(trials.filter((d) => d.low != null), { x: count, y1: "low", y2: "high", stroke: "proposer", strokeOpacity: 0.45 }),
+      Plot.ruleX(trials.filter((d) => d.low != null), { x: count, y1: "low", y2: "high", stroke: "proposer", strokeOpacity: trials.length > MANY ? 0.12 : 0.45 }),
       Plot.line(front, { x: count, y: "score", curve: "step-after", stroke: "var(--best)", strokeWidth: 2 }),
       Plot.dot(trials, { x: count, y: "score", stroke: "proposer", symbol: "proposer", r: 4, fill: "proposer", fillOpacity: 0.35 }),
       Plot.dot(trials.filter((d) => d.round === 0), { x: count, y: "score", r: 9, stroke: "var(--fg)", strokeWidth: 1.5 }),
@@ -145,6 +146,9 @@ const Charts = (() => {
 
   /** What one parameter seems to do: the mean score by its value, with intervals. */
   function effect(found, options = {}) {
+    const values = found.means.map((each) => each.value);
+    const every = Math.ceil(values.length / 7); // labels that do not run into each other
+    const named = (value) => (found.parameter.startsWith("attn_") ? ["off", "on"][value] : String(value));
     return Plot.plot({
       ...frame(options),
       width: options.width ?? 260,
@@ -153,7 +157,7 @@ const Charts = (() => {
       marginLeft: 44,
       marginBottom: 34,
       ariaLabel: `Mean score by ${found.label}`,
-      x: { type: "point", label: found.label, domain: found.means.map((each) => each.value), padding: 0.6, tickFormat: (value) => (found.parameter.startsWith("attn_") ? ["off", "on"][value] : String(value)) },
+      x: { type: "point", label: found.label, domain: values, padding: 0.6, tickFormat: (value, index) => (index % every ? "" : named(value)) },
       y: { label: null, grid: true, ticks: 4, domain: options.domain, type: options.type ?? "linear", tickFormat: "~g" },
       marks: [
         Plot.line(found.means, { x: "value", y: "mean", stroke: "var(--dim)", strokeDasharray: "2 3" }),

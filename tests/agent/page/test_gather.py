@@ -224,9 +224,8 @@ def test_strategies_are_shown_with_how_well_they_rank(tmp_path: Path) -> None:
         search = of_kind(db, "strategy", strategy_cost="0.5")
         for number, steps in enumerate((100, 40)):
             strategy = Strategy(train_steps=steps)
-            made = accept_strategy(
-                db, search, number, proposer="llm", reason="cheap", strategy=strategy, cost=steps / 100
-            )
+            why = {"proposer": "llm", "raw_text": "{}", "reason": "cheap"}
+            made = accept_strategy(db, search, number, **why, strategy=strategy, cost=steps / 100)
             add_measurement(db, made, Measured(0.8 - number / 10, 0.5, 0.9, 30.0, 8))
     (found,) = page_of(tmp_path / "diffnas.db").findings
     assert found.says[0] == "2 strategies were proposed, 2 were measured."
