@@ -53,6 +53,18 @@ const Charts = (() => {
       `widths ${each.widths}, by ${each.proposer}`,
     ].join("\n");
 
+  /** A drawing as one image with a name, as readers of a screen take it: its parts have none of their own. */
+  function drawn(options) {
+    const figure = Plot.plot(options);
+    const svg = figure.matches("svg") ? figure : figure.querySelector("svg.plot");
+    svg.setAttribute("role", "img");
+    for (const part of svg.querySelectorAll("[aria-label]")) {
+      part.setAttribute("data-mark", part.getAttribute("aria-label"));
+      part.removeAttribute("aria-label");
+    }
+    return figure;
+  }
+
   /** A figure whose dots are picked with the pointer. */
   function picked(figure, options) {
     if (options.onPick) {
@@ -79,7 +91,7 @@ const Charts = (() => {
       Plot.tip(trials, Plot.pointer({ x: count, y: "score", title: told(count) })),
     ];
     return picked(
-      Plot.plot({
+      drawn({
         ...frame(options),
         height: 400,
         ariaLabel: `Score over multiply-accumulates (${count})`,
@@ -118,7 +130,7 @@ const Charts = (() => {
     ].map((each) => ({ ...each, what: each.what.slice(0, 160) }));
     const raced = seeds.filter((each) => each.is_race);
     return picked(
-      Plot.plot({
+      drawn({
         ...frame(options),
         height: 360,
         marginTop: 44,
@@ -149,7 +161,7 @@ const Charts = (() => {
     const values = found.means.map((each) => each.value);
     const every = Math.ceil(values.length / 7); // labels that do not run into each other
     const named = (value) => (found.parameter.startsWith("attn_") ? ["off", "on"][value] : String(value));
-    return Plot.plot({
+    return drawn({
       ...frame(options),
       width: options.width ?? 260,
       height: 160,
@@ -183,7 +195,7 @@ const Charts = (() => {
     const ends = data.curves.filter((each) => each.role !== "other" && each.points.length).map((each) => ({ ...each, step: each.points.at(-1)[0], loss: each.points.at(-1)[1] }));
     const many = data.curves.length > 12;
     return picked(
-      Plot.plot({
+      drawn({
         ...frame(options),
         height: 320,
         marginRight: 64,
@@ -207,7 +219,7 @@ const Charts = (() => {
     const names = [...new Set(figure.data.map((each) => each.searcher))];
     const banded = figure.data.filter((each) => each.low != null && each.high != null);
     const positive = figure.data.every((each) => each.mean > 0);
-    return Plot.plot({
+    return drawn({
       ...frame(options),
       height: 340,
       ariaLabel: figure.title,
@@ -225,7 +237,7 @@ const Charts = (() => {
   /** Scores by cheap trainings over those by full ones. */
   function ranking(figure, options = {}) {
     const names = [...new Set(figure.data.map((each) => each.arm))];
-    return Plot.plot({
+    return drawn({
       ...frame(options),
       height: 340,
       ariaLabel: figure.title,
@@ -243,7 +255,7 @@ const Charts = (() => {
   /** A few networks by cost and score. */
   function sizes(figure, options = {}) {
     const count = options.count ?? "paper";
-    return Plot.plot({
+    return drawn({
       ...frame(options),
       height: 260,
       marginRight: 64,
@@ -260,7 +272,7 @@ const Charts = (() => {
 
   /** Training strategies by what they cost and how well they rank. */
   function strategies(figure, options = {}) {
-    return Plot.plot({
+    return drawn({
       ...frame(options),
       height: 300,
       ariaLabel: figure.title,
