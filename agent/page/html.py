@@ -199,7 +199,7 @@ def curves_of(page: PageData) -> Table:
          f"{each.points[-1][1]:.4g} at {each.points[-1][0]:,}"]
         for each in page.curves
     ]  # fmt: skip
-    return Table(caption="Loss at steps", columns=["trial", "spec", "", "begins", "ends"], rows=rows)
+    return Table(caption="Loss at steps", columns=["trial", "spec", "role", "begins", "ends"], rows=rows)
 
 
 def _between(low: float | None, high: float | None) -> str:

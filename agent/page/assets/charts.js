@@ -27,7 +27,7 @@ const Charts = (() => {
   function spanning(values) {
     const known = values.filter((value) => value != null && Number.isFinite(value));
     const [low, high] = d3.extent(known);
-    if (low > 0 && high / low > WIDE_RANGE) return { type: "log", domain: [low / 1.15, high * 1.15], tickFormat: "~g" };
+    if (low > 0 && high / low > WIDE_RANGE) return { type: "log", domain: [low / 1.15, high * 1.15], tickFormat: ".4~g" };
     const room = (high - low || Math.abs(low) || 1) * 0.06;
     return known.length ? { type: "linear", domain: [low >= 0 ? Math.max(0, low - room) : low - room, high + room] } : {};
   }
@@ -113,7 +113,6 @@ const Charts = (() => {
     for (const each of trials) {
       if (!best.length || each.score < best.at(-1).score) best.push({ at: at(each), score: each.score });
     }
-    if (best.length) best.push({ at: at(trials.at(-1)), score: best.at(-1).score });
     const rounds = new Map(data.trials.map((each) => [each.trial, each.round]));
     const lastRound = d3.max(data.trials, (each) => each.round) ?? 0;
     const seeds = data.seeds
@@ -128,12 +127,14 @@ const Charts = (() => {
       ...refusals.map((each) => ({ at: each.at, what: `refused in round ${each.round}: ${each.why}` })),
       ...failures.map((each) => ({ at: each.at, what: `trial ${each.trial} ${each.state}: ${each.error ?? ""}` })),
     ].map((each) => ({ ...each, what: each.what.slice(0, 160) }));
+    if (best.length) best.push({ at: d3.max([trials.at(-1), ...events], (each) => each.at ?? at(each)), score: best.at(-1).score });
     const raced = seeds.filter((each) => each.is_race);
     return picked(
       drawn({
         ...frame(options),
         height: 360,
         marginTop: 44,
+        marginRight: 40,
         ariaLabel: `Course of the search by ${byTime ? "time" : "round"}`,
         x: { label: byTime ? "time →" : "round →", type: byTime ? "time" : "linear", grid: true, ticks: options.width < NARROW ? 4 : 8, ...(byTime ? {} : { tickFormat: (d) => (Number.isInteger(d) ? String(d) : "") }) },
         y: scoreAxis([...trials, ...seeds].map((d) => d.score), data.about.metric),
@@ -170,7 +171,7 @@ const Charts = (() => {
       marginBottom: 34,
       ariaLabel: `Mean score by ${found.label}`,
       x: { type: "point", label: found.label, domain: values, padding: 0.6, tickFormat: (value, index) => (index % every ? "" : named(value)) },
-      y: { label: null, grid: true, ticks: 4, domain: options.domain, type: options.type ?? "linear", tickFormat: "~g" },
+      y: { label: null, grid: true, ticks: 4, domain: options.domain, type: options.type ?? "linear", tickFormat: ".4~g" },
       marks: [
         Plot.line(found.means, { x: "value", y: "mean", stroke: "var(--dim)", strokeDasharray: "2 3" }),
         Plot.ruleX(found.means.filter((each) => each.low != null), { x: "value", y1: "low", y2: "high", stroke: "var(--c0)", strokeWidth: 2, clip: true }),
@@ -201,12 +202,14 @@ const Charts = (() => {
         marginRight: 64,
         ariaLabel: "Training loss over steps",
         x: { label: "optimiser steps →", grid: true, ticks: options.width < NARROW ? 4 : 8, tickFormat: "~s" },
-        y: { label: "loss", grid: true, type: "log", tickFormat: "~g", ticks: 5 },
+        y: { label: "loss", labelArrow: "none", grid: true, type: "log", tickFormat: ".4~g", ticks: 5 },
         marks: [
           Plot.line(of("other"), { x: "step", y: "loss", z: "trial", stroke: "var(--dim)", strokeOpacity: many ? 0.25 : 0.5, strokeWidth: 1 }),
           Plot.line(of("baseline"), { x: "step", y: "loss", stroke: "var(--fg)", strokeWidth: 2, strokeDasharray: "5 3" }),
           Plot.line(of("best"), { x: "step", y: "loss", stroke: "var(--best)", strokeWidth: 2 }),
-          Plot.text(d3.sort(ends, (d) => d.loss), { x: "step", y: "loss", text: "role", textAnchor: "start", dx: 6, fill: "var(--fg)" }),
+          ...["best", "baseline"].map((role, index) =>
+            Plot.text(ends.filter((d) => d.role === role), { x: "step", y: "loss", text: "role", textAnchor: "start", dx: 6, dy: index ? 7 : -7, fill: "var(--fg)" }),
+          ),
           Plot.tip(rows, Plot.pointer({ x: "step", y: "loss", title: (d) => `trial ${d.trial}${d.role === "other" ? "" : ` (${d.role})`}: ${d.spec}\nstep ${d.step}, loss ${short(d.loss)}` })),
         ],
       }),
@@ -224,7 +227,7 @@ const Charts = (() => {
       height: 340,
       ariaLabel: figure.title,
       x: { label: "evaluations →", grid: true },
-      y: { label: "↓ better", grid: true, type: positive ? "log" : "linear", tickFormat: "~g", ticks: 5 },
+      y: { label: "↓ better", grid: true, type: positive ? "log" : "linear", tickFormat: ".4~g", ticks: 5 },
       color: { domain: names, range: names.map((_, index) => COLOURS[index % COLOURS.length]), legend: true },
       marks: [
         Plot.areaY(banded, { x: "at", y1: (d) => (positive ? Math.max(d.low, 1e-6) : d.low), y2: "high", fill: "searcher", fillOpacity: 0.12, curve: "step-after", clip: true }),
