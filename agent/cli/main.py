@@ -14,6 +14,7 @@ from agent.cli.chat import chat
 from agent.cli.compare import compare
 from agent.cli.compress import compress
 from agent.cli.confirm import confirm
+from agent.cli.dashboard import dashboard
 from agent.cli.doctor import doctor
 from agent.cli.evaluate import evaluate
 from agent.cli.export import export
@@ -48,7 +49,7 @@ app = typer.Typer(
 
 COMMANDS = (
     run, resume, status, compare, compress, generate, flops, train, evaluate, sample, export, audit, chat, confirm,
-    doctor, strategy, replay, fork, report,
+    doctor, strategy, replay, fork, report, dashboard,
 )  # fmt: skip
 app.add_typer(memory, name="memory")
 for command in COMMANDS:
