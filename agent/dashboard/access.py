@@ -28,7 +28,7 @@ SHORTEST_TOKEN = 16  # characters: what is typed by hand is guessed
 PLOT_STYLES = (
     "'sha256-+TfQir1nvDucAdvE6XUQBt4ayUjpAWkbw2kCdSfekHM=' 'sha256-vnLCBQhI2E03zAY/Mp8RxBhuZSloT7+cclqIlG2t6/M='"
 )
-"""Of the two style sheets that Observable Plot 0.6.17 writes into a figure and a legend; the browser's test sees others."""
+"""Of the style sheets that Observable Plot 0.6.17 writes into a figure and a legend; others fail the browser's test."""
 
 POLICY = (
     f"default-src 'none'; script-src 'self'; style-src 'self' {PLOT_STYLES}; img-src 'self' data:; connect-src 'self'; "

@@ -1,4 +1,4 @@
-"""The dashboard of a running search in a browser: it follows, hovers, filters, steers, comes back, and is fit to see."""
+"""The dashboard of a running search in a browser: it follows, steers, comes back, and is fit to see."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 from browsing import SCHEMES, SIZES, serious_problems
 from dashboards import ROOT, begun, dashboard
 from model_server import serve
-from pages import BEST, TRIALS, page_memory
+from pages import BEST, TRIALS
 from processes import ARGUMENTS, PLANTED, start
 from wishing import Model
 
@@ -91,7 +91,7 @@ def test_a_wish_becomes_a_directive_that_the_search_obeys_and_is_undone(
 
 
 def test_a_point_tells_its_trial_and_the_table_is_filtered_and_sorted(open_page: Any, tmp_path: Path) -> None:
-    page_memory(tmp_path)
+    talkable(tmp_path)
     with dashboard(tmp_path) as served:
         page = open_page(served.url)
         point = page.locator("#score-by-cost svg.plot > [data-mark=dot]").first.locator("> *").nth(BEST - 1)
@@ -111,7 +111,7 @@ def test_a_point_tells_its_trial_and_the_table_is_filtered_and_sorted(open_page:
 
 
 def test_a_message_that_was_typed_while_the_dashboard_was_dead_arrives_once(open_page: Any, tmp_path: Path) -> None:
-    page_memory(tmp_path)
+    talkable(tmp_path)
     first = begun(tmp_path)
     page = open_page(first.url, is_lost=True)
     says(page, "#line", "live")
@@ -129,7 +129,7 @@ def test_a_message_that_was_typed_while_the_dashboard_was_dead_arrives_once(open
 
 
 def test_hostile_texts_are_shown_and_do_nothing(open_page: Any, tmp_path: Path) -> None:
-    page_memory(tmp_path, HOSTILE)
+    talkable(tmp_path, HOSTILE)
     with dashboard(tmp_path) as served:
         page = open_page(served.url)
         page.locator("#score-by-cost svg.plot").wait_for(timeout=PATIENCE)
@@ -147,7 +147,7 @@ def test_hostile_texts_are_shown_and_do_nothing(open_page: Any, tmp_path: Path) 
 def test_axe_finds_no_serious_problem_and_nothing_is_wider_than_the_window(
     open_page: Any, shot: Any, tmp_path: Path, size: str, scheme: str
 ) -> None:
-    page_memory(tmp_path)
+    talkable(tmp_path)
     with dashboard(tmp_path) as served:
         page = open_page(served.url, size, scheme)
         page.locator("#curves-figure svg.plot").wait_for(timeout=PATIENCE)

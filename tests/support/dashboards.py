@@ -12,8 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pages import BUDGET, TRIALS, page_memory
+
+from agent.config.settings import RunConfig
+from memory.connection import opened
+
 COMMAND = [sys.executable, "-m", "agent", "dashboard", "--no-open"]
 ROOT = Path(__file__).parents[2]
+
+
+def talkable(folder: Path, text: str = "a plain word") -> Path:
+    """The memory of `pages.page_memory`, with settings that a chat can be begun with."""
+    path = page_memory(folder, text)
+    values = {"preset": "digits", "space": "digits-8", "budget": BUDGET, "rounds": 9, "baseline": TRIALS[0][0]}
+    config = RunConfig.from_flat({**values, "db": path, "out": folder / "runs"}).as_json()
+    with opened(path) as db:
+        db.conn.execute("UPDATE searches SET config_json = ?", [json.dumps({**config, "race_trainings": 0})])
+    return path
 
 
 @dataclass
@@ -31,6 +46,8 @@ class Running:
         """As `kill -9` does."""
         self.process.kill()
         self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
 
     def post(self, path: str, **body: Any) -> list[Any]:
         """The lines of JSON that come back; as many as there are when the server dies."""
@@ -72,5 +89,3 @@ def dashboard(folder: Path, *arguments: str, port: int = 0, **environment: str) 
         yield found
     finally:
         found.kill()
-        assert found.process.stdout
-        found.process.stdout.close()

@@ -17,6 +17,7 @@ from diffusion.errors import UserError
 
 TOKEN = "a-token-of-enough-letters"
 HERE = "http://127.0.0.1:8321"
+SOCKET = "ws://127.0.0.1:8321/notices"
 
 
 def client(folder: Path, token: str | None = None, host: str = "127.0.0.1", base: str = HERE) -> TestClient:
@@ -41,7 +42,7 @@ def test_a_page_of_another_origin_is_refused_also_by_its_socket(tmp_path: Path, 
     with client(tmp_path) as tab:
         assert tab.get("/news", headers={"origin": origin}).status_code == 403
         assert tab.get("/news", headers={"origin": HERE}).status_code == 200
-        with pytest.raises(WebSocketDisconnect), tab.websocket_connect("/notices", headers={"origin": origin}):
+        with pytest.raises(WebSocketDisconnect), tab.websocket_connect(SOCKET, headers={"origin": origin}):
             pass
 
 
@@ -53,14 +54,14 @@ def test_a_form_of_another_site_is_no_message(tmp_path: Path) -> None:
 def test_the_token_is_given_once_and_becomes_a_cookie(tmp_path: Path) -> None:
     with client(tmp_path, TOKEN) as tab:
         assert tab.get("/").status_code == tab.get("/?token=wrong").status_code == tab.get("/news").status_code == 401
-        with pytest.raises(WebSocketDisconnect), tab.websocket_connect("/notices"):
+        with pytest.raises(WebSocketDisconnect), tab.websocket_connect(SOCKET):
             pass
         given = tab.get(f"/?token={TOKEN}")
         assert (given.status_code, given.headers["location"]) == (303, "/")
         cookie = given.headers["set-cookie"].lower()
         assert "httponly" in cookie and "samesite=strict" in cookie and TOKEN not in cookie
         assert tab.get("/news").status_code == 200
-        with tab.websocket_connect("/notices") as socket:
+        with tab.websocket_connect(SOCKET) as socket:
             assert socket.receive_text().isdigit()
         tab.cookies.clear()
         assert tab.get("/", headers={"cookie": f"diffnas-8321={hashed('another token, as long')}"}).status_code == 401
