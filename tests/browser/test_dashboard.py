@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browsing import SCHEMES, SIZES, serious_problems
-from dashboards import ROOT, begun, dashboard
+from dashboards import ROOT, begun, dashboard, talkable
 from model_server import serve
 from pages import BEST, TRIALS
 from processes import ARGUMENTS, PLANTED, start
