@@ -220,13 +220,6 @@ def _prepare(db: Database, path: Path, read_only: bool) -> None:
     db.conn.execute("PRAGMA foreign_keys = ON")
 
 
-def _check_version(db: Database, path: Path) -> None:
-    applied = {migration.name for migration in MIGRATIONS.applied(db)}
-    if unknown := applied - set(migration_names()):
-        newer = f"was written by a newer version (it has {max(unknown)}); upgrade diffnas-agent"
-        raise UserError(f"'{path}' {newer}, or name another file with --db")
-
-
 def _check_ours(db: Database, path: Path, read_only: bool) -> None:
     application_id = db.conn.execute("PRAGMA application_id").fetchone()[0]
     if application_id == APPLICATION_ID:
@@ -240,3 +233,10 @@ def _check_ours(db: Database, path: Path, read_only: bool) -> None:
         raise foreign(path, what)
     if read_only:
         raise no_memory(path)
+
+
+def _check_version(db: Database, path: Path) -> None:
+    applied = {migration.name for migration in MIGRATIONS.applied(db)}
+    if unknown := applied - set(migration_names()):
+        newer = f"was written by a newer version (it has {max(unknown)}); upgrade diffnas-agent"
+        raise UserError(f"'{path}' {newer}, or name another file with --db")

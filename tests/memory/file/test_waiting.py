@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from processes import finish, start, wait_for
+from searches import TinySearch
 
 from agent.search.session import driving
 from diffusion.errors import UserError
-from memory.connection import opened, transaction
+from memory.connection import connect, opened, transaction
 from memory.file import waiting
 from memory.file.waiting import Held
-from tests.support.processes import finish, start, wait_for
-from tests.support.searches import TinySearch
 
 SENTENCE = "was held by another program for more than"
 
@@ -30,7 +30,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What this process says while it waits: soon, and not for long."""
-    monkeypatch.setattr(waiting, "SLICE_SECONDS", 0.05)
     monkeypatch.setattr(waiting, "SAY_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.6)
     monkeypatch.setattr("memory.file.opening.SLICE_SECONDS", 0.05)
@@ -121,6 +120,8 @@ def test_a_search_waits_for_as_long_as_a_backup_takes_and_ends_as_it_would_have(
     assert events[-1]["rounds"] == 40
 
 
-def test_a_memory_that_stays_held_ends_a_command_in_one_sentence(path: Path) -> None:
-    with held(path, 1.2), pytest.raises(UserError, match=SENTENCE), opened(path) as db:
-        db.conn.execute("BEGIN IMMEDIATE")
+def test_a_memory_that_is_held_and_has_to_be_brought_up_to_date_ends_a_command_in_one_sentence(path: Path) -> None:
+    with opened(path) as db:
+        db.conn.execute("DELETE FROM _sqlite_migrations WHERE name = 'm0002_results'")
+    with held(path, 1.2), pytest.raises(UserError, match=SENTENCE):
+        connect(path)
