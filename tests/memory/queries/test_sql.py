@@ -1,5 +1,3 @@
-import sqlite3
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -7,6 +5,7 @@ from typing import Any
 import pytest
 
 from memory.connection import opened
+from memory.file.waiting import PatientConnection
 from memory.queries.sql import CELL_CHARACTERS, SqlRefused, read_only_sql
 
 
@@ -157,14 +156,13 @@ def test_reading_does_not_wait_for_a_writer(path: Path, filled: Any) -> None:
 
 def test_the_connection_is_closed_after_a_refusal(path: Path, filled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = []
-    real = sqlite3.connect
 
-    class Watched(sqlite3.Connection):
+    class Watched(PatientConnection):
         def close(self) -> None:
             closed.append(self)
             super().close()
 
-    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: real(*args, **options, factory=Watched))
+    monkeypatch.setattr("memory.file.opening.PatientConnection", Watched)
     with pytest.raises(SqlRefused):
         read_only_sql(path, "DELETE FROM trials")
     assert len(closed) == 1
