@@ -1,3 +1,4 @@
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
