@@ -27,6 +27,7 @@ from diffusion.space import built_in
 from diffusion.spec import UNetSpec
 from memory.connection import opened
 from memory.directives import active_directives, add_directive, all_directives, citations, undo_directive
+from memory.file.waiting import PatientConnection
 from memory.searches import find_search
 from prompts.render import render
 from tools.context import SearchContext
@@ -450,13 +451,12 @@ def killed_after(fuse: Fuse, commits: int) -> Iterator[None]:
 def fuse(monkeypatch: pytest.MonkeyPatch) -> Fuse:
     found = Fuse()
 
-    class Mortal(sqlite3.Connection):
-        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
+    class Mortal(PatientConnection):
+        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
             found.look(statement)
             return super().execute(statement, *values)
 
-    connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *given, **more: connect(*given, factory=Mortal, **more))
+    monkeypatch.setattr("memory.file.opening.PatientConnection", Mortal)
     return found
 
 
