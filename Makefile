@@ -10,7 +10,7 @@ USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint slow chaos docs wheel constraints clean
+.PHONY: help run test lint slow chaos browser docs wheel constraints clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ slow: $(DEV_STAMP)  ## the tests that train, count, draw or start processes at l
 chaos: $(DEV_STAMP)  ## the tests that kill processes at random instants
 	$(BIN)/pytest -m chaos --timeout 3600 --numprocesses 0
 
+browser: $(DEV_STAMP)  ## the tests that open pages in Debian's chromium, which is installed where it may be
+	.ci/check-browser $(BIN)/python
+
 docs: $(DEV_STAMP)  ## write the tables of docs/ that are made from the code
 	$(BIN)/python tests/support/documented.py
 
@@ -39,7 +42,7 @@ wheel: $(DEV_STAMP)  ## build the wheel and try it in a fresh environment, from 
 	.ci/check-wheel $(BIN)/python
 
 constraints: $(DEV_STAMP)  ## write constraints.txt from what is installed
-	$(BIN)/python -m pip install --quiet --editable '.[anthropic,dev,ollama]'
+	$(BIN)/python -m pip install --quiet --editable '.[anthropic,browser,dev,ollama]'
 	.ci/write-constraints $(BIN)/python > constraints.new
 	mv constraints.new constraints.txt
 	touch $(USER_STAMP) $(DEV_STAMP)

@@ -6,7 +6,7 @@ hold one of each. A training that is done stays done. Nothing here trains, and w
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,6 +114,22 @@ def training_paused(db: Database, training: int, *, steps_done: int, loss: float
     )
 
 
+def add_to_curve(db: Database, training: int, points: Iterable[tuple[int, float]]) -> None:
+    """Keep points of the loss, as (step, loss); one that is there already is left as it is."""
+    found = [(training, step, finite(loss)) for step, loss in points]
+    with transaction(db) as conn:
+        conn.executemany(
+            "INSERT INTO loss_curves (training, step, loss) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [row for row in found if row[-1] is not None],
+        )
+
+
+def loss_curve(db: Database, training: int) -> list[tuple[int, float]]:
+    """How the loss of a training went, as (step, loss); empty of one that was over before curves were kept."""
+    rows = db.conn.execute("SELECT step, loss FROM loss_curves WHERE training = ? ORDER BY step", [training])
+    return [(row["step"], row["loss"]) for row in rows]
+
+
 def find_training(db: Database, job: TrainJob) -> dict[str, Any] | None:
     """The stored training of a job in any spelling of its network, whatever its state."""
     row = _stored(db.conn, job)
@@ -127,6 +143,7 @@ def training_lost(db: Database, training: int, run_folder: Path) -> None:
             "UPDATE trainings SET state = 'queued', steps_done = 0, finished = NULL, run_folder = ? WHERE id = ?",
             [kept_folder(conn, run_folder), training],
         )
+        conn.execute("DELETE FROM loss_curves WHERE training = ?", [training])
 
 
 def _move_training(db: Database, training: int, change: str, values: Sequence[Any]) -> None:

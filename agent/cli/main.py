@@ -25,6 +25,7 @@ from agent.cli.generate import generate
 from agent.cli.memory import app as memory
 from agent.cli.rank_study import rank_study
 from agent.cli.replay import replay
+from agent.cli.report import report
 from agent.cli.resume import resume
 from agent.cli.run import run
 from agent.cli.sample import sample
@@ -48,7 +49,7 @@ app = typer.Typer(
 
 COMMANDS = (
     run, resume, status, compare, compress, generate, flops, train, evaluate, sample, export, audit, chat, confirm,
-    doctor, strategy, replay, fork,
+    doctor, strategy, replay, fork, report,
 )  # fmt: skip
 app.add_typer(memory, name="memory")
 for command in COMMANDS:

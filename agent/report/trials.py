@@ -85,6 +85,8 @@ class ShownTrial(TrialRow):
     """its row of `proposals`"""
     training: dict[str, Any]
     """its row of `trainings`, `strategy` and `settings` as objects"""
+    loss_curve: list[tuple[int, float]]
+    """how its loss went, as `[step, loss]`, at most 200 points; empty of a training before curves were kept"""
     scores: list[dict[str, Any]]
     """its rows of `scores` under every protocol, `extra` as an object"""
     seed_scores: list[float | None]
@@ -173,6 +175,7 @@ def print_trial(console: Console, found: ShownTrial) -> None:
         "training": f"{training['steps_done']:,} of {strategy.train_steps:,} steps of {strategy.batch_size} images at "
         f"{strategy.learning_rate:g}, dropout {strategy.dropout:g}, seed {found.seed}: {training['state']} in "
         f"{found.device_seconds:.0f} s{loss}{reused}",
+        "loss curve": _curve(found),
         "weights": training["run_folder"],
         "error": found.error and printable(found.error),
         "score": _scored(found),
@@ -188,6 +191,13 @@ def print_trial(console: Console, found: ShownTrial) -> None:
     if len(rows) > 1:
         print_table(console, [f"\n{columns[0]}", *columns[1:]], rows, right="score,step,images,seed")
     say(console, "--json prints everything that is known of it.")
+
+
+def _curve(found: ShownTrial) -> str | None:
+    if not found.loss_curve:
+        return None
+    (first, start), (last, end) = found.loss_curve[0], found.loss_curve[-1]
+    return f"{len(found.loss_curve)} points, {start:.4g} at step {first:,} to {end:.4g} at step {last:,}"
 
 
 def _scored(found: ShownTrial) -> str | None:

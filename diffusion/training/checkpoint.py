@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from diffusion.errors import TrainingFailed
 from diffusion.files.writing import PART, whole
 from diffusion.settings import CODE_VERSION, TrainJob
+from diffusion.training.curve import LossCurve
 from diffusion.training.network import empty_network
 
 NAME = re.compile(r"(?P<kind>step|ema)-(?P<step>\d{8})\.safetensors")
@@ -41,6 +42,7 @@ class Checkpoint:
     seconds: float  # device-seconds spent so far, over all restarts
     tensors: Mapping[str, Tensor]
     code_version: int = CODE_VERSION  # of the training code that wrote it
+    curve: LossCurve = field(default_factory=LossCurve)  # of the loss so far
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -68,6 +70,7 @@ def _write(path: Path, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) ->
         "step": str(checkpoint.step),
         "seconds": repr(checkpoint.seconds),
         "code": str(checkpoint.code_version),
+        "curve": checkpoint.curve.as_text(),
     }
     save_tensors(path, tensors, header, f"step {checkpoint.step}")
     return path
@@ -148,13 +151,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         try:
             job = TrainJob.model_validate_json(header["job"])
             step, seconds, code_version = int(header["step"]), float(header["seconds"]), int(version)
+            curve = LossCurve.from_text(header["curve"]) if "curve" in header else LossCurve()
         except (KeyError, ValueError):
             raise TrainingFailed(
                 f"'{path}' was written by version {version} of the training code and this is version {CODE_VERSION}, "
                 "which cannot read its job; go on with the version that wrote it, or move the folder away"
             ) from None
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    return Checkpoint(job, step, seconds, tensors, code_version)
+    return Checkpoint(job, step, seconds, tensors, code_version, curve)
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:

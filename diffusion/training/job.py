@@ -2,7 +2,8 @@
 checkpoint.
 
 Lines: ``progress`` {step, total_steps, loss, images_per_second, eta_seconds, flops_per_second, peak_share} (the last
-null where the machine's peak was never measured), ``note`` {text} and ``done`` {step, loss, device_seconds}.
+null where the machine's peak was never measured), ``curve`` {points: [[step, loss], …]}, of which some may be said
+again, ``note`` {text} and ``done`` {step, loss, device_seconds}.
 ``result.json`` in the run folder holds the last one and exists only after a real end, not after a job's `until_step`.
 
 Several processes share each batch when a launcher of torch's starts them (`tools.executors.launch`, docs/scaling.md).
@@ -32,6 +33,7 @@ from diffusion.training.checkpoint import (
 )
 from diffusion.training.child import Lines, Place, Stop, end_process, locked, run_child
 from diffusion.training.compilation import cache_of_its_own
+from diffusion.training.curve import LossCurve, tell_again
 from diffusion.training.network import macs_of
 from diffusion.training.team import Team
 from diffusion.training.trainer import StepReport, Trainer
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 RESULT = "result.json"
-LOSS_SMOOTHING = 0.9  # the loss that is shown is an average over about ten logged values
 AGREEMENT_STEPS = 8  # between two questions whether any process was asked to stop
 
 
@@ -55,6 +56,7 @@ def train(text: str, lines: Lines, stop: Stop) -> bool:
         found = resumable(job)
         result = job.run_folder / RESULT
         if found and found.step == job.strategy.train_steps and result.exists():
+            tell_again(lines, found.curve)
             lines.emit("done", **json.loads(result.read_text()))
             return True
         with cache_of_its_own(job.run_folder / f"compiled-{Place.here().rank}"):
@@ -96,9 +98,10 @@ class Run:
         images = open_images(job.data_folder, job.data_fingerprint).train
         self.accelerator = accelerator(self.job)
         self.trainer = Trainer(self.job, images, self.accelerator)
-        self.loss = math.nan
+        self.curve = found.curve if found else LossCurve()
         self.seconds_before = 0.0
         if found:
+            tell_again(lines, self.curve)
             self.trainer.restore(dict(found.tensors), found.step)
             self.seconds_before = found.seconds
         elif self.team.device.type == "cuda":
@@ -130,17 +133,19 @@ class Run:
 
     def report(self, report: StepReport) -> None:
         """Say how far it is; reading the loss is the only moment that waits for the device."""
-        loss = self._finite(report)
-        self.loss = loss if math.isnan(self.loss) else LOSS_SMOOTHING * self.loss + (1 - LOSS_SMOOTHING) * loss
+        loss, steps = self._finite(report), self.job.strategy.train_steps
+        point = self.curve.add(report.step, loss, train_steps=steps, log_steps=self.job.log_steps)
         seconds_a_step = (time.monotonic() - self.clock_started) / max(1, report.step - self.clock_step)
         found = {
-            "loss": self.loss,
+            "loss": loss if self.curve.smoothed is None else self.curve.smoothed,
             "images_per_second": self.job.strategy.batch_size / seconds_a_step,
             "eta_seconds": (self.job.last_step - report.step) * seconds_a_step,
             "flops_per_second": self.speed.flops_per_second(seconds_a_step),
             "peak_share": self.speed.peak_share(seconds_a_step),
         }
-        self.lines.emit("progress", step=report.step, total_steps=self.job.strategy.train_steps, **found)
+        self.lines.emit("progress", step=report.step, total_steps=steps, **found)
+        if point:
+            self.lines.emit("curve", points=[point])
         if self.job.running.log_with:
             values = {name: value for name, value in found.items() if value is not None}
             self.accelerator.log(values | {"loss": loss}, step=report.step)  # trackers smooth by themselves
@@ -162,13 +167,13 @@ class Run:
         if not self.trainer.is_finite():
             raise TrainingFailed(f"the weights are not finite after step {report.step}; a lower learning rate may help")
         tensors = {name: tensor.cpu() for name, tensor in self.trainer.state().items()} if self.team.is_first else {}
-        return Checkpoint(self.job, report.step, self.device_seconds, tensors)
+        return Checkpoint(self.job, report.step, self.device_seconds, tensors, curve=self.curve)
 
     def finish(self) -> None:
         """Say what came of it; the file is the mark of a training that reached its end."""
         result = {
             "step": self.trainer.step,
-            "loss": None if math.isnan(self.loss) else self.loss,
+            "loss": self.curve.smoothed,
             "device_seconds": self.device_seconds,
         }
         if self.team.is_first and self.trainer.step == self.job.strategy.train_steps:

@@ -20,6 +20,7 @@ from memory.queries.ranking import BEST_FIRST, IS_SCORE, Record
 from memory.replicas import seed_scores
 from memory.schema.places import folder_of
 from memory.searches import find_protocol, find_search
+from memory.trainings import loss_curve
 from memory.trials import find_trial
 
 Scope = Literal["search", "memory"]
@@ -170,6 +171,7 @@ def show_trial(db: Database, trial: int) -> Record:
         "finished": record["finished"],
         "proposal": proposal,
         "training": _unpacked({**training, "run_folder": str(folder_of(db.conn, training["run_folder"]))}),
+        "loss_curve": [list(point) for point in loss_curve(db, found.training)],
         "scores": [_unpacked(dict(row)) for row in scores],
         "seed_scores": seed_scores(db, found.search).get(str(found.spec), []),
         "protocol_content": find_protocol(db, record["protocol"]).model_dump(mode="json"),

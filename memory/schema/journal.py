@@ -32,8 +32,9 @@ JOURNAL_TABLES = (
 )
 """`place` is a table, `row` its rowid; `forks` says from which search, after which round, another one was copied."""
 
-NOT_JOURNALLED = ("protocols", "journal", "forks", "backend_checks", "standings", "ledger_totals")
-"""Protocols are never changed and are found by their fingerprint alone; what is derived follows the rest."""
+NOT_JOURNALLED = ("protocols", "journal", "forks", "backend_checks", "standings", "ledger_totals", "loss_curves")
+"""Protocols are never changed and are found by their fingerprint alone; what is derived follows the rest; no prompt
+reads a curve."""
 
 WATCHED = {"searches": ("rounds", "backend", "budget_macs", "count_convention")}
 """Where only some columns count."""

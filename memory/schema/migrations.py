@@ -11,6 +11,7 @@ from sqlite_utils import Database, Migrations
 from diffusion.networks import network
 from diffusion.spec import PAPER_PARAMETERS, UNetSpec
 from memory.schema.backends import BACKEND_TABLES
+from memory.schema.curves import LOSS_CURVES
 from memory.schema.directives import STEERING_TABLES
 from memory.schema.journal import JOURNAL_TABLES, journal_triggers, triggers_of
 from memory.schema.places import kept_folder
@@ -190,6 +191,12 @@ def m0014_run_folders(db: Database) -> None:
         kept = kept_folder(db.conn, Path(row["run_folder"]))
         if kept != row["run_folder"]:
             db.conn.execute("UPDATE trainings SET run_folder = ? WHERE id = ?", [kept, row["id"]])
+
+
+@MIGRATIONS()
+def m0015_loss_curves(db: Database) -> None:
+    """How the loss of a training went; of those that are over nothing is known but its end."""
+    db.conn.execute(LOSS_CURVES)
 
 
 def _trainings_with_network(db: Database) -> None:

@@ -67,6 +67,6 @@ class InProcessExecutor:
             raise JobFailed(str(error)) from error
         events = [json.loads(line) for line in stream.getvalue().splitlines()]
         for event in events:
-            if event["event"] in ("progress", "note"):
+            if event["event"] in ("progress", "note", "curve"):
                 on_progress(event)
         return next(event for event in events if event["event"] == "done")

@@ -217,7 +217,7 @@ def read_lines(stream: IO[str], on_progress: OnProgress) -> dict[str, Any]:
             continue  # a library's stray print; its text is no protocol
         if not isinstance(event, dict):
             continue
-        if event.get("event") in ("progress", "note"):
+        if event.get("event") in ("progress", "note", "curve"):
             on_progress(event)
         elif event.get("event") in ("done", "failed"):
             last = event

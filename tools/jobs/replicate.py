@@ -30,6 +30,7 @@ from memory.trials import Trial, find_trial
 from tools.context import SearchContext
 from tools.errors import JobFailed
 from tools.executors.machine import Share
+from tools.jobs.curve import keeping_curve
 from tools.jobs.measure import keep_score
 
 
@@ -77,7 +78,8 @@ def _train(context: SearchContext, replica: Replica) -> None:
             context.report("train.progress", trial=replica.trial, seed=replica.seed, **values)
 
     try:
-        done = context.services.executor.train(job, tell)
+        with keeping_curve(context, replica.training, tell) as hear:
+            done = context.services.executor.train(job, hear)
     except JobFailed as failure:
         training_failed(context.db, replica.training, str(failure), device_seconds=replica.device_seconds)
         raise

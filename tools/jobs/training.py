@@ -35,6 +35,7 @@ from memory.trials import (
 from tools.context import SearchContext
 from tools.errors import JobFailed, Refused
 from tools.gates.specs import refusal
+from tools.jobs.curve import keeping_curve
 from tools.jobs.rungs import curve_of, look, rungs_from
 from tools.refusals import REASON_CHARACTERS, refuse
 
@@ -208,7 +209,8 @@ def _run(context: SearchContext, trial: Trial, until_step: int | None = None) ->
         else:
             context.report("train.progress", trial=trial.id, seed=None, **_progress(event))
 
-    return context.services.executor.train(job, tell)
+    with keeping_curve(context, trial.training, tell) as hear:
+        return context.services.executor.train(job, hear)
 
 
 def _reached(context: SearchContext, trial: Trial, rung: int) -> int:

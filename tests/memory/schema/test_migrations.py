@@ -21,6 +21,7 @@ TABLES = {
     "protocols", "searches", "proposals", "trainings", "trials", "scores", "messages", "model_calls", "ledger",
     "replicas", "verdicts", "strategies", "strategy_measurements", "directives", "citations", "latencies", "journal",
     "forks", "backend_checks", "standings", "ledger_totals",
+    "loss_curves",
 }  # fmt: skip
 
 
@@ -80,6 +81,7 @@ def test_references_are_foreign_keys(db: Database) -> None:
         ("standings", "trial", "trials"),
         ("standings", "training", "trainings"),
         ("ledger_totals", "search", "searches"),
+        ("loss_curves", "training", "trainings"),
     }
 
 
