@@ -30,7 +30,12 @@ COLUMNS = (
     "trial", "round", "spec", "widths", "score", "95 % interval", "MACs paper", "MACs total", "params", "state",
     "against the baseline", "proposed by", "why",
 )  # fmt: skip
-NOT_DRAWN: dict[str, Any] = {"trials": {"__all__": {"reason", "error", "training"}}, "ledger": True, "protocol": True, "load": True}
+NOT_DRAWN: dict[str, Any] = {
+    "trials": {"__all__": {"reason", "error", "training"}},
+    "ledger": True,
+    "protocol": True,
+    "load": True,
+}
 """Parts of the data that the tables hold and no figure needs."""
 INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 NONE = "–"
