@@ -15,8 +15,9 @@ DEV_STAMP := $(VENV)/.installed-dev
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-run: $(USER_STAMP)  ## search on the embedded digits; more options: make run ARGS="--rounds 3"
+run: $(USER_STAMP)  ## search on the embedded digits, and write its report; more options: make run ARGS="--rounds 3"
 	$(BIN)/diffnas-agent run --preset digits $(ARGS)
+	$(if $(filter --dry-run --help -h --db --db=%,$(ARGS)),,$(BIN)/diffnas-agent report)
 
 test: lint  ## everything that must hold before a commit: lint, format, types, fast tests
 	$(BIN)/pytest

@@ -27,7 +27,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from diffusion.data.pictures import LARGEST_SIDE
+from diffusion.data.card import LARGEST_SIDE
 from diffusion.distill.folder import CONFIG as STUDENT_CONFIG
 from diffusion.distill.folder import load_student, save_student
 from diffusion.errors import UserError

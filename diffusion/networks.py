@@ -7,15 +7,17 @@ spellings of it. This module imports no torch.
 
 from math import gcd, prod
 from statistics import fmean
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, TypeAlias
 
 from diffusion.settings import Family
 from diffusion.space import SearchSpace
 from diffusion.spec import MAX_BASE, MAX_MULTIPLIER, Rows, UNetSpec, stages_of
 
-Networks = NDArray[np.int64]  # (N, 2 + 2 stages): blocks, widths, attention and head width, as `networks` gives them
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Networks: TypeAlias = "NDArray[np.int64]"  # (N, 2 + 2 stages): blocks, widths, attention and head width
 HEAD_WIDTH = 32  # of iddpm's attention, or the largest power of two below it that divides the base channels
 
 
@@ -36,6 +38,8 @@ def network(spec: UNetSpec, family: Family) -> str:
 
 def networks(rows: Rows, family: Family) -> Networks:
     """Blocks, widths, attention and head width of each row; equal rows are one network.  (N, 2 + 2 S) → (N, 2 + 2 S)"""
+    import numpy as np  # where many are counted: who shows one goes without
+
     stages = stages_of(rows)
     heads = np.gcd(rows[:, :1], HEAD_WIDTH) if family == "iddpm" else np.zeros_like(rows[:, :1])
     return np.hstack([rows[:, 1:2], rows[:, :1] * rows[:, 2 : 2 + stages], rows[:, 2 + stages :], heads])
@@ -43,6 +47,8 @@ def networks(rows: Rows, family: Family) -> Networks:
 
 def distinct(rows: Rows, family: Family) -> Rows:
     """One spelling of each network, that of the widest base, in the order of the rows.  (N, k) → (M, k)"""
+    import numpy as np
+
     if not len(rows):
         return rows
     by_base = np.argsort(-rows[:, 0], kind="stable")

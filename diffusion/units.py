@@ -63,6 +63,11 @@ def printable(text: str) -> str:
     return "".join(char if _is_shown(char) else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 image``, ``2,000 images``."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def visible(text: str) -> str:
     """The same with its line breaks and tabs."""
     if text.isprintable():

@@ -183,6 +183,8 @@ class TestCommandLine:
         commands = self.commands()
         for line in shown_commands(path.read_text(encoding="utf-8")):
             words = shlex.split(line, comments=True)[1:]
+            if not words:
+                continue
             name = " ".join(words[:2]) if words[0] == "memory" and len(words) > 1 else words[0]
             if not name.startswith("-"):
                 typed = {word.partition("=")[0] for word in words if re.fullmatch(r"--\S+", word)}

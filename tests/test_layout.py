@@ -417,7 +417,15 @@ def test_a_slow_import_behind_another_module_is_found() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["agent.cli.main", "diffusion.spec", "diffusion.settings", "diffusion.cost.closed_form"]
+    [
+        "agent.cli.main",
+        "agent.config.sources",
+        "agent.report.guide.first_contact",
+        "agent.report.status",
+        "diffusion.spec",
+        "diffusion.settings",
+        "diffusion.cost.closed_form",
+    ]
     + [module_name(path) for path in FILES if path.relative_to(ROOT).parts[0] == "memory"],
 )
 def test_a_module_that_must_start_fast_imports_no_torch_and_no_langchain(module: str) -> None:

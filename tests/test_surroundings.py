@@ -39,6 +39,12 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "memory show": ("2",),
     "memory sql": ("SELECT spec, reason FROM results",),
 }
+BESIDE: dict[str, tuple[str, ...]] = {  # what is typed beside the commands as such
+    "": (),
+    "status --watch": (),
+    "--plain status": (),
+    "--show-completion": (),
+}
 PLAIN = {"COLUMNS": "40", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 SURROUNDINGS: dict[str, dict[str, Any]] = {
     "closed stdin, Latin-1, 40 columns": {"stdin": "closed", "env": {"PYTHONIOENCODING": "latin-1"}},
@@ -55,7 +61,7 @@ def test_every_command_has_its_arguments() -> None:
 
 
 def takes_db(command: str) -> bool:
-    return any("--db" in param.opts for param in all_commands()[command].params)
+    return command in ARGUMENTS and any("--db" in param.opts for param in all_commands()[command].params)
 
 
 def folder(tmp_path: Path, number: int, db: str) -> Path:
@@ -73,7 +79,7 @@ def folder(tmp_path: Path, number: int, db: str) -> Path:
 def test_no_command_ends_in_a_traceback(tmp_path: Path, name: str) -> None:
     found = SURROUNDINGS[name]
     jobs = []
-    for number, (command, arguments) in enumerate(ARGUMENTS.items()):
+    for number, (command, arguments) in enumerate((ARGUMENTS | BESIDE).items()):
         home = folder(tmp_path, number, found.get("db", "~/diffnas.db"))
         place = ["--db", found["db"]] if "db" in found and takes_db(command) else []
         job = {"argv": [*command.split(), *arguments, *place], "cwd": str(home), "stdin": "null", "stdout": "read"}

@@ -28,7 +28,7 @@ def talk(db: Path, name: str | None, llm: str | None, base_url: str | None, *, b
     console = people()
     about = talk_about(db, name if begin is None else _begun(console, db, name, begin))
     lines = input_of(console, history_beside(db))
-    voice = Voice(console, lines.answer, streams=True)
+    voice = Voice(console, lines.answer, streams=not console.is_plain)
     found = chat_about(about, voice, llm, base_url)
     lines.complete, lines.standing = found.completions, found.standing
     converse(found, lines)

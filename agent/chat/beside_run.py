@@ -17,6 +17,7 @@ from agent.chat.window.terminal import Complete, history_beside, prompt_session
 from agent.chat.window.voice import Voice
 from agent.chat.wiring import assistant_of
 from agent.config.settings import RunConfig
+from agent.report.console import is_plain
 from agent.report.progress import Lines
 from tools.context import SearchContext
 
@@ -31,7 +32,7 @@ def listening(
     config: RunConfig, context: SearchContext, lines: Lines, inbox: Inbox, takes_lines: bool = True
 ) -> Iterator[None]:
     """Hear what is typed until the block ends; with `takes_lines` as a conversation, where this is a terminal."""
-    is_conversation = takes_lines and sys.stdin.isatty() and lines.console.is_terminal
+    is_conversation = takes_lines and sys.stdin.isatty() and (lines.console.is_terminal or is_plain(lines.console))
     if not is_conversation and not config.backend.approve:
         yield
         return

@@ -7,7 +7,8 @@ from sqlite_utils import Database
 from agent.chat import answers as chat_answers
 from agent.chat.conversation import QUIT, Chat
 from agent.chat.slash import SLASH_HELP, Command
-from agent.report.curve import draw_png, drawn
+from agent.report.console import is_plain
+from agent.report.curve import draw_png, drawn, in_words
 from agent.report.status import print_rows, print_status, search_status
 from agent.report.trials import trial_rows
 from diffusion.errors import UserError
@@ -44,8 +45,11 @@ def _plot(chat: Chat, command: Command, line: str, key: str) -> None:
         draw_png(ranking, user_path(command.text))
         chat.voice.say(f"Drawn: {command.text}")
         return
+    if is_plain(chat.voice.console):
+        chat.voice.say(*in_words(ranking))
+        return
     for row in drawn(ranking, chat.voice.console.width):
-        chat.voice.console.print(row, markup=False, no_wrap=True, crop=True)
+        chat.voice.console.print(row, no_wrap=True, crop=True)
 
 
 def _latency(chat: Chat, command: Command, line: str, key: str) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from agent.cli.complete import searches, strategies, trials
 from agent.cli.options import Db, DryRun, Json, changing, memory_path, number_option, option
 from agent.config.settings import HOW_JOBS_RUN
 from diffusion.units import LARGEST
@@ -16,13 +17,19 @@ from diffusion.units import LARGEST
 def confirm(
     changes: dict[str, Any],
     trials: Annotated[
-        list[int] | None, typer.Argument(min=1, max=LARGEST, metavar="TRIAL...", help="Trials; default: the best.")
+        list[int] | None,
+        typer.Argument(
+            min=1, max=LARGEST, metavar="TRIAL...", help="Trials; default: the best.", autocompletion=trials
+        ),
     ] = None,
-    search: Annotated[str | None, option("NAME", "The search they are of; default: the latest.")] = None,
+    search: Annotated[str | None, option("NAME", "The search they are of; default: the latest.", searches)] = None,
     top: Annotated[int, number_option("K", "How many of the best, without the baseline.")] = 1,
     seeds: Annotated[int, number_option("N", "Training seeds of each; verdicts take three.")] = 3,
     strategy: Annotated[
-        str | None, option("STRATEGY", "A preset's name, or FIELD=VALUE,…; default: DATA-standard, twice as long.")
+        str | None,
+        option(
+            "STRATEGY", "A preset's name, or FIELD=VALUE,…; default: DATA-standard, twice as long.", offered=strategies
+        ),
     ] = None,
     db: Db = None,
     dry_run: DryRun = False,

@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
+from agent.cli.complete import searches
 from agent.cli.options import Db, Json, memory_path, show
 
 
 def export_study(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or number of a search.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or number of a search.", autocompletion=searches)],
     url: Annotated[str, typer.Argument(metavar="URL", help="A database, e.g. sqlite:///study.db.")],
     db: Db = None,
     as_json: Json = False,

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from agent.cli.options import Json, number_option, show
+from agent.cli.options import Json, Spec, number_option, show
 
 
 def flops(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="b128-n2-m1.2.2.2-a0100, or its JSON object.")],
+    spec: Spec,
     family: Annotated[str, typer.Option(metavar="ddpm|iddpm", help="Which network the spec becomes.")] = "ddpm",
     resolution: Annotated[int, number_option("N", "Side of the images.", least=0)] = 32,
     channels: Annotated[int, number_option("N", "Channels of the images.", least=0)] = 3,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli.complete import specs
 from agent.cli.options import Json, configured, number_option, option, path_option
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def generate(
     settings: "Resolved",
     count: Annotated[int, number_option("N", "How many specs.")] = 10,
     min_macs: Annotated[str | None, option("MACS", "What a spec costs at least, e.g. 4.8G.")] = None,
-    like: Annotated[str | None, option("SPEC", "A spec to stay near.")] = None,
+    like: Annotated[str | None, option("SPEC", "A spec to stay near.", specs)] = None,
     source: Annotated[
         str | None, typer.Option("--from", metavar="NAME", help="A search: its space, sizes and trials.")
     ] = None,

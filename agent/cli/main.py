@@ -5,6 +5,8 @@ A user's mistake leaves as one sentence on standard error and exit code 2; a bug
 
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -13,22 +15,26 @@ import agent.backends.untraced  # noqa: F401  # before anything else: LangChain 
 from agent.cli.audit import audit
 from agent.cli.chat import chat
 from agent.cli.compare import compare
+from agent.cli.complete import is_asked
 from agent.cli.compress import compress
 from agent.cli.confirm import confirm
 from agent.cli.doctor import doctor
 from agent.cli.evaluate import evaluate
+from agent.cli.examples import epilog
 from agent.cli.export import export
 from agent.cli.export_study import export_study
 from agent.cli.flops import flops
 from agent.cli.fork import fork
 from agent.cli.generate import generate
 from agent.cli.memory import app as memory
+from agent.cli.plain import Plain, show_as_set
 from agent.cli.rank_study import rank_study
 from agent.cli.replay import replay
 from agent.cli.report import report
 from agent.cli.resume import resume
 from agent.cli.run import run
 from agent.cli.sample import sample
+from agent.cli.start import spare_imports
 from agent.cli.status import list_command, status
 from agent.cli.strategy import strategy
 from agent.cli.train import train
@@ -36,32 +42,38 @@ from agent.report.console import ReaderLeft, people, prepare_streams
 from diffusion.errors import UserError, check_utf8
 
 USER_MISTAKE, INTERRUPTED = 2, 130
+INSTALL = "--install-completion"
 
 app = typer.Typer(
     name="diffnas-agent",
-    help="Search, with a tool-calling language model, for the UNet that makes the best diffusion model under a budget.",
-    no_args_is_help=True,
-    add_completion=False,
+    help="Search, with a tool-calling language model, for the UNet that makes the best diffusion model under a budget."
+    "\n\nWithout a command it says how things stand in this folder, and what comes next.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-COMMANDS = (
+COMMANDS: tuple[Callable[..., None], ...] = (
     run, resume, status, compare, compress, generate, flops, train, evaluate, sample, export, audit, chat, confirm,
     doctor, strategy, replay, fork, report,
 )  # fmt: skip
 app.add_typer(memory, name="memory")
-for command in COMMANDS:
-    app.command()(command)
-app.command("list")(list_command)
-app.command("rank-study")(rank_study)
-app.command("export-study")(export_study)
+RENAMED: dict[str, Callable[..., None]] = {"list": list_command, "rank-study": rank_study, "export-study": export_study}
+for name, command in ({command.__name__: command for command in COMMANDS} | RENAMED).items():
+    app.command(name, epilog=epilog(name))(command)
 
 
 @app.callback(invoke_without_command=True)
-def options(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """Search for the UNet that makes the best diffusion model inside a compute budget."""
+def options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    plain: Plain = None,
+) -> None:
+    """Search for the UNet that makes the best diffusion model inside a compute budget.
+
+    Without a command: how things stand in this folder, and what comes next.
+    """
+    show_as_set(plain)
     if version:
         from importlib.metadata import version as installed
 
@@ -69,21 +81,21 @@ def options(version: Annotated[bool, typer.Option("--version", help="Print the v
 
         say(people(), f"diffnas-agent {installed('diffnas-agent')}", whole=True)
         raise typer.Exit
-    _spare_pandas()
+    spare_imports()
+    if context.invoked_subcommand is None:
+        from agent.cli.options import memory_path
+        from agent.report.guide.first_contact import greet
 
-
-def _spare_pandas() -> None:
-    """Import sqlite-utils without pandas, which it takes along where it finds it: 0.3 s for types never stored here."""
-    if "pandas" not in sys.modules and "sqlite_utils" not in sys.modules:
-        sys.modules["pandas"] = None  # type: ignore[assignment]  # so that importing it fails, here alone
-        import sqlite_utils  # noqa: F401
-
-        del sys.modules["pandas"]
+        greet(people(), memory_path(None))
 
 
 def main() -> NoReturn:
     """Run the command line; the one place where errors become exit codes."""
     prepare_streams()
+    if is_asked():
+        with suppress(Exception):  # the Tab key: whatever is wrong, the command itself will say it
+            app(prog_name="diffnas-agent")
+        sys.exit(1)
     try:
         _check_words()
         code = app(standalone_mode=False, prog_name="diffnas-agent")
@@ -94,11 +106,17 @@ def main() -> NoReturn:
     except ReaderLeft:
         code = 0
     except Exception as error:
-        if not hasattr(error, "format_message"):  # the parser's own errors; its classes are not public
+        if isinstance(error, OSError) and INSTALL in sys.argv:
+            code = _mistake(
+                f"{INSTALL} cannot write '{error.filename}' ({error.strerror}); put what --show-completion prints "
+                "where your shell reads it"
+            )
+        elif not hasattr(error, "format_message"):  # the parser's own errors; its classes are not public
             raise
-        from agent.cli.errors import usage_sentence
+        else:
+            from agent.cli.errors import usage_sentence
 
-        code = _mistake(usage_sentence(error))
+            code = _mistake(usage_sentence(error))
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from agent.cli.complete import trials
+from agent.cli.examples import epilog
 from agent.cli.options import Db, Json, Limit, Name, memory_path, show
 from diffusion.errors import UserError
 from diffusion.units import LARGEST
@@ -11,7 +13,7 @@ from diffusion.units import LARGEST
 app = typer.Typer(help="Look into the memory (read-only).", no_args_is_help=True)
 
 
-@app.command()
+@app.command(epilog=epilog("memory top"))
 def top(
     protocol: Annotated[
         str | None,
@@ -31,7 +33,7 @@ def top(
     show(found, as_json, print_top)
 
 
-@app.command()
+@app.command(epilog=epilog("memory pareto"))
 def pareto(name: Name = None, db: Db = None, as_json: Json = False) -> None:
     """Trials of a search that none beats in both cost and score."""
     from agent.config.kinds import WITH_TRIALS
@@ -45,7 +47,7 @@ def pareto(name: Name = None, db: Db = None, as_json: Json = False) -> None:
     show(found, as_json, print_top)
 
 
-@app.command()
+@app.command(epilog=epilog("memory failures"))
 def failures(name: Name = None, limit: Limit = 20, db: Db = None, as_json: Json = False) -> None:
     """Failed trials and refused proposals of a search, with their reasons."""
     from agent.report.trials import FailureRow, print_failures
@@ -58,9 +60,11 @@ def failures(name: Name = None, limit: Limit = 20, db: Db = None, as_json: Json 
     show([FailureRow(**row) for row in rows], as_json, print_failures)
 
 
-@app.command("show")
+@app.command("show", epilog=epilog("memory show"))
 def show_command(
-    trial: Annotated[int, typer.Argument(min=1, max=LARGEST, metavar="ID", help="Number of a trial.")],
+    trial: Annotated[
+        int, typer.Argument(min=1, max=LARGEST, metavar="ID", help="Number of a trial.", autocompletion=trials)
+    ],
     db: Db = None,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +78,7 @@ def show_command(
     show(found, as_json, print_trial)
 
 
-@app.command()
+@app.command(epilog=epilog("memory sql"))
 def sql(
     statement: Annotated[
         str, typer.Argument(metavar="SELECT", help='One SELECT, e.g. "SELECT spec, rfid FROM results".')

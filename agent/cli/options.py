@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from pydantic import BeforeValidator
 
+from agent.cli.complete import Complete, of_setting, searches, specs, trials
 from agent.config.settings import FIELDS, own_options, sentence, setting_of
+from agent.report.console import be_plain
 from diffusion.files.paths import user_path
 from diffusion.frozen import MOST, MOST_AT_ONCE
 from diffusion.units import LARGEST
@@ -24,9 +26,9 @@ Command = Callable[..., None]
 READ_BY_PARSER = (bool, int, float)  # what the option parser reads itself; the rest stays text
 
 
-def option(metavar: str, text: str) -> Any:
-    """An option with what stands for its value and one line of help."""
-    return typer.Option(metavar=metavar, help=text)
+def option(metavar: str, text: str, offered: Complete | None = None) -> Any:
+    """An option with what stands for its value, one line of help, and what the Tab key offers."""
+    return typer.Option(metavar=metavar, help=text, autocompletion=offered)
 
 
 def number_option(metavar: str, text: str, least: float = 1, most: float = MOST_AT_ONCE) -> Any:
@@ -62,15 +64,24 @@ def option_of(name: str, text: str | None = None) -> Any:
     shown = sentence(text or setting.help)
     if not setting.option.startswith("--"):
         parser = user_path if _typed_as(name) is Path else None
-        return typer.Option(flag, metavar=setting.option, help=shown, parser=parser)
+        offered = of_setting(name, FIELDS[name].annotation)
+        return typer.Option(flag, metavar=setting.option, help=shown, parser=parser, autocompletion=offered)
     on, off, *others = setting.option.split("/")
     return typer.Option(f"{on}/{off}", *(f" /{other}" for other in others), help=shown)
 
 
 Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout; people's output goes to stderr.")]
 Db = Annotated[Path | None, option_of("db")]
-Name = Annotated[str | None, typer.Argument(metavar="NAME", help="Name or number of a search; default: the latest.")]
-TrialId = Annotated[int, typer.Argument(min=1, max=LARGEST, metavar="TRIAL", help="Number of a trial.")]
+Name = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="Name or number of a search; default: the latest.", autocompletion=searches),
+]
+TrialId = Annotated[
+    int, typer.Argument(min=1, max=LARGEST, metavar="TRIAL", help="Number of a trial.", autocompletion=trials)
+]
+Spec = Annotated[
+    str, typer.Argument(metavar="SPEC", help="b128-n2-m1.2.2.2-a0100, or its JSON object.", autocompletion=specs)
+]
 Limit = Annotated[int, number_option("N", "Most rows to print.", most=MOST)]
 Config = Annotated[Path | None, path_option("FILE", "Settings (default ./diffnas.toml if there).")]
 Pairs = Annotated[
@@ -93,7 +104,10 @@ def configured(*wanted: str, **texts: str) -> Callable[[Command], Command]:
         from agent.config.sources import load_provider_keys, parse_pairs, resolve
 
         load_provider_keys()
-        return resolve(parse_pairs(rest.pop("set_") or []) | given, rest.pop("config"))
+        found = resolve(parse_pairs(rest.pop("set_") or []) | given, rest.pop("config"))
+        if found.config.screen.plain:
+            be_plain(True)
+        return found
 
     return _with_options(names, texts, gather, {"set_": Pairs, "config": Config})
 

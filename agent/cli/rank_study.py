@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent.cli.complete import strategies
 from agent.cli.options import DryRun, Json, configured, number_option, option, path_option
 from agent.config.settings import HOW_JOBS_RUN
 from diffusion.frozen import MOST
@@ -25,9 +26,11 @@ def rank_study(
     specs: Annotated[
         int, number_option("N", "Specs: the baseline, and one from each stratum of MACs.")
     ] = DEFAULT_SPECS,
-    rapid: Annotated[str | None, option("STRATEGY", "The cheap strategy: a preset's name, or FIELD=VALUE,….")] = None,
+    rapid: Annotated[
+        str | None, option("STRATEGY", "The cheap strategy: a preset's name, or FIELD=VALUE,….", strategies)
+    ] = None,
     standard: Annotated[
-        str | None, option("STRATEGY", "The strategy that it is compared with, and the truth's.")
+        str | None, option("STRATEGY", "The strategy that it is compared with, and the truth's.", strategies)
     ] = None,
     truth_steps: Annotated[
         int | None, number_option("N", "Steps of the full trainings (default twice the standard's).", most=MOST)

@@ -1,10 +1,10 @@
 """``diffnas-agent train``: train one spec, as a search of its own."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from agent.cli.options import DryRun, Json, configured
+from agent.cli.options import DryRun, Json, Spec, configured
 
 if TYPE_CHECKING:
     from agent.config.sources import Resolved
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @configured("preset", "seed", "name", "data", "strategy", "score", "jobs", "places")
 def train(
     settings: "Resolved",
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="b128-n2-m1.2.2.2-a0100, or its JSON object.")],
+    spec: Spec,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from agent.config.backend import BackendSettings
 from agent.config.groups import DataSettings, Places, ScoreSettings, SearchSettings
+from agent.config.screen import ScreenSettings
 from diffusion.frozen import Frozen, Setting
 from diffusion.settings import Strategy
 from diffusion.space import SearchSpace
@@ -33,6 +34,7 @@ class RunConfig(Frozen):
     score: ScoreSettings = ScoreSettings()
     jobs: JobSettings = JobSettings()
     places: Places = Places()
+    screen: ScreenSettings = ScreenSettings()
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> Self:

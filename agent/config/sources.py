@@ -15,11 +15,9 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from agent.config.backend import OFFLINE
-from agent.config.bench import bench_settings, objection
 from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig, setting_of
 from diffusion.errors import UserError
 from diffusion.files.text import read_text, read_toml
-from diffusion.unetbench.table import find_table
 from diffusion.units import shortened
 from memory.redaction import is_secret_name
 
@@ -48,18 +46,12 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Reso
         UserError: one sentence that starts with the first value that is wrong and says where it stands.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    layers = {
-        "file": file_settings(config_file),
-        ".env": environment_settings(_dotenv()),
-        "environment": environment_settings(os.environ),
-        "option": given,
-    }
+    layers = {**outside(config_file), "option": given}
     preset, source = chosen_preset(layers)
     layers = {"preset": preset_settings(preset), **layers}
     bench, _ = last_said("bench", layers) or (None, "")
-    table = None if bench is None else find_table(bench)
-    if table:  # goes before what a preset says, and after what anybody typed
-        layers = {"preset": layers.pop("preset"), "bench": bench_settings(table), **layers}
+    if bench is not None:  # goes before what a preset says, and after what anybody typed
+        layers = {"preset": layers.pop("preset"), "bench": _of_table(bench), **layers}
     values: dict[str, Any] = {"preset": preset}
     named = {"preset": f"preset {preset}", "bench": f"bench {bench}"}
     sources = dict.fromkeys(FIELDS, "built-in") | {"preset": source}
@@ -69,13 +61,44 @@ def resolve(options: Mapping[str, Any], config_file: Path | None = None) -> Reso
     config = _validated(values, sources)
     if sources["searcher"] == "built-in" and config.backend.llm == OFFLINE:
         config = config.changed(searcher="centaur")  # nobody is there who could choose better than the surrogate
-    if table and (found := objection(config, table)):
+    if found := _objected(config):
         raise UserError(f"{typed_name(found[0], sources)} {found[1]}")
     space = config.search.space
     if sources["baseline"] in ("built-in", *named.values()) and space.why_not(config.search.baseline):
         config = config.changed(baseline=space.baseline or space.middle)
         sources["baseline"] = f"space {space.name}"
     return Resolved(config, sources)
+
+
+def outside(config_file: Path | None = None) -> dict[str, dict[str, Any]]:
+    """What is said of settings outside of the command line, the weakest first.
+
+    Raises:
+        UserError: as `resolve`.
+    """
+    return {
+        "file": file_settings(config_file),
+        ".env": environment_settings(_dotenv()),
+        "environment": environment_settings(os.environ),
+    }
+
+
+def _of_table(name: str) -> dict[str, Any]:
+    """What a table settles; imported where one is named, since LangChain and numpy come along."""
+    from agent.config.bench import bench_settings
+    from diffusion.unetbench.table import find_table
+
+    return bench_settings(find_table(name))
+
+
+def _objected(config: RunConfig) -> tuple[str, str] | None:
+    """The first setting that a table does not allow, and why; None without a table."""
+    if config.search.bench is None:
+        return None
+    from agent.config.bench import objection
+    from diffusion.unetbench.table import find_table
+
+    return objection(config, find_table(config.search.bench))
 
 
 def checked(options: Mapping[str, Any]) -> dict[str, Any]:

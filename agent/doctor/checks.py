@@ -6,6 +6,7 @@ exam of a language model is `agent.doctor.exam`'s; nothing is trained, and nothi
 
 import importlib
 import importlib.metadata
+import os
 import re
 import shutil
 import sqlite3
@@ -25,14 +26,18 @@ State = Literal["ok", "warning", "failed"]
 
 OLDEST_PYTHON, OLDEST_SQLITE = (3, 11), (3, 37, 0)  # SQLite's: STRICT tables
 LEAST_FREE_BYTES = 2**30
+ANOTHER_OUT = "name another folder: export DIFFNAS_OUT=FOLDER"
 MUST_IMPORT = ("torch", "torchvision", "diffusers.models", "torch_fidelity", "accelerate", "langchain.agents")
 EXTRAS = {
     "anthropic": "langchain_anthropic",
+    "compress": "torch_pruning",
+    "efficientnet": "efficientnet_lite_pytorch",
     "ollama": "langchain_ollama",
     "ray": "ray",
-    "tensorboard": "tensorboard",
 }
+TRACKERS = ("tensorboard", "wandb", "trackio")  # packages of their own, each by its name
 DISTRIBUTION = "diffnas-agent"
+AGAIN = f"pip install --force-reinstall {DISTRIBUTION}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def checks(config: RunConfig) -> Iterator[Check]:
         "sqlite": sqlite,
         "packages": packages,
         "imports": imports,
-        "extras": extras,
+        "extras": lambda: extras(config),
         "prompts": templates,
         "accelerator": accelerator,
         "data": lambda: data(config),
@@ -74,14 +79,15 @@ def looked_at(name: str, look: Callable[[], Check]) -> Check:
         return Check(name, "failed", found, remedy if semicolon else "change the setting that is named")
     except Exception as error:  # a broken installation raises anything; it is said, and the doctor goes on
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        return Check(name, "failed", said, f"install again: pip install --force-reinstall {DISTRIBUTION}")
+        return Check(name, "failed", said, f"install again: {AGAIN}")
 
 
 def python() -> Check:
     """The interpreter."""
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST_PYTHON:
-        return Check("python", "failed", version, f"take Python {'.'.join(map(str, OLDEST_PYTHON))} or newer")
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        return Check("python", "failed", version, f"take Python {oldest} or newer: make run PYTHON=python{oldest}")
     return Check("python", "ok", f"{version} in {sys.prefix}")
 
 
@@ -89,7 +95,8 @@ def sqlite() -> Check:
     """The library that holds the memory."""
     version = sqlite3.sqlite_version
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        return Check("sqlite", "failed", version, "take a Python whose SQLite is 3.37 or newer")
+        remedy = "take a Python whose SQLite is 3.37 or newer, such as that of: uv venv --managed-python"
+        return Check("sqlite", "failed", version, remedy)
     return Check("sqlite", "ok", version)
 
 
@@ -123,10 +130,17 @@ def imports() -> Check:
     return Check("imports", "ok", ", ".join(versions))
 
 
-def extras() -> Check:
-    """Which optional packages are there; none is needed."""
+def extras(config: RunConfig) -> Check:
+    """Which optional packages are there, and whether those are that the settings ask for."""
     there = [extra for extra, package in EXTRAS.items() if find_spec(package) is not None]
-    return Check("extras", "ok", ", ".join(there) or "none")
+    asked, tracker = config.jobs.executor, config.jobs.log_with
+    if asked in EXTRAS and asked not in there:
+        return Check("extras", "failed", f"executor {asked} is not installed", f"pip install '{DISTRIBUTION}[{asked}]'")
+    if tracker is not None and find_spec(tracker) is None:
+        return Check("extras", "failed", f"log_with {tracker} is not installed", f"pip install {tracker}")
+    absent = ", ".join(extra for extra in EXTRAS if extra not in there)
+    missed = f"; not needed and not there: {absent}" if absent else ""
+    return Check("extras", "ok", f"{', '.join(there) or 'none'}{missed}")
 
 
 def templates() -> Check:
@@ -136,7 +150,8 @@ def templates() -> Check:
     names = [name for name in environment().list_templates() if name.endswith(".j2")]
     for name in names:
         environment().get_template(name)
-    return Check("prompts", "ok" if names else "failed", f"{len(names)} templates", None if names else "install again")
+    again = None if names else f"install again: {AGAIN}"
+    return Check("prompts", "ok" if names else "failed", f"{len(names)} templates", again)
 
 
 def accelerator() -> Check:
@@ -147,8 +162,7 @@ def accelerator() -> Check:
 
     if not torch.cuda.is_available():
         if any(path.exists() for path in NVIDIA_DRIVER):
-            remedy = "install the build of torch for this driver, and look at CUDA_VISIBLE_DEVICES"
-            return Check("accelerator", "warning", "a driver is there, but torch sees no GPU", remedy)
+            return Check("accelerator", "warning", "a driver is there, but torch sees no GPU", _unseen())
         return Check("accelerator", "ok", f"no GPU: trainings run on {cores()} cores")
     found = []
     for number in range(torch.cuda.device_count()):
@@ -158,6 +172,17 @@ def accelerator() -> Check:
             return Check("accelerator", "failed", f"{about.name} multiplies wrongly", "look at the driver's log")
         found.append(f"{about.name}, {about.total_memory / 2**30:.0f} GiB")
     return Check("accelerator", "ok", "; ".join(found))
+
+
+def _unseen() -> str:
+    """What makes torch see a GPU whose driver is there."""
+    import torch
+
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        return "take away what hides it: unset CUDA_VISIBLE_DEVICES"
+    if torch.version.cuda is None:
+        return "this torch is built for CPUs: pip install --force-reinstall torch torchvision"
+    return f"this torch is built for CUDA {torch.version.cuda}; see whether the driver is as new: nvidia-smi"
 
 
 def data(config: RunConfig) -> Check:
@@ -187,7 +212,7 @@ def memory(config: RunConfig) -> Check:
     from memory.connection import check_memory
 
     there = config.places.db.exists()
-    check_memory(config.places.db)
+    check_memory(config.places.db, read_only=True)
     return Check("memory", "ok", f"{config.places.db}" + ("" if there else ", not there yet"))
 
 
@@ -196,10 +221,12 @@ def output(config: RunConfig) -> Check:
     place = config.places.out.absolute()
     while not place.exists():
         place = place.parent
+    if not os.access(place, os.W_OK):
+        return Check("output", "failed", f"{config.places.out} cannot be written", ANOTHER_OUT)
     free = shutil.disk_usage(place).free
     found = f"{config.places.out}: {free / 2**30:.0f} GiB free"
     if free < LEAST_FREE_BYTES:
-        return Check("output", "warning", found, "make room, or name another folder with --out")
+        return Check("output", "warning", found, f"make room, or {ANOTHER_OUT}")
     return Check("output", "ok", found)
 
 

@@ -12,6 +12,7 @@ from agent.doctor.report import ExamReport, Grade, Visit
 from agent.report.console import foreign, people, put_json
 from agent.report.results import plain
 from agent.report.tables import mark, say
+from diffusion.errors import command
 from memory.backends import remember_backend
 from memory.connection import check_memory, opened
 
@@ -33,6 +34,7 @@ def visit(resolved: Resolved, *, as_json: bool) -> int:
 
         check_backend(settings.backend.llm, settings.backend.base_url)  # said before any work
     found = _checked(console, settings)
+    _say_what_follows(console, settings, found)
     report = _examined(console, settings) if asked else None
     if as_json:
         put_json(plain(Visit(checks=found, model=report)))
@@ -49,6 +51,18 @@ def _checked(console: Console, settings: RunConfig) -> list[Check]:
         if check.remedy:
             say(console, f"        {check.remedy}", whole=True)
     return found
+
+
+def _say_what_follows(console: Console, settings: RunConfig, found: list[Check]) -> None:
+    """How much is to be mended, or what comes next where nothing is."""
+    failed = [check.name for check in found if check.state == "failed"]
+    warned = [check.name for check in found if check.state == "warning"]
+    if failed:
+        say(console, f"{len(failed)} of {len(found)} checks failed: {', '.join(failed)}; what mends it stands above.")
+        return
+    but = f" but for {', '.join(warned)}, without which a search does" if warned else ""
+    say(console, f"Everything is there{but}. Next:")
+    say(console, f"    {command('run', '--preset', settings.search.preset, db=settings.places.db)}", whole=True)
 
 
 def _examined(console: Console, settings: RunConfig) -> ExamReport:

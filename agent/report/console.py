@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 
 _silenced: set[int] = set()  # descriptors of this process whose reader has gone
+_plain = [False]  # whether everything is said in plain lines: of this process
+DUMB = ("dumb", "unknown")  # terminals that draw nothing anew, by TERM
 
 
 class ReaderLeft(Exception):  # not an error: a reader such as `head` has what it wanted
@@ -44,6 +46,7 @@ class People(Console):
     """A console whose words move, colour and hide nothing; `gone` is called when whoever read it has gone."""
 
     gone: Callable[[], None] = staticmethod(_nobody_reads)
+    is_plain = False  # whoever reads it wants plain lines: no colour, no bars, nothing drawn anew, no columns
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Text of ours or of others, before it is broken into lines."""
@@ -66,9 +69,23 @@ class People(Console):
         self.gone()
 
 
+def be_plain(wanted: bool) -> None:
+    """Say everything in plain lines from now on, or no longer."""
+    _plain[0] = wanted
+
+
 def people(*, stderr: bool = False, quiet: bool = False) -> People:
     """A console: on standard output, or on standard error."""
-    return People(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
+    is_plain = _plain[0] or (os.environ.get("TERM") in DUMB and (sys.stderr if stderr else sys.stdout).isatty())
+    drawn = False if is_plain else None  # None: where it is a terminal
+    found = People(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False, force_terminal=drawn)
+    found.is_plain = is_plain
+    return found
+
+
+def is_plain(console: Console) -> bool:
+    """Whether a console is one of plain lines."""
+    return isinstance(console, People) and console.is_plain
 
 
 def foreign(text: object) -> str:
@@ -76,8 +93,8 @@ def foreign(text: object) -> str:
     return escape(printable(str(text)))
 
 
-def bars(console: Console, *columns: Any) -> "Progress":
-    """Bars that go when they are full; a description is plain text."""
+def bars(console: Console, *columns: Any, above: Callable[[], str] = str) -> "Progress":
+    """Bars that go when they are full; descriptions, and the line `above` them if there is one, are plain text."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     class Description(TextColumn):
@@ -86,8 +103,16 @@ def bars(console: Console, *columns: Any) -> "Progress":
         def render(self, task: Any) -> Text:
             return Text(printable(task.description))
 
+    class Bars(Progress):
+        """Bars with a line above them, which stays where what it says would scroll away."""
+
+        def get_renderables(self) -> "Iterable[RenderableType]":
+            if line := above():
+                yield Text(printable(line), "dim")
+            yield from super().get_renderables()
+
     description = Description("")
-    return Progress(description, BarColumn(), *columns, TimeRemainingColumn(), console=console, transient=True)
+    return Bars(description, BarColumn(), *columns, TimeRemainingColumn(), console=console, transient=True)
 
 
 def put_json(found: Any, stream: TextIO | None = None) -> None:

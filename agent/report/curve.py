@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from rich.text import Text
+
 from agent.report.pictures import check_matplotlib, pyplot
 from agent.report.trials import TrialRow
 from agent.report.words import NO_SCORE
@@ -11,6 +13,7 @@ HEIGHT = 10  # lines of the curve
 WIDEST, NARROWEST = 60, 10  # columns of the curve
 LABEL = 9  # columns of a score beside it
 TRIAL, BEST = "o", "_"
+STYLES = {TRIAL: "cyan", BEST: "green"}  # colour says nothing that the characters do not
 
 
 def best_so_far(ranking: list[TrialRow]) -> list[tuple[int, float, float]]:
@@ -22,11 +25,21 @@ def best_so_far(ranking: list[TrialRow]) -> list[tuple[int, float, float]]:
     return found
 
 
-def drawn(ranking: list[TrialRow], columns: int) -> list[str]:
+def in_words(ranking: list[TrialRow]) -> list[str]:
+    """The same in words, a line for each trial, for who reads no pictures."""
+    points = best_so_far(ranking)
+    lines = [
+        f"round {number}: {score:.4g}" + (", the best so far" if score == best else f"; best so far {best:.4g}")
+        for number, score, best in points
+    ]
+    return lines or [NO_SCORE]
+
+
+def drawn(ranking: list[TrialRow], columns: int) -> list[Text]:
     """The lines of the picture in a terminal so many columns wide."""
     points = best_so_far(ranking)
     if not points:
-        return [NO_SCORE]
+        return [Text(NO_SCORE)]
     width = max(NARROWEST, min(WIDEST, columns - LABEL - 2))
     first, last = points[0][0], points[-1][0]
     low, high = (pick(score for _, score, _ in points) for pick in (min, max))
@@ -47,15 +60,23 @@ def drawn(ranking: list[TrialRow], columns: int) -> list[str]:
     return [*_labelled(grid, low, high), *_feet(points, width)]
 
 
-def _labelled(grid: list[list[str]], low: float, high: float) -> list[str]:
+def _labelled(grid: list[list[str]], low: float, high: float) -> list[Text]:
     labels = {0: f"{high:.4g}", HEIGHT - 1: f"{low:.4g}"}
-    return [f"{labels.get(number, ''):>{LABEL}} |{''.join(row)}".rstrip() for number, row in enumerate(grid)]
+    lines = []
+    for number, row in enumerate(grid):
+        line = Text(f"{labels.get(number, ''):>{LABEL}} |")
+        for character in "".join(row).rstrip():
+            line.append(character, STYLES.get(character))
+        line.rstrip()
+        lines.append(line)
+    return lines
 
 
-def _feet(points: list[tuple[int, float, float]], width: int) -> list[str]:
+def _feet(points: list[tuple[int, float, float]], width: int) -> list[Text]:
     start, end = f"{points[0][0]}", f"{points[-1][0]}"
     axis = start + end.rjust(max(1, width - len(start))) if len(points) > 1 else start
-    return [" " * LABEL + " +" + "-" * width, " " * (LABEL + 2) + axis, f"round; {TRIAL} trial, {BEST} best so far"]
+    signs = Text.assemble("round; ", (TRIAL, STYLES[TRIAL]), " trial, ", (BEST, STYLES[BEST]), " best so far")
+    return [Text(" " * LABEL + " +" + "-" * width), Text(" " * (LABEL + 2) + axis), signs]
 
 
 def check_picture(path: Path) -> None:

@@ -23,16 +23,18 @@ Bar = tuple[int, int | None]  # of a trial, or of a replica of it by its seed
 class Lines:
     """Lines for people; on a terminal a bar shows each training or sampling under way.
 
-    Where `several` trials are under way at once, each line about one of them says which.
+    Where `several` trials are under way at once, each line about one of them says which. `best` is what is best when
+    it begins: (score, trial, metric).
     """
 
-    def __init__(self, console: Console, several: bool = False) -> None:
+    def __init__(self, console: Console, several: bool = False, best: tuple[float, int, str] | None = None) -> None:
         self.console, self.several, self.lock = console, several, Lock()
         self.metric = "score"
         self.progress: Progress | None = None
         self.bars: dict[Bar, TaskID] = {}  # by training
         self.draws_bars = True  # otherwise somebody else does, below a prompt
         self.said: dict[Bar, int] = {}
+        self.best, self.round, self.rounds = best, 0, 0
 
     def __call__(self, event: str, **values: Any) -> None:
         """Say one event."""
@@ -45,8 +47,22 @@ class Lines:
         """One line above the bar."""
         mark(self.console, text)
 
+    def standing(self) -> str:
+        """How far it is and what is best, for the line above the bars: what was printed scrolls away."""
+        rounds = f"round {self.round} of {self.rounds}" if self.round else f"baseline, then {self.rounds} rounds"
+        said = [rounds] if self.rounds else []
+        if self.best:
+            score, trial, metric = self.best
+            said.append(f"best so far {metric} {score:.4g} (trial {trial})")
+        return ", ".join(said)
+
+    def on_search_started(self, values: dict[str, Any]) -> None:
+        """How many rounds there will be."""
+        self.rounds = values["settings"].get("rounds", 0)
+
     def on_round_started(self, values: dict[str, Any]) -> None:
         """The head of a round."""
+        self.round = values["round"]
         self.line(f"[bold]Round {values['round']}[/bold]" + (" (baseline)" if values["round"] == 0 else ""))
 
     def on_trial_refused(self, values: dict[str, Any]) -> None:
@@ -90,6 +106,10 @@ class Lines:
         interval = "" if values["ci95"] is None else " ({:.4g} to {:.4g})".format(*values["ci95"])
         against = if_measured(values["verdict"]["baseline"], ", {}")
         score = f"{values['metric']} [bold]{values['rfid']:.4g}[/bold]{interval}{against}"
+        if self.best and values["rfid"] < self.best[0]:
+            score += ", [bold]the best so far[/bold]"
+        if self.best is None or values["rfid"] < self.best[0]:
+            self.best = values["rfid"], values["trial"], values["metric"]
         self.line(f"{self._whose(values)}[green]scored[/green] {score}")
 
     def on_replica_started(self, values: dict[str, Any]) -> None:
@@ -213,7 +233,8 @@ class Lines:
                 self.line(f"{label}, {done}/{total}")
             return
         if self.progress is None:
-            self.progress = bars(self.console, TextColumn("{task.completed}/{task.total}"))
+            count = TextColumn("{task.completed}/{task.total}")
+            self.progress = bars(self.console, count, above=self.standing)
             if self.draws_bars:
                 self.progress.start()
         if bar not in self.bars:

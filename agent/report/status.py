@@ -12,10 +12,9 @@ from diffusion.errors import command
 from diffusion.units import format_size
 from memory.directives import DirectiveRow, active_directives
 from memory.ledger import Ledger, totals
-from memory.queries.progress import rounds_over, search_counts, strategy_counts, under_way
+from memory.queries.progress import replicas_under_way, rounds_over, search_counts, strategy_counts, under_way
 from memory.queries.records import baseline, best
 from memory.searches import CountConvention, Kind, SearchRow, State, find_search, list_searches
-from tools.gates.directive_kinds import directive_of
 
 SHOWN_CHARACTERS = 60
 
@@ -36,6 +35,8 @@ class Directive(Result):
     @classmethod
     def of(cls, row: DirectiveRow) -> Self:
         """One of the memory."""
+        from tools.gates.directive_kinds import directive_of  # numpy comes along: where there is one
+
         rest = {name: getattr(row, name) for name in cls.model_fields if name != "says"}
         return cls(**rest, says=directive_of(row).say())
 
@@ -68,6 +69,8 @@ class SearchStatus(Result):
     """rounds asked for"""
     running: list[UnderWay]
     """trials under way, oldest first: `trial`, `round`, `spec` and `doing` (`training` or `scoring`)"""
+    replicas: int
+    """further trainings under way, of specs that were trained before: the baseline's for the noise, and the race's"""
     budget_macs: int
     """the budget"""
     count: CountConvention
@@ -116,6 +119,7 @@ def _status(db: Database, row: SearchRow) -> SearchStatus:
         round=rounds_over(db, row),
         rounds=row.rounds,
         running=[UnderWay(**each) for each in under_way(db, row)],
+        replicas=replicas_under_way(db, row),
         budget_macs=row.budget_macs,
         count=row.count_convention,
         backend=row.backend,
@@ -130,23 +134,45 @@ def _status(db: Database, row: SearchRow) -> SearchStatus:
     )
 
 
-def print_status(console: Console, found: SearchStatus, db: Path) -> None:
-    """One search of a memory in a few lines."""
-    say(console, f"{found.name} (search {found.search}): {found.state}, {found.round} of {found.rounds} rounds done")
+def standing(found: SearchStatus) -> str:
+    """How far a search is, in one line."""
+    return f"{found.name} (search {found.search}): {found.state}, {found.round} of {found.rounds} rounds done"
+
+
+def at_work(found: SearchStatus) -> list[str]:
+    """What a process works on now, a line each."""
+    lines = []
     for each in found.running:
         baseline = " (baseline)" if each.round == 0 else ""
-        say(console, f"round {each.round}{baseline}: trial {each.trial}, {each.spec}, {each.doing}")
+        lines.append(f"round {each.round}{baseline}: trial {each.trial}, {each.spec}, {each.doing}")
+    if found.replicas:
+        lines.append(f"trained again with another seed, to know what is noise: {found.replicas} now")
+    return lines
+
+
+def compared(found: SearchStatus) -> list[str]:
+    """The best and the baseline, a line each."""
+    lines = []
     for title, row in (("best", found.best), ("baseline", found.baseline)):
         if row:
             macs = format_size(row.macs.by(found.count))
             spec = f"{row.spec} (widths {row.widths})"
-            say(console, f"{title}: trial {row.trial} {spec}, {row.metric} {score(row.rfid)}, {macs} MACs")
-    say(console, f"protocol: {found.protocol}")
+            lines.append(f"{title}: trial {row.trial} {spec}, {row.metric} {score(row.rfid)}, {macs} MACs")
+    return lines
+
+
+def used(found: SearchStatus) -> list[str]:
+    """How its trials ended, what it used, and what holds for it, a line each."""
     what, counted = ("trials", found.trials) if found.strategies is None else ("strategies", found.strategies)
     counts = ", ".join(f"{count} {state}" for state, count in counted.items())
-    say(console, f"{what}: {counts}\nused: {ledger_line(found.ledger)}")
-    for directive in found.directives:
-        say(console, f"directive {directive.id}: {directive.says}")
+    directives = [f"directive {directive.id}: {directive.says}" for directive in found.directives]
+    return [f"protocol: {found.protocol}", f"{what}: {counts}", f"used: {ledger_line(found.ledger)}", *directives]
+
+
+def print_status(console: Console, found: SearchStatus, db: Path) -> None:
+    """One search of a memory in a few lines."""
+    for line in (standing(found), *at_work(found), *compared(found), *used(found)):
+        say(console, line)
     if found.state in ("interrupted", "paused"):
         chat = "/resume in a chat, or " if found.state == "paused" else ""
         say(console, f"go on with: {chat}{command('resume', found.name, db=db)}", whole=True)

@@ -9,7 +9,7 @@ from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
-from agent.report.console import people, put_json
+from agent.report.console import is_plain, people, put_json
 from agent.report.results import plain
 from diffusion.data.card import DataCard, card_rows
 from diffusion.settings import Protocol
@@ -33,8 +33,13 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
     """A plain table; `right` names the columns that are aligned to the right, separated by commas.
 
     Cells are broken between words. Where a terminal is too narrow even for that, each row is a paragraph; where there
-    is none, lines are as long as they need be.
+    is none, lines are as long as they need be. In plain lines a row is a line in which each value has its name.
     """
+    if is_plain(console):
+        for row in rows:
+            named = zip(columns, row, strict=True)
+            say(console, "; ".join(f"{name.strip()} {cell}".strip() for name, cell in named if str(cell).strip()))
+        return
     cells = [[visible(column) for column in columns], *([visible(str(cell)) for cell in row] for row in rows)]
     whole = [column in WHOLE for column in columns]
     found = _column_widths(cells, whole, console.width if console.is_terminal else None)

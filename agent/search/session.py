@@ -37,6 +37,7 @@ from memory.directives import DirectiveRow
 from memory.file.waiting import Held, tell_of_waiting
 from memory.leases import release_lease, renew_lease, take_lease
 from memory.ledger import charge
+from memory.queries.records import best
 from memory.searches import State, change_search, find_search, set_state
 from tools.context import SearchContext
 from tools.executors.base import Executor
@@ -178,7 +179,7 @@ def driving(
         name = find_search(memory.db, search).name
         go_on = command(*(again or ("resume", name)), db=config.places.db)
         jobs, inbox = jobs_of(config, machine), Inbox(partial(say, console), stop)
-        lines = Lines(console, several or jobs.parallel > 1)
+        lines = Lines(console, several or jobs.parallel > 1, _best_of(memory.db, search))
         report: Report = both(JsonLines(search, gone=console.gone), lines) if as_json else lines
         contexts = context_maker(search, plan, executor, stop, report, jobs, approver_of(config, inbox), memory)
         session = Session(search, plan, lease, contexts, report, machine, stop, console, name, go_on)
@@ -189,6 +190,11 @@ def driving(
             _refusals_said(session),
         ):
             yield session
+
+
+def _best_of(db: Database, search: int) -> tuple[float, int, str] | None:
+    """Score, trial and metric of what is best when a search goes on."""
+    return next(((row["rfid"], row["trial"], row["metric"]) for row in best(db, search, limit=1)), None)
 
 
 @contextmanager

@@ -6,10 +6,14 @@ from rich.console import Console
 
 from agent.config.backend import OFFLINE
 from agent.config.settings import RunConfig
+from agent.report.guide.next_steps import print_steps, steps_of
+from agent.report.status import search_status
 from agent.report.tables import how_scored, ledger_line, print_card, say, score
 from agent.report.trials import ShownTrial, TrialRow, print_top, trial_rows
 from agent.report.words import NO_MODEL, trials_line
+from agent.search.ending import RACED, RESUMABLE
 from agent.search.plan import Plan
+from agent.search.raced import raced
 from diffusion.networks import networks_in
 from diffusion.spec import widths
 from diffusion.units import format_size
@@ -27,6 +31,7 @@ PROPOSES = {
     "centaur": "a surrogate of the scores proposes",
 }
 UNMEASURED = "One training each: differences may be noise (verdicts: unmeasured)"
+NO_RACE = "No race was run: what is best by its first score may have been lucky."
 ENDED_EARLY = {
     "finished_by_model": "the model ended it",
     "stopped_by_user": "the user ended it",
@@ -77,12 +82,14 @@ def announce(console: Console, name: str, planned: Plan, jobs: Share) -> None:
 def summary(console: Console, db_path: Path, search: int) -> None:
     """The table of trials, the best spec, what it cost, who proposed, and where the images are."""
     with opened(db_path, read_only=True) as db:
+        row, found = find_search(db, search), search_status(db, str(search))
         ranking = trial_rows(best(db, search, limit=None))
         counts, shares, ledger = search_counts(db, search), proposer_shares(db, search), totals(db, search)
         grid = _grid(ShownTrial(**show_trial(db, ranking[0].trial))) if ranking else None
         first = next((row.spec for row in ranking if row.round == 0), "")
         seeds = said_of_seeds(seed_scores(db, search).get(first, []))
-        reason, _, told = (find_search(db, search).reason or "").partition(": ")
+        reason, _, told = (row.reason or "").partition(": ")
+        after = raced(db, row) if ranking and reason in RACED else None
     console.line()
     print_top(console, ranking)
     if ranking:
@@ -97,6 +104,10 @@ def summary(console: Console, db_path: Path, search: int) -> None:
     say(console, f"Used: {ledger_line(ledger)}.")
     if grid:
         say(console, f"Images of the best: {grid}", whole=True)
+    if reason in RACED and ranking:
+        say(console, f"\nThe race: {after.why}." if after else f"\n{NO_RACE}")
+    if reason not in RESUMABLE:  # how to go on is said last
+        print_steps(console, steps_of(row, found, db_path))
 
 
 def _print_best(console: Console, ranking: list[TrialRow]) -> None:

@@ -12,6 +12,7 @@ from agent.report.results import Result
 from agent.report.tables import say, score
 from agent.trials.evaluate import Known, known_trial
 from agent.trials.model_card import Beside, CardScore, ModelCardFacts, StudentFacts, model_card
+from agent.trials.recommended import recommended
 from diffusion.data.card import card_rows
 from diffusion.settings import Protocol
 from diffusion.training.checkpoint import Checkpoint
@@ -42,6 +43,30 @@ class ExportedTrial(Result):
     """the score in the card, or `null` if none was taken at this step"""
     protocol: str
     """fingerprint of the protocol"""
+    why: str = ""
+    """why it is this trial; only where a search was named"""
+
+
+def export_asked(
+    db_path: Path,
+    asked: str,
+    folder: Path,
+    *,
+    step: int | None,
+    replace: bool,
+    beside: Callable[[Database, Trial], Beside | None],
+) -> ExportedTrial:
+    """Write the folder of a trial by its number, or of the one that the search of a name recommends.
+
+    Raises:
+        UserError: one sentence with the remedy.
+    """
+    if asked.isascii() and asked.isdigit():
+        return export_trial(db_path, int(asked), folder, step=step, replace=replace, beside=beside)
+    with opened(db_path, read_only=True) as db:
+        found = recommended(db, asked)
+    done = export_trial(db_path, found.trial, folder, step=step, replace=replace, beside=beside)
+    return done.model_copy(update={"why": found.why})
 
 
 def export_trial(
@@ -148,6 +173,8 @@ def lineage(known: Known, record: Record, checkpoint: Checkpoint) -> dict[str, A
 
 def print_exported(console: Console, found: ExportedTrial) -> None:
     """Where the folder is and what its card says of the score."""
+    if found.why:
+        say(console, f"Trial {found.trial}, {found.why}.")
     measured = "not scored yet" if found.rfid is None else f"{found.metric} {score(found.rfid)}"
     say(console, f"{found.spec} at step {found.step}, {measured}; protocol {found.protocol}:")
     say(console, found.folder, whole=True)

@@ -8,16 +8,18 @@ Conventions: ``paper`` = convolutions and linear layers at batch 1, what DiffNAS
 """
 
 from math import gcd
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from diffusion.frozen import Frozen
 from diffusion.networks import HEAD_WIDTH
 from diffusion.settings import Family
 from diffusion.spec import UNetSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Convention = Literal["paper", "total"]
 Count = Any  # an int, or an int64 array with one entry per spec
@@ -129,18 +131,20 @@ def cost(spec: UNetSpec, family: Family = "ddpm", resolution: int = 32, channels
 class Costs(NamedTuple):
     """The costs of many specs, one int64 entry each.  (N,)"""
 
-    params: NDArray[np.int64]
-    macs_paper: NDArray[np.int64]
-    macs_total: NDArray[np.int64]
-    activation_bytes: NDArray[np.int64]
+    params: "NDArray[np.int64]"
+    macs_paper: "NDArray[np.int64]"
+    macs_total: "NDArray[np.int64]"
+    activation_bytes: "NDArray[np.int64]"
 
-    def macs(self, convention: Convention) -> NDArray[np.int64]:
+    def macs(self, convention: Convention) -> "NDArray[np.int64]":
         """The counts of one convention.  (N,)"""
         return self.macs_paper if convention == "paper" else self.macs_total
 
 
-def costs(rows: NDArray[np.int64], family: Family = "ddpm", resolution: int = 32, channels: int = 3) -> Costs:
+def costs(rows: "NDArray[np.int64]", family: Family = "ddpm", resolution: int = 32, channels: int = 3) -> Costs:
     """The costs of many specs at once; rows as in `UNetSpec.row`.  (N, 2 + 2 stages) → 4 × (N,)"""
+    import numpy as np  # where many are counted: who counts one, or shows what was counted, goes without
+
     columns = tuple(np.asarray(rows, dtype=np.int64).T)
     whole = Layer().plus(*_count(columns, family, resolution, channels))
     return Costs(whole.params, whole.macs, whole.macs + whole.attention_macs, whole.kept * BYTES_PER_NUMBER)
@@ -169,7 +173,9 @@ def _shape(base: Count, widths: list[Count], family: Family, resolution: int) ->
     common: Count
     groups: Count
     head_width: Count
-    if isinstance(base, np.ndarray):
+    if not isinstance(base, int):
+        import numpy as np
+
         common, narrowest, head_width = np.gcd.reduce(widths), np.minimum(*widths[-2:]), np.gcd(base, HEAD_WIDTH)
         fits = [np.where((common % n == 0) & (narrowest // n * values >= 2), n, 1) for n in range(1, 33)]
         groups = np.max(fits, axis=0)

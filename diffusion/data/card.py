@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from diffusion.data.pictures import LARGEST_SIDE, counted
 from diffusion.frozen import Frozen
+from diffusion.units import counted
 
 SIDE_MULTIPLE = 8  # the four stages of a spec halve the side three times
+LARGEST_SIDE = 256
 
 
 class DataCard(Frozen):

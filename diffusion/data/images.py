@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from diffusion.data.card import SIDE_MULTIPLE, DataCard
+from diffusion.data.card import LARGEST_SIDE, SIDE_MULTIPLE, DataCard
 from diffusion.data.pictures import (
-    LARGEST_SIDE,
     SMALLEST_SIDE,
     TOO_SMALL,
     Pixels,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diffusion.data.card import SIDE_MULTIPLE
-from diffusion.data.pictures import LARGEST_SIDE, SMALLEST_SIDE, Source
+from diffusion.data.card import LARGEST_SIDE, SIDE_MULTIPLE
+from diffusion.data.pictures import SMALLEST_SIDE, Source
 from diffusion.errors import UserError
 
 LATENTS, LATENTS_TEST = "latents", "latents_test"  # the arrays of the file

@@ -21,14 +21,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from diffusion.data.card import LARGEST_SIDE
 from diffusion.errors import UserError
-from diffusion.units import printable
+from diffusion.units import counted, printable
 
 Pixels = NDArray[np.uint8]
 Values = NDArray[Any]  # uint8 pixels, or float32 latents
 
 SMALLEST_SIDE = 8  # the four stages of a spec halve the side three times
-LARGEST_SIDE = 256
 BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error, zlib.error)
 """What Pillow's and numpy's readers raise over damaged bytes."""
 SIXTEEN_BITS = re.compile(r"(?<!BGR);16")  # in Pillow's raw modes: I;16B, RGB;16L; but BGR;16 has 16 bits a pixel
@@ -249,11 +249,6 @@ def looks_like_picture(path: Path) -> bool:
         return False
     except (*BROKEN_FILE, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return True  # reading it in earnest says what is wrong
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 image``, ``2,000 images``."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def first_line(error: BaseException) -> str:

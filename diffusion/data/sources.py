@@ -23,14 +23,13 @@ from diffusion.data.pictures import (
     Pixels,
     Source,
     change_notes,
-    counted,
     decode,
     first_line,
     looks_like_picture,
 )
 from diffusion.errors import UserError
 from diffusion.files.paths import user_path
-from diffusion.units import printable
+from diffusion.units import counted, printable
 
 KINDS = "digits, cifar10, a path to an .npz file, a folder of images, or a Hugging Face id such as owner/name"
 HUGGING_FACE_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(:[\w.-]+)?")

@@ -98,6 +98,14 @@ def under_way(db: Database, row: SearchRow) -> list[Record]:
     return running(db, row.id) if row.state in LIVE else []
 
 
+def replicas_under_way(db: Database, row: SearchRow) -> int:
+    """How many further trainings, of specs that were trained before, a process works on now."""
+    if row.state not in LIVE:
+        return 0
+    query = "SELECT count(*) FROM replicas WHERE search = ? AND state = 'running'"
+    return int(db.conn.execute(query, [row.id]).fetchone()[0])
+
+
 def _in_states(db: Database, search: int, *states: TrialState) -> list[sqlite3.Row]:
     """The trials of a search in these states with their specs, oldest first."""
     rows = db.conn.execute(

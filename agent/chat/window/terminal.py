@@ -174,7 +174,7 @@ def converse(chat: Chat, lines: "PlainInput | TerminalInput") -> None:
 
 def input_of(console: Console, history_path: Path) -> PlainInput | TerminalInput:
     """How lines come in here."""
-    if sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+    if sys.stdin.isatty() and console.is_terminal and os.environ.get("TERM", "dumb") != "dumb":
         return TerminalInput(console, history_path)
     return PlainInput(console)
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from agent.report.console import is_plain
 from agent.report.tables import say
 from diffusion.units import printable, visible
 
@@ -100,7 +101,7 @@ class Voice:
         if self.streams and self.console.is_terminal:
             self.sign = self.console.status(Text(waits))
             self.sign.start()
-        elif self.console.is_terminal:
+        elif self.console.is_terminal or is_plain(self.console):
             say(self.console, waits)
         try:
             yield

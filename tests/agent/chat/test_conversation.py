@@ -32,7 +32,7 @@ from agent.chat.window.voice import Voice, Words
 from agent.chat.wiring import assistant_of, chat_about, talk_about
 from agent.config.settings import RunConfig
 from agent.replay.replay import replay
-from agent.report.curve import best_so_far, draw_png, drawn
+from agent.report.curve import best_so_far, draw_png, drawn, in_words
 from agent.report.trials import TrialRow
 from diffusion.errors import UserError
 from memory.connection import opened
@@ -728,11 +728,25 @@ class TestPlot:
         for columns in (24, 40, 80):
             lines = drawn(ranking(5.0, 7.0, 3.0), columns)
             assert all(len(line) <= columns for line in lines[:-1])
-            assert sum(line.count("o") for line in lines[:-1]) == 3
+            assert sum(line.plain.count("o") for line in lines[:-1]) == 3
 
     def test_one_trial_and_none(self) -> None:
         assert any("o" in line for line in drawn(ranking(5.0), 40)[:-1])
-        assert drawn([], 40) == ["No trial has a score yet."]
+        assert [line.plain for line in drawn([], 40)] == ["No trial has a score yet."]
+
+    def test_colour_says_what_the_characters_say_and_words_say_the_same(self) -> None:
+        styled = {
+            line.plain[place]: span.style
+            for line in drawn(ranking(5.0, 7.0, 3.0), 40)[:-1]
+            for span in line.spans
+            for place in range(span.start, span.end)
+        }
+        assert styled == {"o": "cyan", "_": "green"}
+        first, second, third = in_words(ranking(5.0, 7.0, 3.0))
+        assert first == "round 0: 5, the best so far"
+        assert second == "round 1: 7; best so far 5"
+        assert third == "round 2: 3, the best so far"
+        assert in_words([]) == ["No trial has a score yet."]
 
     def test_a_picture(self, tmp_path: Path) -> None:
         draw_png(ranking(5.0, 7.0, 3.0), tmp_path / "curve.png")
