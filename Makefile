@@ -10,7 +10,7 @@ USER_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint slow chaos browser docs wheel constraints clean
+.PHONY: help run test lint slow chaos browser docs site wheel constraints clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ browser: $(DEV_STAMP)  ## the tests that open pages in Debian's chromium, which 
 
 docs: $(DEV_STAMP)  ## write the tables of docs/ that are made from the code
 	$(BIN)/python tests/support/documented.py
+
+site: $(DEV_STAMP)  ## build the documentation as a site, warnings as errors: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: $(DEV_STAMP)  ## build the wheel and try it in a fresh environment, from an empty folder
 	.ci/check-wheel $(BIN)/python

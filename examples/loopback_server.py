@@ -7,14 +7,18 @@ listens on this machine alone and prints its address; port 0, the default, takes
 import json
 import re
 import sys
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 SPECS = ["b8-n1-m1.1.1.2-a0000", "b8-n1-m1.1.2.2-a0000", "b8-n1-m1.2.2.2-a0000"]
 
 
-def next_call(messages: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """The tool to call next, and its arguments."""
+Call = tuple[str, dict[str, Any]]  # the tool to call, and its arguments
+
+
+def next_call(messages: list[dict[str, Any]]) -> Call:
+    """What to call next: count the next spec of the list, then train it."""
     prompt = next(message["content"] for message in messages if message["role"] == "user")
     match = re.match(r"# Round (\d+)", prompt)
     spec = SPECS[(int(match[1]) - 1 if match else 0) % len(SPECS)]
@@ -24,9 +28,9 @@ def next_call(messages: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     return "train_ract", {"spec": spec, "reason": f"Next on the list, at {answers[-1][0]['share_of_budget']:.0%}."}
 
 
-def completion(request: dict[str, Any]) -> dict[str, Any]:
+def completion(request: dict[str, Any], choose: Callable[[list[dict[str, Any]]], Call]) -> dict[str, Any]:
     """An answer in the shape of OpenAI's chat completions."""
-    tool, arguments = next_call(request["messages"])
+    tool, arguments = choose(request["messages"])
     function = {"name": tool, "arguments": json.dumps(arguments)}
     call = {"id": f"call_{len(request['messages'])}", "type": "function", "function": function}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
@@ -43,9 +47,11 @@ def completion(request: dict[str, Any]) -> dict[str, Any]:
 class Handler(BaseHTTPRequestHandler):
     """POST /v1/chat/completions."""
 
+    choose = staticmethod(next_call)
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        answer = json.dumps(completion(body)).encode()
+        answer = json.dumps(completion(body, self.choose)).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(answer)))
@@ -56,9 +62,9 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def make_server(port: int = 0) -> ThreadingHTTPServer:
-    """A server that is ready to `serve_forever`."""
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+def make_server(port: int = 0, choose: Callable[[list[dict[str, Any]]], Call] = next_call) -> ThreadingHTTPServer:
+    """A server that is ready to `serve_forever`, and answers as `choose` says."""
+    return ThreadingHTTPServer(("127.0.0.1", port), type("Chosen", (Handler,), {"choose": staticmethod(choose)}))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from agent.config.settings import HOW_JOBS_RUN
 
 
 @changing(
-    "backend", "rounds", "prune", *HOW_JOBS_RUN,
+    "backend", "rounds", "searcher", "prune", *HOW_JOBS_RUN,
     llm="go on with another backend", base_url="go on with another server", rounds="a new number of rounds",
+    searcher="the searcher of your own that it began with, typed again",
 )  # fmt: skip
 def resume(changes: dict[str, Any], name: Name = None, db: Db = None, as_json: Json = False) -> None:
     """Go on with an interrupted search, exactly once."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
-from agent.config.settings import GROUPS, SEARCHERS, RunConfig
-from agent.config.sources import typed_name
+from agent.config.settings import GROUPS, RunConfig
+from agent.config.sources import check_searcher, typed_name
+from agent.searchers.own import own_proposer
 from diffusion.errors import UserError
 from memory.searches import check_name, list_searches
 
@@ -49,7 +50,7 @@ class Entry:
     @property
     def name(self) -> str:
         """Of the search in memory."""
-        return f"{self.comparison.name}-{self.searcher}-{self.seed}"
+        return f"{self.comparison.name}-{self.searcher.rpartition(':')[2]}-{self.seed}"
 
     @property
     def config(self) -> RunConfig:
@@ -73,11 +74,15 @@ def planned(config: RunConfig, name: str, searchers: str, seeds: int) -> Compari
     if seeds < FEWEST_SEEDS:
         raise UserError(f"--seeds {seeds}: a single seed has no interval; take at least {FEWEST_SEEDS}, better 30")
     names = tuple(dict.fromkeys(part.strip() for part in searchers.split(",") if part.strip()))
-    if unknown := [each for each in names or (searchers,) if each not in SEARCHERS]:
-        raise UserError(f"--searchers '{unknown[0]}' does not exist; there are {', '.join(SEARCHERS)}")
-    check_name(f"{name}-{max(names, key=len)}-{config.search.seed + seeds}")
+    for each in names or (searchers,):
+        check_searcher(each, "--searchers")
     first = config.search.seed
-    return Comparison(name, names, tuple(range(first, first + seeds)), config)
+    found = Comparison(name, names, tuple(range(first, first + seeds)), config)
+    for entry in found:
+        check_name(entry.name)
+    for each in names:
+        own_proposer(config.changed(searcher=each))  # what is wrong with it is said before anything is played
+    return found
 
 
 def check_begun(db: Database, comparison: Comparison) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 from agent.compare.plan import Comparison, Entry, check_begun
@@ -19,6 +20,7 @@ from agent.search.begin import open_run
 from agent.search.drive import drive
 from agent.search.plan import plan, reopened
 from agent.search.session import INTERRUPTED
+from agent.searchers.own import own_proposer
 from diffusion.errors import UserError, command
 from memory.connection import opened
 from memory.searches import find_protocol, list_searches
@@ -119,4 +121,4 @@ def _play(config: RunConfig) -> int:
         else:
             search = known.id
             planned = reopened(known.config_json, find_protocol(db, known.protocol), {"db": db_path})
-    return drive(search, planned, as_json=True)
+    return drive(search, replace(planned, proposer=own_proposer(config)), as_json=True)

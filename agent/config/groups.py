@@ -56,7 +56,7 @@ class SearchSettings(Frozen):
         Setting(
             "counting convention of the budget",
             "paper|total",
-            more="see [two ways to count](design.md#two-ways-to-count)",
+            more="see [two ways to count](science.md#two-ways-to-count)",
         ),
     ] = "paper"
     space: Annotated[
@@ -66,7 +66,7 @@ class SearchSettings(Frozen):
         Setting(
             "search space: a built-in one such as `images-32`, or a file of choices",
             "NAME|FILE",
-            more="what each number of a spec may be, also as a table `[space]`; see [Search spaces](#search-spaces)",
+            more="what each number of a spec may be, also as a table `[space]`; see [Your own search space](spaces.md)",
         ),
     ] = built_in("images-32")
     bench: Annotated[
@@ -141,7 +141,8 @@ class SearchSettings(Frozen):
         Setting(
             "who proposes: `llm`, `centaur`, `random`, `local`, `evolution`, `gp`, `tpe`, `cma` or `nag`",
             "NAME",
-            more="without one `llm`, or `centaur` where no language model is chosen; see [searchers](searchers.md)",
+            more="typed, also [one of your own](searchers.md#a-searcher-of-your-own); without one `llm`, or `centaur` "
+            "where no language model is chosen; see [searchers](searchers.md)",
         ),
     ] = "llm"
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED), Setting("seed of trainings, images and proposals", "N")] = 0
@@ -170,7 +171,7 @@ class SearchSettings(Frozen):
             "stop trainings early that are clearly behind the others",
             "--prune/--no-prune",
             more="at 40 and 70 % of the steps each is scored at about an eighth of a score's cost and held against the "
-            "others; see [early stopping](design.md#early-stopping)",
+            "others; see [early stopping](science.md#early-stopping)",
         ),
     ] = False
     replicas: Annotated[
@@ -179,7 +180,7 @@ class SearchSettings(Frozen):
         Setting(
             "training seeds of the baseline",
             more="from three on scores have intervals and verdicts, see "
-            "[what a score says](design.md#what-a-score-says)",
+            "[what a score says](science.md#what-a-score-says)",
         ),
     ] = 3
     race_trainings: Annotated[
@@ -201,7 +202,7 @@ class DataSettings(Frozen):
         Setting(
             "`digits`, `cifar10`, an `.npz`, a folder of images, or a Hugging Face id",
             "DATA",
-            more="see [Data](#data)",
+            more="see [Your own data set](data.md)",
         ),
     ] = "digits"
     data_dir: Annotated[
@@ -245,7 +246,7 @@ class ScoreSettings(Frozen):
             "features of the score: `digits-cnn`, `efficientnet-lite0` or `inception-v3-compat`",
             "NAME",
             more="`inception-v3-compat` gives plain `fid`, the others `fid-digits-cnn` and `fid-efficientnet-lite0`; "
-            "see [feature networks](#feature-networks)",
+            "see [feature networks](science.md#feature-networks)",
         ),
     ] = "inception-v3-compat"
     feature_weights: Annotated[
@@ -262,9 +263,7 @@ class ScoreSettings(Frozen):
     ] = "train"
     sampler: Annotated[
         Sampler,
-        Setting(
-            "`ddim`, `ddpm`, `iddpm` or `dpm-solver++`", "NAME", more="how images are drawn; see [samplers](#samplers)"
-        ),
+        Setting("`ddim`, `ddpm`, `iddpm` or `dpm-solver++`", "NAME", more="see [samplers](science.md#samplers)"),
     ] = "ddim"
     sampling_steps: Annotated[
         int, Field(ge=1, le=MOST), Setting("steps of the sampler for each image", "N", more="at most `diffusion_steps`")

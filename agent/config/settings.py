@@ -24,6 +24,14 @@ SEARCHERS = ("llm", "centaur", "random", "local", "evolution", "gp", "tpe", "cma
 """Who may propose: a language model, a surrogate with one, and classical searchers (`agent.searchers`)."""
 
 
+ONLY_TYPED = "is a searcher of your own, which is imported only where you type it: --searcher FILE.py:CLASS"
+
+
+def is_own(searcher: str) -> bool:
+    """Whether a searcher is one of the user's own, ``FILE.py:CLASS``."""
+    return ".py:" in searcher
+
+
 class RunConfig(Frozen):
     """Everything that a search can be told."""
 

@@ -15,7 +15,8 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from agent.config.backend import OFFLINE
-from agent.config.settings import FIELDS, PREFIX, SEARCHERS, RunConfig, setting_of
+from agent.config.bench import bench_settings, objection
+from agent.config.settings import FIELDS, ONLY_TYPED, PREFIX, SEARCHERS, RunConfig, is_own, setting_of
 from diffusion.errors import UserError
 from diffusion.files.text import read_text, read_toml
 from diffusion.units import shortened
@@ -85,7 +86,6 @@ def outside(config_file: Path | None = None) -> dict[str, dict[str, Any]]:
 
 def _of_table(name: str) -> dict[str, Any]:
     """What a table settles; imported where one is named, since LangChain and numpy come along."""
-    from agent.config.bench import bench_settings
     from diffusion.unetbench.table import find_table
 
     return bench_settings(find_table(name))
@@ -95,7 +95,6 @@ def _objected(config: RunConfig) -> tuple[str, str] | None:
     """The first setting that a table does not allow, and why; None without a table."""
     if config.search.bench is None:
         return None
-    from agent.config.bench import objection
     from diffusion.unetbench.table import find_table
 
     return objection(config, find_table(config.search.bench))
@@ -208,9 +207,21 @@ def _validated(values: Mapping[str, Any], sources: Mapping[str, str]) -> RunConf
         config = RunConfig.from_flat(values)
     except ValidationError as error:
         raise mistake(error, values, sources) from None
-    if config.search.searcher not in SEARCHERS:
-        raise UserError(f"--searcher '{config.search.searcher}' does not exist; there are {', '.join(SEARCHERS)}")
+    check_searcher(config.search.searcher, typed_name("searcher", sources))
     return config
+
+
+def check_searcher(searcher: str, said: str = "--searcher") -> None:
+    """Whether there is such a searcher; one of the user's own has to be typed.
+
+    Raises:
+        UserError: there is none, or a file or the environment names one that would be imported.
+    """
+    if is_own(searcher):
+        if not said.startswith("--"):
+            raise UserError(f"{said} '{searcher}' {ONLY_TYPED}")
+    elif searcher not in SEARCHERS:
+        raise UserError(f"{said} '{searcher}' does not exist; there are {', '.join(SEARCHERS)}, or FILE.py:CLASS")
 
 
 def mistake(error: ValidationError, values: Mapping[str, Any], sources: Mapping[str, str]) -> UserError:

@@ -8,12 +8,16 @@ from sqlite_utils import Database
 
 from agent.backends.allowance import keep_limits
 from agent.config.kinds import RESUMED, resumed
+from agent.config.settings import ONLY_TYPED, RunConfig, is_own
 from agent.config.sources import Resolved, load_provider_keys
 from agent.search import limits
 from agent.search.drive import drive
 from agent.search.plan import Plan, open_search, plan, reopened
+from agent.searchers.base import ProposerOf
+from agent.searchers.own import own_proposer
+from diffusion.errors import UserError, command
 from memory.connection import check_existing_memory, check_memory, opened, transaction
-from memory.searches import find_protocol, find_search
+from memory.searches import SearchRow, find_protocol, find_search
 
 
 def begin(settings: Resolved, *, as_json: bool) -> int:
@@ -23,9 +27,10 @@ def begin(settings: Resolved, *, as_json: bool) -> int:
         UserError: one sentence with the remedy.
     """
     config = settings.config
+    proposer = own_proposer(config)
     check_memory(config.places.db)  # said before any work
     planned = plan(config)
-    planned = replace(planned, notes=(*planned.notes, *settings.notes))
+    planned = replace(planned, notes=(*planned.notes, *settings.notes), proposer=proposer)
     with opened(config.places.db) as memory:
         search = open_run(memory, planned)
     return drive(search, planned, as_json=as_json)
@@ -57,5 +62,22 @@ def go_on(db_path: Path, name: str | None, changes: dict[str, Any], *, as_json: 
         protocol = find_protocol(memory, found.protocol)
     drive_on = resumed(found)
     planned = reopened(found.config_json, protocol, {**changes, "db": db_path})
+    planned = replace(planned, proposer=_proposer_again(found, planned.config, changes.get("searcher")))
     keep_limits(planned.config, found.id, changes)
     return drive_on(found.id, planned, as_json=as_json)
+
+
+def _proposer_again(found: SearchRow, config: RunConfig, typed: str | None) -> ProposerOf | None:
+    """A searcher of the user's own, typed once more; None where a built-in one goes on.
+
+    Raises:
+        UserError: what the memory names was not typed, or another kind of searcher was.
+    """
+    if not is_own(found.searcher):
+        if typed is not None:
+            raise UserError(f"--searcher '{typed}': '{found.name}' goes on with {found.searcher}; leave it out")
+        return None
+    if typed is None or not is_own(typed):
+        again = command("resume", found.name, "--searcher", found.searcher, db=config.places.db)
+        raise UserError(f"'{found.searcher}' {ONLY_TYPED}; if it is yours: `{again}`")
+    return own_proposer(config)

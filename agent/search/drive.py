@@ -25,5 +25,5 @@ def drive(search: int, planned: Plan, *, as_json: bool) -> int:
 
 def make_loop(session: Session) -> Loop:
     """The one place that wires a search: its session, its searcher, and what makes another one."""
-    config = session.plan.config
-    return Loop(session, make_proposer(config), lambda llm, base_url: make_proposer(config, Address(llm, base_url)))
+    config, make = session.plan.config, session.plan.proposer or make_proposer
+    return Loop(session, make(config, None), lambda llm, base_url: make(config, Address(llm, base_url)))

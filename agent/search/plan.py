@@ -23,6 +23,7 @@ from agent.config.settings import RunConfig
 from agent.config.sources import typed_name
 from agent.config.stored import stored_config
 from agent.search.protocol import protocol_of, sampling_of, settings_of
+from agent.searchers.base import ProposerOf
 from diffusion.cost.closed_form import cost
 from diffusion.data.card import DataCard
 from diffusion.data.images import prepare_images
@@ -48,6 +49,7 @@ class Plan:
     baseline: UNetSpec
     card: DataCard | None
     notes: tuple[str, ...]
+    proposer: ProposerOf | None = None  # who proposes, where that is a program of the user's own
 
 
 def check(config: RunConfig) -> None:

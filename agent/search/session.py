@@ -21,6 +21,7 @@ from sqlite_utils import Database
 from agent.backends.errors import BackendError
 from agent.chat.beside_run import approver_of, listening
 from agent.chat.window.inbox import Inbox, restore_terminal
+from agent.config.settings import is_own
 from agent.report.console import People, ReaderLeft, last_words, people
 from agent.report.events import JsonLines, Report, both
 from agent.report.progress import Lines
@@ -177,7 +178,7 @@ def driving(
         executor_of(config, stop) as (executor, machine),
     ):
         name = find_search(memory.db, search).name
-        go_on = command(*(again or ("resume", name)), db=config.places.db)
+        go_on = command(*(again or _resumes(name, config.search.searcher)), db=config.places.db)
         jobs, inbox = jobs_of(config, machine), Inbox(partial(say, console), stop)
         lines = Lines(console, several or jobs.parallel > 1, _best_of(memory.db, search))
         report: Report = both(JsonLines(search, gone=console.gone), lines) if as_json else lines
@@ -195,6 +196,11 @@ def driving(
 def _best_of(db: Database, search: int) -> tuple[float, int, str] | None:
     """Score, trial and metric of what is best when a search goes on."""
     return next(((row["rfid"], row["trial"], row["metric"]) for row in best(db, search, limit=1)), None)
+
+
+def _resumes(name: str, searcher: str) -> tuple[str, ...]:
+    """The words that go on with a search; a searcher of the user's own is typed again."""
+    return ("resume", name, *(("--searcher", searcher) if is_own(searcher) else ()))
 
 
 @contextmanager

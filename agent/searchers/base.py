@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.backends.registry import Address
+from agent.config.settings import RunConfig
 from diffusion.spec import Rows, UNetSpec
 from memory.queries.so_far import TrialSoFar
 from tools.context import SearchContext, SearchLimits
@@ -27,6 +29,8 @@ class Proposer(Protocol):
 
 
 MakeProposer = Callable[[str, str | None], Proposer]  # (llm, base_url) → who plays with it
+ProposerOf = Callable[[RunConfig, Address | None], Proposer]
+"""(settings, the language model to ask before theirs, if any) → who plays: what a program of one's own hands in."""
 
 
 class Proposal(NamedTuple):

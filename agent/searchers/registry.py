@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import cast
 
 from agent.backends.registry import Address
-from agent.config.settings import RunConfig
+from agent.config.settings import ONLY_TYPED, RunConfig, is_own
 from agent.searchers.ask_tell import AskTell
 from agent.searchers.base import Proposer, Searcher
 from diffusion.errors import UserError
@@ -41,6 +41,8 @@ def make_proposer(config: RunConfig, first: Address | None = None) -> Proposer:
         UserError: there is no such searcher, or a backend cannot be used from here.
     """
     asked = config.search
+    if is_own(asked.searcher):
+        raise UserError(f"'{asked.searcher}' {ONLY_TYPED}")
     if asked.searcher == "llm":
         from agent.searchers.model.proposer import LLMProposer  # LangChain is not needed where no model is asked
 

@@ -1,21 +1,26 @@
 """What the pages and ``.env.example`` have from the code: a marker names it, `make docs` writes, a test compares."""
 
+import json
 import re
+import tempfile
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from sqlite_utils import Database
 from unetbench_sheet import figures_of
 
 from agent.config.settings import FIELDS, GROUPS, PREFIX, sentence, setting_of
 from agent.config.sources import typed_name
+from memory.connection import opened
 
 ROOT = Path(__file__).parents[2]
 PAGES = (*sorted((ROOT / "docs").glob("*.md")), ROOT / ".env.example")
-MADE = re.compile(r"<!-- (fields|options|settings|figures) of ([\w.]+) -->\n.*?<!-- end -->", re.DOTALL)
+MADE = re.compile(r"<!-- (fields|options|settings|figures|columns|schemas) of ([\w.]+) -->\n.*?<!-- end -->", re.DOTALL)
 EXAMPLES = re.compile(r"(?<=\n)## .*?(?=## the providers' own keys\n)", re.DOTALL)
 
 
@@ -50,6 +55,33 @@ def spelled(name: str) -> str:
     if option.startswith("--"):
         return option.replace("/", " / ")
     return f"{typed_name(name, {})} {option}".replace("|", "\\|")
+
+
+def columns_of(place: str) -> str:
+    """Every table of a fresh memory with its columns, and where each view takes its rows from."""
+    assert place == "memory"
+    with tempfile.TemporaryDirectory() as folder, opened(Path(folder) / "memory.db") as db:
+        tables = sorted(set(db.table_names()) - {"_sqlite_migrations", "sqlite_sequence"})
+        head = "column | type | must be there | holds"
+        return "\n\n".join(f"## `{name}`\n\n{table(head, _columns(db, name))}" for name in tables)
+
+
+def _columns(db: Database, name: str) -> Iterable[str]:
+    """The columns of a table as rows: whose id one holds, or which words it may be."""
+    refers = {key.column: f"`{key.other_column}` of `{key.other_table}`" for key in db.table(name).foreign_keys}
+    words = dict(re.findall(r"CHECK \((\w+) IN \(([^)]*)\)\)", db.table(name).schema))
+    for column in db.table(name).columns:
+        said = ", ".join(f"`{word.strip().strip(chr(39))}`" for word in words.get(column.name, "").split(",") if word)
+        holds = refers.get(column.name) or said or ("JSON" if column.name.endswith("_json") else "")
+        needed = "yes" if column.notnull or column.is_pk else ""
+        yield f"`{column.name}` | {column.type.lower()} | {needed} | {holds}"
+
+
+def schemas_of(place: str) -> str:
+    """The tools of a proposer, word for word as a language model is sent them."""
+    sent = {tool.name: convert_to_openai_tool(tool) for tool in named(place).tools}
+    told = {name: json.dumps(schema, indent=1, ensure_ascii=False) for name, schema in sent.items()}
+    return "\n\n".join(f"`{name}`:\n\n```json\n{schema}\n```" for name, schema in told.items())
 
 
 def settings_of(group: str) -> str:
@@ -102,6 +134,8 @@ MAKERS: dict[str, Callable[[str], str]] = {
     "options": options_of,
     "settings": settings_of,
     "figures": figures_of,
+    "columns": columns_of,
+    "schemas": schemas_of,
 }
 
 
