@@ -40,7 +40,7 @@ docs: $(DEV_STAMP)  ## write the tables of docs/ that are made from the code
 	$(BIN)/python tests/support/documented.py
 
 site: $(DEV_STAMP)  ## build the documentation as a site, warnings as errors: build/site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(DEV_STAMP)  ## build the wheel and try it in a fresh environment, from an empty folder
 	.ci/check-wheel $(BIN)/python

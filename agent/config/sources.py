@@ -15,7 +15,6 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from agent.config.backend import OFFLINE
-from agent.config.bench import bench_settings, objection
 from agent.config.settings import FIELDS, ONLY_TYPED, PREFIX, SEARCHERS, RunConfig, is_own, setting_of
 from diffusion.errors import UserError
 from diffusion.files.text import read_text, read_toml
@@ -86,6 +85,7 @@ def outside(config_file: Path | None = None) -> dict[str, dict[str, Any]]:
 
 def _of_table(name: str) -> dict[str, Any]:
     """What a table settles; imported where one is named, since LangChain and numpy come along."""
+    from agent.config.bench import bench_settings
     from diffusion.unetbench.table import find_table
 
     return bench_settings(find_table(name))
@@ -95,6 +95,7 @@ def _objected(config: RunConfig) -> tuple[str, str] | None:
     """The first setting that a table does not allow, and why; None without a table."""
     if config.search.bench is None:
         return None
+    from agent.config.bench import objection
     from diffusion.unetbench.table import find_table
 
     return objection(config, find_table(config.search.bench))

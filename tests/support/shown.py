@@ -53,7 +53,7 @@ class Pretending(pretended.PretendedExecutor):
 def shown(path: Path) -> Iterator[list[tuple[str, str | None]]]:
     """Of each block of shell the commands of this program, with what is typed into each."""
     for body in FENCE.findall(path.read_text(encoding="utf-8")):
-        lines = body.replace("\\\n", " ").splitlines()
+        lines = body.replace("\\\n", " ").replace(" && ", "\n").splitlines()
         found = [(match["words"], match["typed"]) for line in lines if (match := COMMAND.match(line))]
         if found:
             yield found
