@@ -2,7 +2,7 @@
 
 Images are in [-1, 1]. A step t counts from 0 (almost clean) to T - 1 (pure noise). The DiffNAS paper prints Eq. 4 and 5
 without the bars on ᾱ; here they stand as in Ho et al. 2020, Eq. 4 and Algorithm 1. What is learned of the process is in
-`diffusion.losses`, reverse steps are in `diffusion.samplers`.
+`diffusion.training.losses`, reverse steps are in `diffusion.samplers`.
 """
 
 from dataclasses import dataclass

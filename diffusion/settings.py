@@ -243,6 +243,16 @@ class ScoreJob(Frozen):
     threads: Annotated[int, Field(ge=1)] = 1
 
 
+class PaceJob(Frozen):
+    """How fast a feature network is here."""
+
+    run_folder: Path
+    feature_network: str
+    shape: tuple[int, int, int]  # of an image, (C, R, R)
+    feature_weights: Path | None = None
+    threads: Annotated[int, Field(ge=1)] = 1
+
+
 def training_key(
     spec: SpecField,
     settings: Settings,

@@ -13,9 +13,9 @@ import torch
 from same_answers import check_answers, check_derived
 from torch import Tensor
 
-from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess, to_model
 from diffusion.statistics.pruning import DEFAULT
+from diffusion.training.losses import training_loss
 from memory.connection import Memory
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"

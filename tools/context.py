@@ -186,12 +186,17 @@ class SearchContext:
             run_folder=run_folder,
             spec=spec,
             data_folder=jobs.data_folder,
-            cache_folder=(jobs.out / "reference").absolute(),
+            cache_folder=reference_folder(jobs.out),
             protocol=self.limits.protocol,
             sampling_seed=jobs.seed,
             feature_weights=jobs.feature_weights and jobs.feature_weights.absolute(),
             threads=jobs.share.threads,
         )
+
+
+def reference_folder(out: Path) -> Path:
+    """Where the features of real images are kept, for all searches whose trainings lie in `out`."""
+    return (out / "reference").absolute()
 
 
 Approve = Callable[[SearchContext, UNetSpec, str], Decision]  # approve(context, spec, reason)

@@ -39,7 +39,9 @@ from agent.cli.status import list_command, status
 from agent.cli.strategy import strategy
 from agent.cli.train import train
 from agent.report.console import ReaderLeft, people, prepare_streams
+from agent.report.under_way import WhenNeeded
 from diffusion.errors import UserError, check_utf8
+from diffusion.under_way import told_to
 
 USER_MISTAKE, INTERRUPTED = 2, 130
 INSTALL = "--install-completion"
@@ -98,7 +100,8 @@ def main() -> NoReturn:
         sys.exit(1)
     try:
         _check_words()
-        code = app(standalone_mode=False, prog_name="diffnas-agent")
+        with told_to(WhenNeeded()):
+            code = app(standalone_mode=False, prog_name="diffnas-agent")
     except UserError as error:
         code = _mistake(str(error))
     except KeyboardInterrupt:

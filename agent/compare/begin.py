@@ -1,5 +1,6 @@
 """What ``diffnas-agent compare`` does: play the searches that are left, and say what they found."""
 
+import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from agent.compare.tables import check_plot, draw, print_compared
 from agent.config.sources import Resolved
 from agent.report.console import people
 from agent.report.tables import say, show
+from agent.report.under_way import UnderWay
+from diffusion.under_way import each, told_to
 from memory.connection import check_memory, opened
 from tools.executors.machine import cores
 
@@ -70,6 +73,8 @@ def _play(comparison: Comparison, console: Console) -> None:
     say(console, f"{comparison.name}: {waiting} searches to play, {processes} at once.")
     if waiting and comparison.config.search.bench is None:
         say(console, "Every network is trained for real; --bench unetbench looks results up, in seconds a search.")
-    with closing(play(comparison, processes)) as played:
-        for number, entry in enumerate(played, 1):
+    shown = people(stderr=True)
+    shown.file = sys.stderr  # a search that is played in this process has that of another file
+    with closing(UnderWay(shown)) as lines, told_to(lines), closing(play(comparison, processes)) as played:
+        for number, entry in enumerate(each("playing searches", played, waiting), 1):
             say(console, f"{number} of {waiting}: {entry.searcher}, seed {entry.seed}")

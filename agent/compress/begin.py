@@ -9,11 +9,13 @@ from agent.compress.plan import Compression, Wanted, check, chosen, open_compres
 from agent.compress.report import announce
 from agent.compress.teachers import find_teacher
 from agent.config.sources import Resolved
+from agent.estimate.reference import ReferenceUse, print_reference, reference_use
 from agent.report.results import Result, Whole
 from agent.report.tables import say, show
 from agent.search.plan import Plan, written_nowhere
 from diffusion.cost.closed_form import Macs
 from diffusion.errors import UserError
+from diffusion.under_way import under_way
 from diffusion.units import format_size
 from memory.connection import check_existing_memory
 
@@ -37,6 +39,8 @@ class CompressPlan(Result):
     """fingerprint of the protocol"""
     training_macs: int
     """multiply-accumulates of all steps of the students, forward and backward, with the teacher's forward passes"""
+    reference: ReferenceUse | None = None
+    """the features of the real images, as in `run --dry-run`"""
 
 
 def begin(settings: Resolved, wanted: Wanted, *, dry_run: bool, as_json: bool) -> int:
@@ -64,10 +68,13 @@ def _prepared(settings: Resolved, wanted: Wanted, out: Path | None) -> tuple[Pla
     Raises:
         UserError: one sentence with the remedy; also of a target that is out of reach.
     """
-    teacher = find_teacher(settings, wanted.teacher, out)
+    with under_way("reading the teacher"):
+        teacher = find_teacher(settings, wanted.teacher, out)
     asked = chosen(teacher, wanted)
     found = planned(teacher, wanted.seeds)
     foreseen = foresee(found, asked, teacher.folder)
+    if out is not None:
+        foreseen = foreseen.model_copy(update={"reference": reference_use(found, teacher.home)})
     if asked.target < foreseen.smallest:
         raise UserError(
             f"'--target {asked.target:g}' is out of reach: the smallest student has {foreseen.smallest:.3f} of the "
@@ -110,3 +117,4 @@ def print_plan(console: Console, found: Plan, asked: Compression, plan: Compress
         f"{plan.smallest:.1%} of it.",
     )
     say(console, f"Retraining takes {format_size(plan.training_macs)} MACs in all. Nothing was written.")
+    print_reference(console, plan.reference)

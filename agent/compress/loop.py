@@ -27,6 +27,7 @@ from diffusion.distill.plan import SUPERNETS, DistillJob, Evolution, SupernetTra
 from diffusion.distill.retraining import Student
 from diffusion.distill.units import Choice, short
 from diffusion.spec import UNetSpec
+from diffusion.under_way import under_way
 from memory.connection import opened
 from memory.ledger import charge
 from memory.scores import score_of
@@ -218,7 +219,8 @@ class CompressLoop:
         if teacher is None or student is None:
             return None
         try:
-            return latencies(self._context(0, self.asked.method), teacher, student)
+            with under_way("measuring how fast both are"):
+                return latencies(self._context(0, self.asked.method), teacher, student)
         except JobFailed as failure:
             self.session.report("compress.failed", round=1, reason=str(failure))
             return None

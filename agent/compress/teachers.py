@@ -22,7 +22,8 @@ from diffusion.files.paths import user_path
 from diffusion.files.writing import as_new
 from diffusion.settings import Family, Schedule
 from diffusion.spec import UNetSpec
-from diffusion.units import whole_number
+from diffusion.under_way import under_way
+from diffusion.units import printable, whole_number
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 NEEDED = (
@@ -50,6 +51,7 @@ class Teacher:
     sha256: str  # of its structure and weights
     spec: UNetSpec  # of its shape
     config: RunConfig  # under which it is scored, and its students are trained
+    home: Path  # where trainings would lie, where those of a dry run do not
 
     @property
     def network(self) -> dict[str, Any]:
@@ -80,12 +82,13 @@ def _of_trial(settings: Resolved, trial: int, out: Path | None) -> Teacher:
     checkpoint = known.checkpoint(None)
     if checkpoint.job.student is not None:
         raise UserError(f"'{trial}' is a student already; compress its teacher with a smaller --target")
-    config = known.config if out is None else known.config.changed(out=out)
     typed = {name: value for name, value in settings.config.flat().items() if settings.sources[name] == "option"}
     network: Any = ema_model(checkpoint)
-    config = config.changed(**{"name": None, "parallel": "auto", "db": settings.config.places.db} | typed)
+    config = known.config.changed(**{"name": None, "parallel": "auto", "db": settings.config.places.db} | typed)
+    home = config.places.out
+    config = config if out is None else config.changed(out=out)
     kept, sha256 = _kept(config.places.out, lambda folder: network.save_pretrained(folder))
-    return Teacher(str(trial), kept, sha256, known.trial.spec, config)
+    return Teacher(str(trial), kept, sha256, known.trial.spec, config, home)
 
 
 def _of_folder(settings: Resolved, text: str, folder: Path, out: Path | None) -> Teacher:
@@ -109,7 +112,8 @@ def _of_folder(settings: Resolved, text: str, folder: Path, out: Path | None) ->
     family = _family(network.config, text)
     spec = known.pop("spec", None) or spec_of(network.config, text)
     side = {"resolution": int(network.config["sample_size"])}
-    return Teacher(text, kept, sha256, spec, config.changed(**(side | known | {"family": family})))
+    config = config.changed(**(side | known | {"family": family}))
+    return Teacher(text, kept, sha256, spec, config, settings.config.places.out)
 
 
 def _kept(out: Path, write: Any) -> tuple[Path, str]:
@@ -213,7 +217,8 @@ def _downloaded(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(NEEDED)))
+        with under_way(f"asking Hugging Face for {printable(name)}"):
+            return Path(snapshot_download(name, allow_patterns=list(NEEDED)))
     except Exception as error:  # the hub's own errors have no common class
         said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UserError(f"'{name}' is no folder here, and the hub has no such model ({said:.120})") from None

@@ -14,6 +14,7 @@ from agent.config.kinds import RUN, TRAIN
 from agent.config.sources import Resolved
 from agent.estimate.calibration import Calibration, calibrate
 from agent.estimate.forecast import Use, forecast
+from agent.estimate.reference import ReferenceUse, print_reference, reference_use
 from agent.report.results import Result
 from agent.report.tables import print_settings, say, show
 from agent.search.plan import Plan, jobs_of, plan, written_nowhere
@@ -22,6 +23,7 @@ from diffusion.cost.peak_memory import peak_bytes
 from diffusion.networks import networks_in
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
+from diffusion.under_way import under_way
 from diffusion.units import format_size
 from tools.allowance import LIMITS
 from tools.context import Jobs, SearchLimits
@@ -71,6 +73,9 @@ class Estimate(Result):
     """what the search may use: `input_tokens`, `output_tokens`, `cost_usd` (`null`: a price is unknown),
     `device_seconds` and `wall_seconds` with all rounds at the budget and without the model's answers, and `calibration`
     (`seconds_a_step`, `seconds_to_start`); the last three are `null` where no step was measured"""
+    reference: ReferenceUse | None
+    """the features of the real images: `network`, `split`, `images`, how many are `there` already, whichever search of
+    the `--out` computed them, `seconds_an_image`, and `seconds` for the others; `null` where nothing is scored"""
 
 
 def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool = False) -> Estimate:
@@ -85,7 +90,9 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
         jobs = jobs_of(config, machine_of(config)) if config.jobs.executor == "local" else None
         memory_bytes = memory_bytes_of(planned, jobs)
         measures = measured and jobs is not None and config.strategy.train_steps > 1 and not config.search.bench
-        calibration: Calibration | None = calibrate(job_of(planned, jobs)) if measures else None
+        with under_way("measuring two steps of a training"):
+            calibration: Calibration | None = calibrate(job_of(planned, jobs)) if measures else None
+        reference = reference_use(planned, config.places.out, is_paced=True) if measured and spec is None else None
     return Estimate(
         settings=replace(resolved, config=config).shown(),
         baseline=str(planned.baseline),
@@ -97,7 +104,8 @@ def estimate(resolved: Resolved, spec: UNetSpec | None = None, *, measured: bool
         memory_bytes=memory_bytes,
         cost=costs_of(planned),
         allowance={name: getattr(config.backend, name) for name in LIMITS},
-        use=forecast(planned, calibration, jobs.parallel if jobs else 1),
+        use=forecast(planned, calibration, jobs.parallel if jobs else 1, reference),
+        reference=reference,
     )
 
 
@@ -161,6 +169,7 @@ def print_estimate(console: Console, found: Estimate) -> None:
             f"Trainings: {jobs.parallel} at once, each with {jobs.processes} process(es) of {jobs.threads} thread(s).",
         )
     say(console, f"Memory of the baseline's training: {found.memory_bytes / MIB:,.0f} MiB for each process.")
+    print_reference(console, found.reference)
     print_use(console, found.use)
     for note in found.notes:
         say(console, f"Note: {note}.")

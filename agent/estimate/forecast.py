@@ -13,6 +13,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from agent.backends.pricing import price_table
 from agent.config.groups import SearchSettings
 from agent.estimate.calibration import Calibration
+from agent.estimate.reference import ReferenceUse
 from agent.report.results import Result
 from agent.search.plan import Plan
 from agent.searchers.centaur import SuggestedProposer, is_models
@@ -38,12 +39,14 @@ class Use(Result):
     calibration: Calibration | None
 
 
-def forecast(planned: Plan, calibration: Calibration | None, parallel: int) -> Use:
+def forecast(
+    planned: Plan, calibration: Calibration | None, parallel: int, reference: ReferenceUse | None = None
+) -> Use:
     """The estimates; None where nothing is known."""
     config = planned.config
     tokens = forecast_tokens(config.search)
     dollars = price_table(config.backend.prices).cost_usd(config.backend.llm, config.backend.base_url, *tokens)
-    times = forecast_seconds(planned, calibration, parallel) if calibration else (None, None)
+    times = forecast_seconds(planned, calibration, parallel, reference) if calibration else (None, None)
     return Use(
         input_tokens=tokens[0],
         output_tokens=tokens[1],
@@ -72,14 +75,20 @@ def _is_models(search: SearchSettings, number: int) -> bool:
     return search.searcher == "llm"
 
 
-def forecast_seconds(planned: Plan, calibration: Calibration, parallel: int) -> tuple[float, float]:
-    """Device-seconds and wall-clock of the baseline, its replicas, all rounds at the budget, and the race."""
+def forecast_seconds(
+    planned: Plan, calibration: Calibration, parallel: int, reference: ReferenceUse | None
+) -> tuple[float, float]:
+    """Device-seconds and wall-clock of the real images' features, the baseline, its replicas, all rounds at the budget,
+    and the race.
+    """
     config, settings = planned.config, planned.protocol.settings
     baseline = cost(planned.baseline, settings.family, settings.resolution, settings.channels).macs.by(
         config.search.count
     )
+    image = (reference.seconds_an_image if reference else None) or 0.0
+    seen, once = image * config.score.num_images, (reference.seconds if reference else None) or 0.0
     at_baseline, at_budget = (
-        _trial_seconds(planned, calibration, times) for times in (1.0, config.search.budget / baseline)
+        _trial_seconds(planned, calibration, times) + seen for times in (1.0, config.search.budget / baseline)
     )
     race = config.search.rounds if config.search.race_trainings is None else config.search.race_trainings
     jobs = (
@@ -89,7 +98,7 @@ def forecast_seconds(planned: Plan, calibration: Calibration, parallel: int) -> 
         (race, at_budget),
     )
     device = sum(count * seconds for count, seconds in jobs) * config.jobs.nproc
-    return device, sum(math.ceil(count / parallel) * seconds for count, seconds in jobs)
+    return device + once, sum(math.ceil(count / parallel) * seconds for count, seconds in jobs) + once
 
 
 def _trial_seconds(planned: Plan, calibration: Calibration, times_macs: float) -> float:

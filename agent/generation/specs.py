@@ -7,7 +7,7 @@ from rich.console import Console
 
 from agent.config.sources import Resolved
 from agent.generation.asked import Basis, Wanted, basis_of
-from agent.report.console import bars, people
+from agent.report.console import people
 from agent.report.results import Result
 from agent.report.tables import print_table, say, show
 from diffusion.cost.closed_form import Macs, cost
@@ -21,6 +21,7 @@ from diffusion.nag.unets import UNetGraphs
 from diffusion.networks import network
 from diffusion.spec import UNetSpec
 from diffusion.streams import generator
+from diffusion.under_way import each, under_way
 from diffusion.units import format_size, printable
 from tools.generation import Generated, generator_of, guides_of, learned, onehot, ranked
 
@@ -62,9 +63,10 @@ def generate(settings: Resolved, wanted: Wanted, *, as_json: bool) -> int:
     """
     console = people(stderr=as_json)
     basis = basis_of(settings, wanted)
-    predictor = learned(basis.band, basis.trials, basis.config.search.seed)
+    with under_way("learning from trials"):
+        predictor = learned(basis.band, basis.trials, basis.config.search.seed)
     say(console, _learned_from(basis, predictor))
-    specs = _specs(console, basis, wanted, predictor)
+    specs = _specs(basis, wanted, predictor)
     if len(specs) < wanted.count:
         say(console, f"{len(specs)} of {wanted.count}: nothing else came within the limits.")
     tried = {network(trial.spec, basis.band.family) for trial in basis.trials}
@@ -84,18 +86,19 @@ def _learned_from(basis: Basis, predictor: RankEnsemble | None) -> str:
     )
 
 
-def _specs(console: Console, basis: Basis, wanted: Wanted, predictor: RankEnsemble | None) -> list[UNetSpec]:
+def _specs(basis: Basis, wanted: Wanted, predictor: RankEnsemble | None) -> list[UNetSpec]:
     band = basis.band
     guides = guides_of(band, predictor)
     if wanted.like is not None:
         graph = onehot(band.graphs, [wanted.like])[0]
         guides.append(Guide(Like(product_score(band.graphs), graph), LIKE_SCALE))
     with one_thread():
-        source = _generator(console, band.graphs, wanted.network, basis.config.search.seed)
+        source = _generator(band.graphs, wanted.network, basis.config.search.seed)
+    with one_thread(), under_way("generating specs"):
         return source.deliver(wanted.count, basis.config.search.seed, guides, fits=band.fits)
 
 
-def _generator(console: Console, graphs: UNetGraphs, path: Path | None, seed: int) -> Generator[UNetSpec]:
+def _generator(graphs: UNetGraphs, path: Path | None, seed: int) -> Generator[UNetSpec]:
     """By the exact score of the space, or by a network that is trained where its file is not there."""
     if path is None:
         return generator_of(graphs, steps=Generator.steps)
@@ -103,9 +106,8 @@ def _generator(console: Console, graphs: UNetGraphs, path: Path | None, seed: in
         training = ScoreTraining(seed=seed)
         fresh = new_network(graphs, training)
         steps = train_score(fresh, graphs.sample(TRAINING_SPECS, generator(seed, "training specs")), training)
-        with bars(console) as progress:
-            for _ in progress.track(steps, total=training.steps, description=printable(f"training {path.name}")):
-                pass
+        for _ in each(f"training {printable(path.name)}", steps, training.steps):
+            pass
         save_score(path, fresh, graphs, training)
     trained, training = load_score(path, graphs)
     return Generator(graphs, trained.score, process=training.process)

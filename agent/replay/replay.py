@@ -30,6 +30,7 @@ from agent.searchers.centaur import SuggestedProposer
 from agent.searchers.model.digest import round_values, system_values
 from agent.searchers.model.proposer import LLMProposer
 from diffusion.spec import UNetSpec
+from diffusion.under_way import each
 from memory.connection import opened
 from memory.journal import Past, past_of, snapshot
 from memory.redaction import redact
@@ -119,7 +120,7 @@ class Replay:
             if at is not None:
                 steps.append((at - 1, proposal))
             self.unchecked["gates"] += at is None
-        for when, step in sorted(steps, key=lambda pair: -pair[0]):
+        for when, step in each("going back", sorted(steps, key=lambda pair: -pair[0]), len(steps)):
             past.back_to(when)
             if isinstance(step, Prompt):
                 self.prompt(past, step)

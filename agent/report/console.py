@@ -93,15 +93,21 @@ def foreign(text: object) -> str:
     return escape(printable(str(text)))
 
 
-def bars(console: Console, *columns: Any, above: Callable[[], str] = str) -> "Progress":
-    """Bars that go when they are full; descriptions, and the line `above` them if there is one, are plain text."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def bars(console: Console, above: Callable[[], str] = str) -> "Progress":
+    """Bars that go when they are over; descriptions, and the line `above` them if there is one, are plain text."""
+    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
     class Description(TextColumn):
         """What a bar is about, as plain text."""
 
         def render(self, task: Any) -> Text:
             return Text(printable(task.description))
+
+    class Counts(ProgressColumn):
+        """How many of how many, where that is known."""
+
+        def render(self, task: Any) -> Text:
+            return Text("" if task.total is None else f"{task.completed}/{task.total}")
 
     class Bars(Progress):
         """Bars with a line above them, which stays where what it says would scroll away."""
@@ -111,8 +117,8 @@ def bars(console: Console, *columns: Any, above: Callable[[], str] = str) -> "Pr
                 yield Text(printable(line), "dim")
             yield from super().get_renderables()
 
-    description = Description("")
-    return Bars(description, BarColumn(), *columns, TimeRemainingColumn(), console=console, transient=True)
+    columns = (Description(""), BarColumn(), Counts(), TimeRemainingColumn())
+    return Bars(*columns, console=console, transient=True)
 
 
 def put_json(found: Any, stream: TextIO | None = None) -> None:

@@ -8,6 +8,7 @@ from diffusion.cost.closed_form import Cost, cost
 from diffusion.errors import UserError
 from diffusion.settings import Family
 from diffusion.spec import PAPER_STAGES, UNetSpec
+from diffusion.under_way import under_way
 
 HALVINGS = ("three", "four", "five")  # of four to six stages
 
@@ -47,9 +48,10 @@ def spec_costs(text: str, family: str, resolution: int, channels: int, *, verify
     found = SpecCosts(**dict(cost(spec, known, resolution, channels)))
     if not verify:
         return found
-    from diffusion.cost.verify import fvcore_count
+    with under_way("counting the real network"):
+        from diffusion.cost.verify import fvcore_count
 
-    counted = fvcore_count(spec, known, resolution, channels)
+        counted = fvcore_count(spec, known, resolution, channels)
     verified = Verified(**counted, difference=counted["macs_paper"] - found.macs.paper)
     return found.model_copy(update={"verified": verified})
 

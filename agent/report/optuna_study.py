@@ -28,6 +28,7 @@ from diffusion.networks import network
 from diffusion.settings import Protocol
 from diffusion.spec import UNetSpec
 from diffusion.statistics.pruning import rung_protocol
+from diffusion.under_way import each
 from memory.connection import opened
 from memory.queries.ranking import Record
 from memory.queries.records import show_trial
@@ -71,7 +72,8 @@ def export_study(db_path: Path, name: str, url: str) -> ExportedStudy:
     with opened(db_path, read_only=True) as db:
         search = find_search(db, name)
         rows = db.conn.execute("SELECT trial FROM results WHERE search = ? ORDER BY round", [search.id])
-        records = [show_trial(db, row["trial"]) for row in rows.fetchall()]
+        found = rows.fetchall()
+        records = [show_trial(db, row["trial"]) for row in each("reading trials", found, len(found))]
         protocol = db.conn.execute("SELECT metric FROM protocols WHERE fingerprint = ?", [search.protocol]).fetchone()
     distributions = distributions_of(search, records)
     trials = [as_optuna(record, distributions) for record in records]

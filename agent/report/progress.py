@@ -3,24 +3,36 @@
 Every event is ``{"event": NAME, "time": ISO-8601 UTC, "search": ID, …}``; the shapes stand in docs/json.md.
 """
 
-from threading import Lock
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, TaskID, TextColumn
 
-from agent.report.console import bars, foreign
-from agent.report.tables import mark
+from agent.report.console import foreign
+from agent.report.under_way import UnderWay
 from diffusion.spec import widths
 from diffusion.units import format_size
 from diffusion.verdicts import if_measured
 
-PLAIN_SHARES = 4  # without a terminal a training says how far it is so many times
+PLAIN_SHARES = 4  # without a terminal a training says how far it is so many times, whatever the time
+
+PHASES = {
+    "starting": "getting ready to score",
+    "network": "loading the feature network",
+    "reference": "features of the real images",
+    "sampling": "sampling",
+    "features": "features of the samples",
+    "distance": "comparing the features",
+}
+COUNTED = ("reference", "sampling", "features")  # the others are not done image by image
+
+CHOOSING = "choosing"
+CHOSEN = ("trial.started", "strategy.proposed", "compress.progress", "round.finished", "search.finished")
 
 Bar = tuple[int, int | None]  # of a trial, or of a replica of it by its seed
 
 
-class Lines:
+class Lines(UnderWay):
     """Lines for people; on a terminal a bar shows each training or sampling under way.
 
     Where `several` trials are under way at once, each line about one of them says which. `best` is what is best when
@@ -28,24 +40,19 @@ class Lines:
     """
 
     def __init__(self, console: Console, several: bool = False, best: tuple[float, int, str] | None = None) -> None:
-        self.console, self.several, self.lock = console, several, Lock()
-        self.metric = "score"
-        self.progress: Progress | None = None
-        self.bars: dict[Bar, TaskID] = {}  # by training
-        self.draws_bars = True  # otherwise somebody else does, below a prompt
+        super().__init__(console)
+        self.several = several
         self.said: dict[Bar, int] = {}
         self.best, self.round, self.rounds = best, 0, 0
 
     def __call__(self, event: str, **values: Any) -> None:
         """Say one event."""
         name = "on_" + event.replace(".", "_")
-        if say := getattr(self, name, None):
-            with self.lock:
+        with self.lock:
+            if event in CHOSEN:
+                self._end(CHOOSING)
+            if say := getattr(self, name, None):
                 say(values)
-
-    def line(self, text: str) -> None:
-        """One line above the bar."""
-        mark(self.console, text)
 
     def standing(self) -> str:
         """How far it is and what is best, for the line above the bars: what was printed scrolls away."""
@@ -64,6 +71,7 @@ class Lines:
         """The head of a round."""
         self.round = values["round"]
         self.line(f"[bold]Round {values['round']}[/bold]" + (" (baseline)" if values["round"] == 0 else ""))
+        self._show(CHOOSING, "  choosing what comes next" if values["round"] else "  getting ready", CHOOSING)
 
     def on_trial_refused(self, values: dict[str, Any]) -> None:
         """A refusal and why."""
@@ -81,14 +89,15 @@ class Lines:
         spec = f"[bold]{values['spec']}[/bold]  widths {widths(values['spec'])}"
         self.line(f"  trial {values['trial']}  {spec}  {cost}  by {foreign(values['proposer'])}")
         self.line(f"  [dim]{foreign(values['reason'] or '')}[/dim]")
-        self.said[_bar_of(values)] = 0
+        if not values.get("cached"):
+            self._await(values, "training begins")
 
     def on_train_progress(self, values: dict[str, Any]) -> None:
         """How far a training is."""
         label = f"training, loss {values['loss']:.4f}, {values['images_per_second']:.0f} images/s"
         if values.get("peak_share"):
             label += f", {values['peak_share']:.0%} of peak"
-        self._advance(values, label, values["step"], values["total_steps"])
+        self._advance(values, label, values["step"], values["total_steps"], shares=True)
 
     def on_trial_trained(self, values: dict[str, Any]) -> None:
         """The end of a training."""
@@ -97,8 +106,9 @@ class Lines:
         self.line(f"{self._whose(values)}trained {values['step']} steps in {values['device_seconds']:.0f} s{loss}")
 
     def on_score_progress(self, values: dict[str, Any]) -> None:
-        """How far the sampling is, and then the features."""
-        self._advance(values, values["phase"], values["images"], values["total_images"], plain=False)
+        """How far the features of the real images are, then the sampling, and so on."""
+        total = values["total_images"] if values["phase"] in COUNTED else None
+        self._advance(values, PHASES.get(values["phase"], values["phase"]), values["images"], total)
 
     def on_trial_scored(self, values: dict[str, Any]) -> None:
         """The score."""
@@ -115,7 +125,7 @@ class Lines:
     def on_replica_started(self, values: dict[str, Any]) -> None:
         """Another training of a spec that was trained before."""
         self.line(f"  [dim]trial {values['trial']} again with seed {values['seed']}, to know what is noise[/dim]")
-        self.said[_bar_of(values)] = 0
+        self._await(values, "training begins")
 
     def on_replica_scored(self, values: dict[str, Any]) -> None:
         """Its score."""
@@ -150,6 +160,7 @@ class Lines:
         self._end_bar(values)
         if not values["pruned"]:
             self.line(f"{self._whose(values)}[dim]goes on: {foreign(values['why'])}[/dim]")
+            self._show(_bar_of(values), f"{self._whose(values)}training goes on", "training")
 
     def on_trial_pruned(self, values: dict[str, Any]) -> None:
         """A training that was stopped early, and why."""
@@ -181,78 +192,57 @@ class Lines:
     def on_compress_progress(self, values: dict[str, Any]) -> None:
         """How far the search for a student is."""
         error = "" if values["error"] is None else f", error {values['error']:.4f}"
-        self._advance(values, f"{values['phase']}{error}", values["step"], values["total_steps"])
+        self._advance(values, f"{values['phase']}{error}", values["step"], values["total_steps"], shares=True)
 
     def on_compress_searched(self, values: dict[str, Any]) -> None:
         """What the search for a student has found."""
-        self._end_bars()
+        self._end_all()
         lost = "" if values["loss"] is None else f", predicted to lose {values['loss']:.4g}"
         size = f"{format_size(values['macs_paper'])} MACs, {format_size(values['params'])} params"
         self.line(f"  [bold]{values['method']}[/bold]  {size}{lost}")
 
     def on_compress_scored(self, values: dict[str, Any]) -> None:
         """One score of a teacher or a student."""
-        self._end_bars()
+        self._end_all()
         self.line(
             f"  trial {values['trial']}  [green]scored[/green] {values['metric']} [bold]{values['rfid']:.4g}[/bold]"
         )
 
     def on_compress_failed(self, values: dict[str, Any]) -> None:
         """Why there is no student."""
-        self._end_bars()
+        self._end_all()
         self.line(f"  [red]failed[/red] {foreign(values['reason'])}")
 
     def on_search_finished(self, values: dict[str, Any]) -> None:
         """Leave the terminal tidy; the summary follows."""
-        self._end_bars()
-
-    def close(self) -> None:
-        """Leave the terminal tidy, whatever came last."""
-        with self.lock:
-            self._end_bars()
-
-    def bars_as_text(self) -> str:
-        """The bars as the terminal shows them, with its escape sequences; empty where there are none."""
-        if (progress := self.progress) is None:
-            return ""
-        with self.console.capture() as drawn:
-            self.console.print(progress.get_renderable())
-        return drawn.get().rstrip("\n")
+        self._end_all()
 
     def _whose(self, values: dict[str, Any]) -> str:
         """How a line about a trial begins."""
         return f"  trial {values['trial']}  " if self.several else "  "
 
-    def _advance(self, values: dict[str, Any], label: str, done: int, total: int, plain: bool = True) -> None:
+    def _await(self, values: dict[str, Any], label: str) -> None:
+        """Something begins that tells how far it is when it has come somewhere."""
+        self.said[_bar_of(values)] = 0
+        self._advance(values, label, 0, None)
+
+    def _advance(self, values: dict[str, Any], label: str, done: int, total: int | None, shares: bool = False) -> None:
+        """How far a step of a trial is; without a terminal some `shares` of all are told whatever the time."""
         bar, seed = _bar_of(values), "" if values.get("seed") is None else f"seed {values['seed']}, "
+        phase = values.get("phase", "training")
         label = self._whose(values) + seed + label
-        if not self.console.is_terminal:
-            share = done * PLAIN_SHARES // total
-            if plain and share > self.said.get(bar, 0):
-                self.said[bar] = share
-                self.line(f"{label}, {done}/{total}")
+        step = self._show(bar, label, phase, done, total, eta_seconds=values.get("eta_seconds"))
+        if total is None:
             return
-        if self.progress is None:
-            count = TextColumn("{task.completed}/{task.total}")
-            self.progress = bars(self.console, count, above=self.standing)
-            if self.draws_bars:
-                self.progress.start()
-        if bar not in self.bars:
-            self.bars[bar] = self.progress.add_task(label, total=total)
-        self.progress.update(self.bars[bar], description=label, completed=done, total=total)
+        if self.console.is_terminal:
+            self._draw(bar, step)
+        elif shares and (share := done * PLAIN_SHARES // total) > self.said.get(bar, 0):
+            self.said[bar] = share
+            self._say(step, monotonic())
 
     def _end_bar(self, values: dict[str, Any]) -> None:
         """Take the bar of a training away, and with the last one the whole display."""
-        if _bar_of(values) in self.bars and self.progress is not None:
-            self.progress.remove_task(self.bars.pop(_bar_of(values)))
-        if not self.bars:
-            self._end_bars()
-
-    def _end_bars(self) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
-        self.bars.clear()
+        self._end(_bar_of(values))
 
 
 def _bar_of(values: dict[str, Any]) -> Bar:

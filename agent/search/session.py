@@ -9,7 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event, Lock, Thread
@@ -33,6 +33,7 @@ from agent.search.wiring import context_maker, executor_of
 from diffusion.cost.peak_memory import free_host_bytes, peak_bytes
 from diffusion.errors import UserError, command
 from diffusion.spec import UNetSpec
+from diffusion.under_way import told_to
 from memory.connection import Memory
 from memory.directives import DirectiveRow
 from memory.file.waiting import Held, tell_of_waiting
@@ -186,7 +187,7 @@ def driving(
         session = Session(search, plan, lease, contexts, report, machine, stop, console, name, go_on)
         with (
             interruptible(stop, executor, console, go_on),
-            heartbeat(session),
+            _alive(session, lines),
             listening(config, contexts(0, "chat").beside(), lines, inbox, takes_lines),
             _refusals_said(session),
         ):
@@ -201,6 +202,13 @@ def _best_of(db: Database, search: int) -> tuple[float, int, str] | None:
 def _resumes(name: str, searcher: str) -> tuple[str, ...]:
     """The words that go on with a search; a searcher of the user's own is typed again."""
     return ("resume", name, *(("--searcher", searcher) if is_own(searcher) else ()))
+
+
+@contextmanager
+def _alive(session: Session, lines: Lines) -> Iterator[None]:
+    """Keep the lease fresh, and show among the session's lines what the library has under way."""
+    with closing(lines), told_to(lines), heartbeat(session):
+        yield
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from agent.study.run import changed_score, run_study
 from agent.study.store import free_name, open_study, stored_study
 from agent.study.tables import print_plan, print_study
 from diffusion.errors import UserError
+from diffusion.under_way import under_way
 from diffusion.units import shortened, whole_number
 from memory.connection import check_memory, opened
 
@@ -151,7 +152,7 @@ def _free_name(db: Path) -> str:
 
 
 def _measured(db: Path, name: str | None, top_k: int) -> MeasuredStudy:
-    with opened(db, read_only=True) as memory:
+    with opened(db, read_only=True) as memory, under_way("resampling the study"):
         return measured_study(memory, stored_study(memory, name), top_k)
 
 
@@ -165,7 +166,7 @@ def _dry(settings: Resolved, wanted: Wanted) -> PlannedStudy:
     config = settings.config
     with written_nowhere(config) as aside:
         study = plan_study(aside, asked_study(config, wanted))
-    return planned_costs(study, settings.shown())
+    return planned_costs(study, settings.shown(), config.places.out)
 
 
 def _print_dry(console: Console, found: PlannedStudy) -> None:

@@ -1,7 +1,9 @@
 """What a rank study would train and compute, before anything is: ``rank-study --dry-run``."""
 
+from pathlib import Path
 from typing import Any
 
+from agent.estimate.reference import ReferenceUse, reference_use
 from agent.report.results import Result, Whole
 from agent.study.arms import Arm, Study
 from diffusion.cost.closed_form import BACKWARD_FACTOR, cost
@@ -29,10 +31,12 @@ class PlannedStudy(Result):
     metric: str
     arms: list[PlannedArm]
     macs: int
+    reference: ReferenceUse | None
+    """the features of the real images, as in `run --dry-run`"""
 
 
-def planned_costs(study: Study, settings: dict[str, Any]) -> PlannedStudy:
-    """What a study would compute, beside the settings with their sources."""
+def planned_costs(study: Study, settings: dict[str, Any], out: Path) -> PlannedStudy:
+    """What a study would compute, its trainings in `out`, beside the settings with their sources."""
     rows = [
         PlannedArm(
             arm=arm.name,
@@ -52,6 +56,7 @@ def planned_costs(study: Study, settings: dict[str, Any]) -> PlannedStudy:
         metric=study.arms[0].protocol.score.metric,
         arms=rows,
         macs=sum(row.macs for row in rows),
+        reference=reference_use(study.arms[0].planned, out),
     )
 
 

@@ -2,6 +2,7 @@
 
 from rich.console import Console
 
+from agent.estimate.reference import print_reference
 from agent.report.tables import print_table, say
 from agent.study.costs import PlannedStudy
 from agent.study.differences import Difference, pairs
@@ -59,6 +60,7 @@ def print_plan(console: Console, found: PlannedStudy) -> None:
         f"Specs ({len(found.specs)}): {' '.join(found.specs)}\n{format_size(found.macs)} MACs in all, for "
         "trainings and scores. Nothing was written.",
     )
+    print_reference(console, found.reference)
 
 
 def _print_table_2(console: Console, rows: list[TableRow]) -> None:

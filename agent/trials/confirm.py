@@ -20,6 +20,7 @@ from sqlite_utils import Database
 from agent.config.backend import WITHOUT_MODEL
 from agent.config.kinds import CONFIRM, FORKED
 from agent.config.strategies import default_strategy, parse_strategy
+from agent.estimate.reference import ReferenceUse, print_reference, reference_use
 from agent.report.console import people, put_json
 from agent.report.results import Result, Whole, plain
 from agent.report.tables import how_scored, print_card, say, show
@@ -71,6 +72,8 @@ class ConfirmPlan(Result):
     trainings: int
     strategy: Whole[Strategy]
     protocol: str
+    reference: ReferenceUse | None
+    """the features of the real images, as in `run --dry-run`"""
 
 
 def confirm_trials(db_path: Path, wanted: Picking, changes: dict[str, Any], *, dry_run: bool, as_json: bool) -> int:
@@ -89,8 +92,10 @@ def confirm_trials(db_path: Path, wanted: Picking, changes: dict[str, Any], *, d
     strategy = parse_strategy(wanted.strategy, full, "--strategy") if wanted.strategy else full
     named = {"name": f"{source.name}-confirm", "db": db_path, **changes}
     if dry_run:
+        out = reopened(source.config_json, protocol, named).config.places.out
         with tempfile.TemporaryDirectory() as folder:
             planned = planned_confirm(source, protocol, asked, strategy, named | {"out": Path(folder)})
+            reference = reference_use(planned, out)
         found = ConfirmPlan(
             baseline=str(asked.baseline),
             specs=[str(spec) for spec in asked.specs],
@@ -98,6 +103,7 @@ def confirm_trials(db_path: Path, wanted: Picking, changes: dict[str, Any], *, d
             trainings=(1 + len(asked.specs)) * wanted.seeds,
             strategy=strategy,
             protocol=planned.protocol.fingerprint,
+            reference=reference,
         )
         show(found, as_json, print_plan)
         return 0
@@ -146,6 +152,7 @@ def print_plan(console: Console, found: ConfirmPlan) -> None:
         f"{strategy.batch_size} images at {strategy.learning_rate:g}, dropout {strategy.dropout:g}, "
         f"{strategy.diffusion_steps:,} diffusion steps; protocol {found.protocol}. Nothing was written.",
     )
+    print_reference(console, found.reference)
 
 
 def planned_confirm(

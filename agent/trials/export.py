@@ -16,6 +16,7 @@ from agent.trials.recommended import recommended
 from diffusion.data.card import card_rows
 from diffusion.settings import Protocol
 from diffusion.training.checkpoint import Checkpoint
+from diffusion.under_way import under_way
 from memory.connection import opened
 from memory.queries.ranking import Record
 from memory.queries.records import show_trial
@@ -85,8 +86,9 @@ def export_trial(
     """
     from diffusion.export import export_pipeline
 
-    known = known_trial(db_path, trial)
-    checkpoint = known.checkpoint(step)
+    with under_way("reading the weights"):
+        known = known_trial(db_path, trial)
+        checkpoint = known.checkpoint(step)
     with opened(db_path, read_only=True) as db:
         record = show_trial(db, trial)
         protocol, card_score = scored_at(db, record, known, checkpoint.step)
@@ -103,7 +105,8 @@ def export_trial(
     )
     pictures = measured.pictures if measured else {}
     card = model_card(facts)
-    export_pipeline(checkpoint, folder, card=card, lineage=facts.lineage, pictures=pictures, replace=replace)
+    with under_way("writing the folder"):
+        export_pipeline(checkpoint, folder, card=card, lineage=facts.lineage, pictures=pictures, replace=replace)
     return _exported(known, facts, folder)
 
 

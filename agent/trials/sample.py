@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from agent.config.sources import resolve
-from agent.report.console import bars, people
 from agent.report.results import Result
 from agent.report.tables import say
 from agent.trials.evaluate import known_trial
@@ -15,6 +14,7 @@ from diffusion.errors import UserError
 from diffusion.files.paths import user_path
 from diffusion.settings import Sampling, Settings, choose_sampling
 from diffusion.training.allocator import keep_freed_memory
+from diffusion.under_way import each, under_way
 from diffusion.units import whole_number
 from tools.executors.machine import cores
 
@@ -121,8 +121,7 @@ def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> Drawn:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"'{folder}' cannot be written ({error.strerror}); name another folder with --to") from None
-    with bars(people(stderr=True)) as progress:
-        task = progress.add_task("sampling", total=num_images)
+    with under_way("sampling", num_images) as tell:
         images = sample_images(
             found.model,
             found.settings,
@@ -131,7 +130,7 @@ def _write(found: Drawable, num_images: int, seed: int, folder: Path) -> Drawn:
             indices=range(num_images),
             seed=seed,
             device=Accelerator().device,
-            on_progress=lambda done: progress.update(task, completed=done),
+            on_progress=tell,
         )
     _save(images, folder, are_latents=found.settings.values is not None)
     save_grid(images[:GRID_IMAGES], folder / "grid.png")
@@ -154,7 +153,7 @@ def _save(images: "Values", folder: Path, *, are_latents: bool) -> None:  # (N, 
     if are_latents:
         np.save(folder / "latents.npy", images, allow_pickle=False)
         return
-    for index, image in enumerate(images):
+    for index, image in enumerate(each("writing images", images, len(images))):
         Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(folder / f"{index:05d}.png")
 
 

@@ -7,11 +7,13 @@ half a minute before it looks into its cache. What the pictures become stands in
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from diffusion.data.pictures import Picture, Source, decode, first_line
 from diffusion.errors import UserError
+from diffusion.under_way import under_way
 from diffusion.units import printable
 
 TEST_SPLITS = ("test", "validation", "valid", "val")
@@ -32,12 +34,13 @@ def load_hugging_face(typed: str, identifier: str, resolution: int | None, inste
     Raises:
         UserError: there is no network, no such data set, no image column, or a picture is unfit.
     """
-    splits = _splits(typed, identifier, instead)
+    with under_way(f"asking Hugging Face for {printable(identifier)}"):
+        splits = _splits(typed, identifier, instead)
     train_name = "train" if "train" in splits else next(iter(splits))
     test_name = next((name for name in TEST_SPLITS if name in splits and name != train_name), None)
     column = _image_column(typed, splits[train_name])
-    train = _pictures(typed, train_name, splits[train_name], column)
-    test = _pictures(typed, test_name, splits[test_name], column) if test_name else []
+    train = Pictures(typed, train_name, splits[train_name], column)
+    test: Iterable[Picture] = Pictures(typed, test_name, splits[test_name], column) if test_name else []
     return decode(typed, train, test, resolution)
 
 
@@ -163,13 +166,24 @@ def _image_column(typed: str, split: Any) -> str:
     raise UserError(f"'{typed}' has no column of images, only {columns}; choose a data set of images")
 
 
-def _pictures(typed: str, split_name: str, split: Any, column: str) -> Iterable[Picture]:
-    """The encoded pictures of one split."""
-    from datasets import Image
+@dataclass(frozen=True)
+class Pictures:
+    """The encoded pictures of one split, one after the other."""
 
-    encoded = split.select_columns([column]).cast_column(column, Image(decode=False))
-    for index, row in enumerate(encoded):
-        entry, name = row[column], f"{split_name}[{index}]"
-        if entry is None:
-            raise UserError(f"'{typed}': {name} holds no image; choose a data set without gaps")
-        yield Picture(name, Path(entry["path"]) if entry["bytes"] is None else entry["bytes"])
+    typed: str
+    split_name: str
+    split: Any
+    column: str
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __iter__(self) -> Iterator[Picture]:
+        from datasets import Image
+
+        encoded = self.split.select_columns([self.column]).cast_column(self.column, Image(decode=False))
+        for index, row in enumerate(encoded):
+            entry, name = row[self.column], f"{self.split_name}[{index}]"
+            if entry is None:
+                raise UserError(f"'{self.typed}': {name} holds no image; choose a data set without gaps")
+            yield Picture(name, Path(entry["path"]) if entry["bytes"] is None else entry["bytes"])

@@ -31,6 +31,7 @@ from diffusion.data.pictures import (
 from diffusion.data.sources import find_source
 from diffusion.errors import UserError
 from diffusion.files.writing import whole
+from diffusion.under_way import each, under_way
 
 HASH_BYTES = 16  # two of 10^6 different images agree with a probability of 10^-27
 
@@ -59,10 +60,17 @@ def prepare_images(
         UserError: one sentence that starts with what was typed.
     """
     _check_resolution(resolution)
-    source = find_source(dataset, data_dir, resolution)
+    with under_way("reading the data"):
+        source = find_source(dataset, data_dir, resolution)
     count = len(source.train)
     if count < 2:
         raise UserError(f"'{dataset}' holds {count or 'no'} training image{'s' * (count != 1)}; at least 2 are needed")
+    with under_way("preparing the data"):
+        return _kept(dataset, source, folder, resolution)
+
+
+def _kept(dataset: str, source: Source, folder: Path, resolution: int | None) -> DataCard:
+    """The card of a source whose images, as they are to be, are in the folder now."""
     train, test, notes = _prepared(dataset, source, resolution)
     card = DataCard(
         name=dataset,
@@ -145,7 +153,9 @@ def _measured(card: DataCard, train: Values, test: Values | None) -> DataCard:
 
 def _hashes(images: Values) -> list[bytes]:
     """One hash an image of (N, C, H, W)."""
-    return [hashlib.blake2b(image, digest_size=HASH_BYTES).digest() for image in np.ascontiguousarray(images)]
+    whole = np.ascontiguousarray(images)
+    found = each("looking for duplicates", whole, len(whole))
+    return [hashlib.blake2b(image, digest_size=HASH_BYTES).digest() for image in found]
 
 
 def _check_resolution(resolution: int | None) -> None:
@@ -171,7 +181,8 @@ def _fit_all(images: Pixels, resolution: int) -> Pixels:
     from PIL import Image
 
     flat = images[..., 0] if images.shape[3:] == (1,) else images
-    return np.stack([np.asarray(fit(Image.fromarray(image), resolution), np.uint8) for image in flat])
+    fitted = (fit(Image.fromarray(image), resolution) for image in each("resizing images", flat, len(flat)))
+    return np.stack([np.asarray(image, np.uint8) for image in fitted])
 
 
 def _padded(dataset: str, source: Source) -> Source:

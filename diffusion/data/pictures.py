@@ -11,7 +11,7 @@ import struct
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from diffusion.data.card import LARGEST_SIDE
 from diffusion.errors import UserError
+from diffusion.under_way import each
 from diffusion.units import counted, printable
 
 Pixels = NDArray[np.uint8]
@@ -95,7 +96,8 @@ def decode(typed: str, train: Iterable[Picture], test: Iterable[Picture], resolu
 def _read_all(typed: str, pictures: Iterable[Picture], resolution: int | None, first: Decoded | None) -> list[Decoded]:
     """The pictures in order; the one that is too large, not square or not of the first one's size ends it."""
     images: list[Decoded] = []
-    for picture in pictures:
+    total = len(pictures) if isinstance(pictures, Sized) else None
+    for picture in each("reading pictures", pictures, total):
         image = read_picture(typed, picture, resolution)
         first = first or image
         _check_size(typed, first, image)

@@ -29,6 +29,7 @@ from diffusion.data.pictures import (
 )
 from diffusion.errors import UserError
 from diffusion.files.paths import user_path
+from diffusion.under_way import each
 from diffusion.units import counted, printable
 
 KINDS = "digits, cifar10, a path to an .npz file, a folder of images, or a Hugging Face id such as owner/name"
@@ -208,7 +209,7 @@ def _contents(typed: str, folder: Path) -> Contents:
     """What lies below a folder, without hidden files; what is no file in the end (a dead link) is no picture."""
     contents = Contents([], [])
     try:
-        for name in _files_below(folder):
+        for name in each("looking at files", names := _files_below(folder), len(names)):
             file = folder / name
             is_picture = file.is_file() and looks_like_picture(file)
             (contents.pictures if is_picture else contents.others).append(name)

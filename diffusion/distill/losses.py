@@ -3,9 +3,9 @@
     L = (1 - β) Σ_blocks error + β L_noise + w error of the output
 
 The error of a block is that of `watching.relative_error`, on the student's own inputs; L_noise is what the family is
-trained on (`diffusion.losses.training_loss`). β rises over the training by a named schedule: blocks show the way while
-the student is far from its teacher, and stop holding it back when it is near. The published method names a dynamic loss
-(Tang et al., arXiv 2311.04950); its form is ours.
+trained on (`diffusion.training.losses.training_loss`). β rises over the training by a named schedule: blocks show the
+way while the student is far from its teacher, and stop holding it back when it is near. The published method names a
+dynamic loss (Tang et al., arXiv 2311.04950); its form is ours.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from diffusion.distill.retraining import JointLoss
 from diffusion.distill.watching import relative_error, watching
-from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess
 from diffusion.settings import Family
+from diffusion.training.losses import training_loss
 
 if TYPE_CHECKING:
     from diffusers import UNet2DModel

@@ -10,11 +10,13 @@ kept of real images stands in `diffusion.scores.reference`, what is measured bes
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
 from diffusion.data.pictures import Values
@@ -41,7 +43,60 @@ class Statistics:
     count: int
 
 
-@torch.no_grad()
+class Extractor:
+    """A feature network on a device, which is made when it is first needed.
+
+    Args:
+        network: one of `diffusion.scores.networks`.
+        device: where it computes.
+        weights: where Inception's file lies.
+    """
+
+    def __init__(self, network: str, device: str = "cpu", weights: Path | None = None) -> None:
+        self.network, self.device, self.weights = network, device, weights
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The network; see `diffusion.scores.features.feature_extractor` for what it raises."""
+        return feature_extractor(self.network, self.device, self.weights)
+
+    def load(self) -> None:
+        """Make the network now, so that what it lacks is said before other work."""
+        self.module  # noqa: B018  # made when it is looked at
+
+    @property
+    def batch_size(self) -> int:
+        """How many images suit the network and the device."""
+        return score_network(self.network).cpu_batch_size if self.device == "cpu" else ACCELERATOR_BATCH_SIZE
+
+    def features_of(self, images: Values) -> int:
+        """How many features each image has.  (N, C, H, W) → F"""
+        return features_of(self.network, images)
+
+    @torch.no_grad()
+    def __call__(
+        self, images: Values, batch_size: int | None = None, on_progress: OnProgress = no_progress
+    ) -> Features:  # (N, C, H, W) → (N, F)
+        """The features of images; those of one do not depend on the others.
+
+        Raises:
+            UserError: as `diffusion.scores.features.feature_extractor`.
+        """
+        are_latents = self.network == LATENTS
+        if not are_latents and (images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8):
+            raise ValueError(f"images must be uint8 (N, 1 or 3, H, W), not {images.dtype} {images.shape}")
+        batch_size = batch_size or self.batch_size
+        found = np.empty((len(images), self.features_of(images)))
+        with _full_precision(self.device):
+            for start in range(0, len(images), batch_size):
+                batch = np.array(images[start : start + batch_size])  # a copy: maps are read-only
+                seen = torch.from_numpy(batch).to(self.device)
+                (features,) = self.module(seen if are_latents else seen.expand(-1, 3, -1, -1))
+                found[start : start + len(batch)] = features.double().cpu().numpy()
+                on_progress(start + len(batch))
+        return found
+
+
 def extract_features(
     images: Values,
     network: str,
@@ -51,27 +106,8 @@ def extract_features(
     weights: Path | None = None,
     on_progress: OnProgress = no_progress,
 ) -> Features:  # (N, C, H, W) → (N, F)
-    """The features of images under a network of `diffusion.scores.networks`; those of one do not depend on the others.
-
-    Without a `batch_size` it is what suits the network and the device. `weights`: where Inception's file lies.
-
-    Raises:
-        UserError: as `diffusion.scores.features.feature_extractor`.
-    """
-    are_latents = network == LATENTS
-    if not are_latents and (images.ndim != 4 or images.shape[1] not in (1, 3) or images.dtype != np.uint8):
-        raise ValueError(f"images must be uint8 (N, 1 or 3, H, W), not {images.dtype} {images.shape}")
-    extractor, known = feature_extractor(network, device, weights), score_network(network)
-    batch_size = batch_size or (known.cpu_batch_size if device == "cpu" else ACCELERATOR_BATCH_SIZE)
-    found = np.empty((len(images), features_of(network, images)))
-    with _full_precision(device):
-        for start in range(0, len(images), batch_size):
-            batch = np.array(images[start : start + batch_size])  # a copy: maps are read-only
-            seen = torch.from_numpy(batch).to(device)
-            (features,) = extractor(seen if are_latents else seen.expand(-1, 3, -1, -1))
-            found[start : start + len(batch)] = features.double().cpu().numpy()
-            on_progress(start + len(batch))
-    return found
+    """The features of images under a network of `diffusion.scores.networks`; see `Extractor`."""
+    return Extractor(network, device, weights)(images, batch_size, on_progress)
 
 
 def features_of(network: str, images: Values) -> int:

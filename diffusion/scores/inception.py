@@ -21,6 +21,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from diffusion.errors import UserError
 from diffusion.files.writing import whole
 from diffusion.scores.networks import FEATURE_NETWORKS, file_sha256
+from diffusion.under_way import under_way
 
 INCEPTION = FEATURE_NETWORKS["inception-v3-compat"]
 
@@ -31,7 +32,7 @@ def inception_weights(path: Path | None = None) -> dict[str, Tensor]:
     Raises:
         UserError: a file is not the official one, or there is none and it cannot be downloaded.
     """
-    kept = cache_folder() / f"{INCEPTION.name}-{INCEPTION.sha256[:12]}.safetensors"
+    kept = _kept()
     tensors = _read(kept)
     if tensors is None:
         tensors = torch.load(official_file(path), map_location="cpu", weights_only=True)
@@ -57,12 +58,17 @@ def official_file(path: Path | None = None) -> Path:
     if path is not None and not path.is_file():
         raise UserError(f"'{path}' does not exist; name the file that {URL_INCEPTION_V3} gives")
     remedy = "name the right one" if path else "delete it, so that it is loaded again"
-    path = path or Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rsplit("/", 1)[1]
+    path = path or _in_torch_hub()
     if not path.exists():
         _download(path)
     if file_sha256(path) != INCEPTION.sha256:
         raise UserError(f"'{path}' is not the official Inception of 2015 ({URL_INCEPTION_V3}); {remedy}")
     return path
+
+
+def is_here(path: Path | None = None) -> bool:
+    """Whether nothing would be downloaded: the weights are kept, or their file lies at `path` or in torch hub."""
+    return path is not None or _kept().exists() or _in_torch_hub().exists()
 
 
 def cache_folder() -> Path:
@@ -71,11 +77,21 @@ def cache_folder() -> Path:
     return (named if named.is_absolute() else Path.home() / ".cache") / "diffnas-agent"
 
 
+def _kept() -> Path:
+    return cache_folder() / f"{INCEPTION.name}-{INCEPTION.sha256[:12]}.safetensors"
+
+
+def _in_torch_hub() -> Path:
+    name: str = URL_INCEPTION_V3.rsplit("/", 1)[1]
+    return Path(torch.hub.get_dir()) / "checkpoints" / name
+
+
 def _download(path: Path) -> None:
     """The download of torch hub: into a temporary file that takes its place when the hash is right."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION.sha256, progress=False)
+        with under_way("downloading the Inception of 2015"):
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), hash_prefix=INCEPTION.sha256, progress=False)
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"'{INCEPTION.name}' needs weights that cannot be downloaded ({error}); put {URL_INCEPTION_V3} at {path}"

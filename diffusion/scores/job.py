@@ -1,32 +1,38 @@
 """``python -m diffusion.scores.job --job job.json``: sample from a training and score it, in its own process.
 
-Lines: ``progress`` {phase, images, total_images}, where the phase is ``reference`` (features of real images that are
-not cached yet), ``sampling`` or ``features``, and ``done`` {value, metric, kid, kid_std, precision, recall, step,
-num_images, device_seconds, grid}. ``kid`` is a squared MMD, not times 1,000; it, precision and recall look at no more
-than 10,000 images of each side (`diffusion.scores.fidelity`). The score file ``score-FINGERPRINT-SEED.json`` in the run
-folder holds the last line; a score that is there is not taken again. One that was not finished leaves no score behind.
+Lines: ``progress`` {phase, images, total_images, eta_seconds}, where the phase is ``network`` (the feature network is
+loaded), ``reference`` (features of real images that are not kept yet), ``sampling``, ``features`` or ``distance``, and
+``done`` {value, metric, kid, kid_std, precision, recall, step, num_images, device_seconds, grid}. ``kid`` is a squared
+MMD, not times 1,000; it, precision and recall look at no more than 10,000 images of each side
+(`diffusion.scores.fidelity`). The score file ``score-FINGERPRINT-SEED.json`` in the run folder holds the last line; a
+score that is there is not taken again. One that was not finished leaves no score behind, but the parts of what took
+long (`diffusion.scores.parts`), with which it goes on, to the bit where weights, device and threads are the same.
 
 Scored is the checkpoint or snapshot of the protocol's last training step, so that a snapshot of a longer training can
 be scored as the shorter one that it equals.
 """
 
+import hashlib
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusion.data.images import open_images
 from diffusion.errors import TrainingFailed
 from diffusion.scores.networks import score_network
+from diffusion.scores.parts import OnProgress, Parts
 from diffusion.settings import ScoreJob, TrainJob
 from diffusion.training.checkpoint import Checkpoint, ema_model, step_checkpoint, write_json
 from diffusion.training.child import Lines, Stop, locked, run_child
+from diffusion.under_way import Pace
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
     from torch import nn
 
@@ -47,13 +53,15 @@ class Progress:
 
     def __init__(self, lines: Lines, stop: Stop, phase: str, total_images: int) -> None:
         self.lines, self.stop, self.phase, self.total_images = lines, stop, phase, total_images
-        self.said = -math.inf
+        self.said, self.pace = -math.inf, Pace()
 
     def __call__(self, done: int) -> None:
         now = time.monotonic()
+        eta_seconds = self.pace.eta_seconds(done, self.total_images, now)
         if done == self.total_images or now - self.said >= PROGRESS_SECONDS:
             self.said = now
-            self.lines.emit("progress", phase=self.phase, images=done, total_images=self.total_images)
+            values = {"images": done, "total_images": self.total_images, "eta_seconds": eta_seconds}
+            self.lines.emit("progress", phase=self.phase, **values)
         if self.stop.asked:
             raise Stopped
 
@@ -68,6 +76,8 @@ def evaluate(text: str, lines: Lines, stop: Stop) -> bool:
                 write_json(path, measure(job, lines, stop))
             except Stopped:
                 return False
+            for parts in job.run_folder.glob(f"{_parts_name(job)}-*.parts"):
+                shutil.rmtree(parts, ignore_errors=True)
         lines.emit("done", **json.loads(path.read_text()))
     return True
 
@@ -85,21 +95,19 @@ def measure(job: ScoreJob, lines: Lines, stop: Stop) -> dict[str, object]:
     import torch
     from accelerate import Accelerator
 
-    from diffusion.scores.features import feature_extractor
-    from diffusion.scores.fid import extract_features
     from diffusion.scores.grids import save_grid
 
     torch.set_num_threads(job.threads)
     started, protocol, device = time.monotonic(), job.protocol, Accelerator().device
-    checkpoint, network = checkpoint_to_score(job), protocol.score.feature_network
+    count = protocol.score.num_images
+    checkpoint = checkpoint_to_score(job)
     model, real = averaged_network(checkpoint, job), reference_of(job, str(device))
-    feature_extractor(network, weights=job.feature_weights)  # what it may lack is said now and not after the sampling
+    Progress(lines, stop, "network", count)(0)
+    real.extractor.load()  # what it may lack is said now and not after the sampling
     statistics = real.statistics(Progress(lines, stop, "reference", len(real.images)))
     real_features = real.features(Progress(lines, stop, "reference", len(real.compared)))  # (≤ 10,000, F)
-    told = Progress(lines, stop, "sampling", protocol.score.num_images)
-    images = _sampled(model, job, device, told)  # (num_images, C, R, R)
-    told = Progress(lines, stop, "features", len(images))
-    features = extract_features(images, network, device=str(device), weights=job.feature_weights, on_progress=told)
+    images, features = _sampled(model, job, real, lines, stop)
+    Progress(lines, stop, "distance", count)(0)
     distances = compare(features, statistics, real_features)
     grid = job.run_folder / f"samples-{protocol.fingerprint}-{job.sampling_seed}.png"
     save_grid(images[:GRID_IMAGES], grid)
@@ -114,22 +122,50 @@ def measure(job: ScoreJob, lines: Lines, stop: Stop) -> dict[str, object]:
 
 
 def _sampled(
-    model: "nn.Module", job: ScoreJob, device: "torch.device", on_progress: "Progress"
-) -> "Values":  # (num_images, C, R, R)
-    """The images that a score looks at."""
-    from diffusion.samplers import sample_images
+    model: "nn.Module", job: ScoreJob, real: "Reference", lines: Lines, stop: Stop
+) -> tuple["Values", "Features"]:  # (num_images, C, R, R), (num_images, F)
+    """The images that a score looks at and their features, in parts that a killed scoring leaves for the next one."""
+    import numpy as np
 
-    protocol = job.protocol
-    return sample_images(
-        model,
-        protocol.settings,
-        protocol.score.sampling,
-        diffusion_steps=protocol.strategy.diffusion_steps,
-        indices=range(protocol.score.num_images),
-        seed=job.sampling_seed,
-        device=device,
-        on_progress=on_progress,
-    )
+    from diffusion.samplers import sample_images, usual_batch_size
+
+    protocol, device, extractor = job.protocol, real.device, real.extractor
+    settings, count = protocol.settings, protocol.score.num_images
+    shape = (settings.channels, settings.resolution, settings.resolution)
+    images = np.empty((count, *shape), dtype=np.float32 if settings.values else np.uint8)
+    features = np.empty((count, extractor.features_of(images)))
+
+    def draw(part: slice, tell: OnProgress) -> "Values":
+        return sample_images(
+            model,
+            settings,
+            protocol.score.sampling,
+            diffusion_steps=protocol.strategy.diffusion_steps,
+            indices=range(part.start, part.stop),
+            seed=job.sampling_seed,
+            device=device,
+            on_progress=tell,
+        )
+
+    stem = job.run_folder / f"{_parts_name(job)}-{weights_digest(model)}-{real.kind_of_device}-{job.threads}"
+    drawn = Parts(Path(f"{stem}-images.parts"), count, usual_batch_size(settings.resolution, real.kind_of_device))
+    drawn.gather(images, draw, Progress(lines, stop, "sampling", count))
+    seen = Parts(Path(f"{stem}-features.parts"), count, extractor.batch_size)
+    told = Progress(lines, stop, "features", count)
+    seen.gather(features, lambda part, tell: extractor(images[part], on_progress=tell), told)
+    return images, features
+
+
+def _parts_name(job: ScoreJob) -> str:
+    return f"score-{job.protocol.fingerprint}-{job.sampling_seed}"
+
+
+def weights_digest(model: "nn.Module") -> str:
+    """First 12 hex digits of the SHA-256 over the weights of a network, in their order."""
+    sha = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:12]
 
 
 def compare(features: "Features", statistics: "Statistics", real: "NDArray[np.float32]") -> dict[str, float]:

@@ -1,17 +1,15 @@
 """What is kept of real images: the statistics of all their features, and the features of up to 10,000 of them.
 
-The names of the files hold all that they depend on: data fingerprint, split, count, network and its weights' hash. A
-file appears whole or not at all, and a damaged one is made anew. Each is of use alone: statistics without features give
-a Fréchet distance, and only what is missing is computed.
+The names of the files (`diffusion.scores.kept`) hold all that they depend on: data fingerprint, split, count, network
+and its weights' hash, by which its input size and its filter are known. A file appears whole or not at all, and a
+damaged one is made anew. Each is of use alone: statistics without features give a Fréchet distance, and only what is
+missing is computed, in parts (`diffusion.scores.parts`) that several processes share and that outlive a killed one.
 """
 
-import fcntl
-import os
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,19 +18,10 @@ from numpy.typing import NDArray
 
 from diffusion.data.pictures import Values
 from diffusion.files.writing import whole
-from diffusion.scores.fid import (
-    Features,
-    OnProgress,
-    Statistics,
-    extract_features,
-    feature_statistics,
-    features_of,
-    no_progress,
-)
+from diffusion.scores.fid import Extractor, Features, OnProgress, Statistics, feature_statistics, no_progress
 from diffusion.scores.fidelity import evenly_spaced
-from diffusion.scores.networks import score_network
-
-DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error)
+from diffusion.scores.kept import KeptReference
+from diffusion.scores.parts import DAMAGED, Parts
 
 
 @dataclass(frozen=True)
@@ -53,16 +42,18 @@ class Reference:
         Raises:
             UserError: fewer than two images, or features that are not to be had.
         """
-        kept = _read_statistics(self._path(".npz"))
-        if kept is not None:
-            return kept
-        with _alone(self.cache_folder.parent):  # several scores that begin together need them once
-            kept = _read_statistics(self._path(".npz"))
-            if kept is None:
-                features = self._extract(self.images, on_progress)
-                kept = feature_statistics(features)
-                _keep(self._features_path, _features_writer(features[self.compared]))
-                _keep(self._path(".npz"), _statistics_writer(kept))
+        path = self._path(".npz")
+        parts = self._parts(len(self.images), "", lambda: path.exists() and _read_statistics(path) is not None)
+        kept = _read_statistics(path)
+        while kept is None:
+            features = self._gathered(self.images, parts, on_progress)
+            if features is None:
+                kept = _read_statistics(path)
+                continue
+            kept = feature_statistics(features)
+            _keep(self._features_path, _features_writer(features[self.compared]))
+            _keep(path, _statistics_writer(kept))
+        parts.remove()
         return kept
 
     def features(self, on_progress: OnProgress = no_progress) -> NDArray[np.float32]:  # (≤ 10,000, F)
@@ -71,14 +62,18 @@ class Reference:
         Raises:
             UserError: features that are not to be had.
         """
-        kept = _read_features(self._features_path, (len(self.compared), features_of(self.network, self.images)))
+        kept = self._read_features()
         if kept is None:
-            kept = self._extract(self.images[self.compared], on_progress).astype(np.float32)
-            _keep(self._features_path, _features_writer(kept))
+            parts = self._parts(len(self.compared), "-compared", lambda: self._read_features() is not None)
+            while kept is None:
+                features = self._gathered(self.images[self.compared], parts, on_progress)
+                if features is None:
+                    kept = self._read_features()
+                    continue
+                kept = features.astype(np.float32)
+                _keep(self._features_path, _features_writer(kept))
+            parts.remove()
         return kept
-
-    def _extract(self, images: Values, on_progress: OnProgress) -> Features:
-        return extract_features(images, self.network, device=self.device, weights=self.weights, on_progress=on_progress)
 
     @property
     def compared(self) -> NDArray[np.int64]:
@@ -86,39 +81,48 @@ class Reference:
         return evenly_spaced(len(self.images))
 
     @property
+    def kind_of_device(self) -> str:
+        """``cpu`` or ``cuda``."""
+        return self.device.partition(":")[0]
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """What computes what is missing."""
+        return Extractor(self.network, self.device, self.weights)
+
+    def _gathered(self, images: Values, parts: Parts, on_progress: OnProgress) -> Features | None:
+        """The features of images; None where what is made of them has appeared meanwhile."""
+        features = np.empty((len(images), self.extractor.features_of(images)))
+        filled = parts.gather(features, lambda part, tell: self.extractor(images[part], on_progress=tell), on_progress)
+        return features if filled else None
+
+    def _parts(self, count: int, of: str, is_over: Callable[[], bool]) -> Parts:
+        """Where features are gathered; those of another kind of device have other last digits."""
+        folder = self._path(f"{of}-{self.kind_of_device}.parts")
+        return Parts(folder, count, self.extractor.batch_size, is_over)
+
+    def _read_features(self) -> NDArray[np.float32] | None:
+        """The kept features; None when there are none or the file is damaged."""
+        path, shape = self._features_path, (len(self.compared), self.extractor.features_of(self.images))
+        with suppress(*DAMAGED), path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if found.shape == shape and found.dtype == np.float32:
+                return np.asarray(found)
+        return None
+
+    @property
     def _features_path(self) -> Path:
         return self._path(f"-features{len(self.compared)}.npy")
 
     def _path(self, ending: str) -> Path:
-        sha256 = score_network(self.network).sha256
-        name = f"{self.data_fingerprint}-{self.split}-{len(self.images)}-{self.network}-{sha256[:12]}"
-        return self.cache_folder / (name + ending)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process of a folder at a time; all at once where it is not there, or on a file system that knows no locks."""
-    with ExitStack() as stack:
-        with suppress(OSError):
-            held = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, held)
-            fcntl.flock(held, fcntl.LOCK_EX)  # ends with the process, whatever ends that
-        yield
+        kept = KeptReference(self.cache_folder, self.data_fingerprint, self.split, len(self.images), self.network)
+        return kept.path(ending)
 
 
 def _read_statistics(path: Path) -> Statistics | None:
-    """The cached statistics; None when there are none or the file is damaged."""
+    """The kept statistics; None when there are none or the file is damaged."""
     with suppress(*DAMAGED), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return Statistics(archive["mu"], archive["sigma"], int(archive["count"]))
-    return None
-
-
-def _read_features(path: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
-    """The cached features; None when there are none or the file is damaged."""
-    with suppress(*DAMAGED), path.open("rb") as file:
-        found = np.load(file, allow_pickle=False)
-        if found.shape == shape and found.dtype == np.float32:
-            return np.asarray(found)
     return None
 
 

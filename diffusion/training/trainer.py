@@ -21,10 +21,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from diffusion.data.pictures import Values
 from diffusion.distill.losses import Drawn, joint_loss
-from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess, to_model
 from diffusion.settings import TrainJob
 from diffusion.streams import Order, generator, stream_seed
+from diffusion.training.losses import training_loss
 from diffusion.training.network import first_network, teacher_of
 
 RESIDENT_SHARE = 0.5  # of a GPU's free memory that the data set may take; the rest is for the step

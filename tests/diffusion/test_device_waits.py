@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
-from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess
 from diffusion.samplers import sample_tensors
 from diffusion.settings import Family, Sampler, Settings, choose_sampling
 from diffusion.spec import UNetSpec
+from diffusion.training.losses import training_loss
 from diffusion.unet import build_unet
 
 SPEC = UNetSpec.parse("b4-n1-m1.2.2.2-a0100")

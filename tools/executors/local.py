@@ -19,7 +19,7 @@ from threading import Event, Lock, Thread
 from typing import IO, Any
 
 from diffusion.distill.plan import DistillJob
-from diffusion.settings import ScoreJob, TrainJob
+from diffusion.settings import PaceJob, ScoreJob, TrainJob
 from diffusion.training.child import STOPPED
 from memory.redaction import holds_secret, redact
 from tools.errors import Interrupted, JobFailed
@@ -57,6 +57,11 @@ class LocalExecutor:
     def distill(self, job: DistillJob, on_progress: OnProgress) -> dict[str, Any]:
         """See `tools.executors.base.Distiller`."""
         return self._run("diffusion.distill.job", job.run_folder / "job.json", job.model_dump_json(), on_progress)
+
+    def pace(self, job: PaceJob) -> dict[str, Any]:
+        """How fast a feature network is: the ``done`` line of `diffusion.scores.pace`."""
+        path = job.run_folder / "pace.json"
+        return self._run("diffusion.scores.pace", path, job.model_dump_json(), lambda event: None)
 
     def kill(self) -> None:
         """End the children at once; what their last checkpoints hold is kept. No lock is taken: a signal may call."""

@@ -16,6 +16,7 @@ from diffusion.cost.throughput import device_name
 from diffusion.networks import spellings
 from diffusion.settings import Settings
 from diffusion.spec import UNetSpec
+from diffusion.under_way import under_way
 from memory.connection import transaction
 from memory.ledger import charge
 from memory.redaction import redact
@@ -101,14 +102,15 @@ def said_by(command: list[str], threads: str, what: str, names: Sequence[str]) -
         JobFailed: it printed none, or one that lacks them.
     """
     try:
-        done = subprocess.run(
-            command,
-            env=child_environment(threads),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        with under_way(f"measuring {what}"):
+            done = subprocess.run(
+                command,
+                env=child_environment(threads),
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
         found = json.loads(done.stdout.splitlines()[-1])
         return {name: found[name] for name in names}
     except subprocess.TimeoutExpired:

@@ -21,16 +21,7 @@ def run_and_remember(context: SearchContext, trial: Trial, job: ScoreJob) -> dic
         JobFailed: there is no score.
         Interrupted: the user stops it.
     """
-    done = context.services.executor.evaluate(
-        job,
-        lambda event: context.report(
-            "score.progress",
-            trial=trial.id,
-            phase=event["phase"],
-            images=event["images"],
-            total_images=event["total_images"],
-        ),
-    )
+    done = evaluated(context, trial.id, job)
     extra = {name: done[name] for name in EXTRA if name in done}
     db = context.db
     with transaction(db):
@@ -38,6 +29,22 @@ def run_and_remember(context: SearchContext, trial: Trial, job: ScoreJob) -> dic
         if job.protocol.fingerprint == context.limits.protocol.fingerprint:
             trial_scored(db, trial.id)
     return done
+
+
+def evaluated(context: SearchContext, trial: int, job: ScoreJob, seed: int | None = None) -> dict[str, Any]:
+    """What a job measures of a trial, or of its replica with a seed, while it is told how far that is.
+
+    Raises:
+        JobFailed: there is no score.
+        Interrupted: the user stops it.
+    """
+
+    def tell(event: dict[str, Any]) -> None:
+        values = {name: event[name] for name in ("phase", "images", "total_images", "eta_seconds")}
+        context.report("score.progress", trial=trial, seed=seed, **values)
+
+    tell({"phase": "starting", "images": 0, "total_images": job.protocol.score.num_images, "eta_seconds": None})
+    return context.services.executor.evaluate(job, tell)
 
 
 def keep_score(

@@ -31,7 +31,7 @@ from tools.context import SearchContext
 from tools.errors import JobFailed
 from tools.executors.machine import Share
 from tools.jobs.curve import keeping_curve
-from tools.jobs.measure import keep_score
+from tools.jobs.measure import evaluated, keep_score
 
 
 def replicate(context: SearchContext, trial: Trial, seed: int) -> Replica:
@@ -96,7 +96,7 @@ def _score(context: SearchContext, replica: Replica) -> None:
     stored = score_of(context.db, replica.training, context.limits.protocol.fingerprint)
     if stored is None:
         job = context.score_job(replica.run_folder, replica.spec).model_copy(update={"sampling_seed": replica.seed})
-        done = context.services.executor.evaluate(job, lambda event: None)
+        done = evaluated(context, replica.trial, job, replica.seed)
         db = context.db
         with transaction(db):
             keep_score(db, context.search, replica.training, job, done, f"replica {replica.id}")

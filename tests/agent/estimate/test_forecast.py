@@ -11,7 +11,7 @@ from searches import TINY
 
 from agent.config.groups import SearchSettings
 from agent.config.sources import resolve
-from agent.estimate import dry_run
+from agent.estimate import dry_run, reference
 from agent.estimate.calibration import Calibration
 from agent.estimate.dry_run import estimate, print_use
 from agent.estimate.forecast import Use, forecast_tokens
@@ -29,6 +29,7 @@ STEP = Calibration(seconds_a_step=1.5, seconds_to_start=4.0)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dry_run, "calibrate", lambda job: STEP)
+    monkeypatch.setattr(reference, "seconds_an_image", lambda planned: 0.0)
     return tmp_path
 
 
@@ -46,6 +47,17 @@ def test_seconds_are_those_of_the_steps_times_the_macs() -> None:
     found = used()
     assert found.device_seconds == pytest.approx(expected)
     assert found.wall_seconds == pytest.approx(expected)
+
+
+def test_the_features_are_counted_of_real_images_once_and_of_samples_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = used()
+    monkeypatch.setattr(reference, "seconds_an_image", lambda planned: 0.25)
+    found = used()
+    assert before.device_seconds is not None
+    assert found.device_seconds == pytest.approx(before.device_seconds + 0.25 * (1437 + 4 * 16))
+    assert found.wall_seconds == pytest.approx(found.device_seconds)
 
 
 def test_replicas_and_the_race_are_counted() -> None:

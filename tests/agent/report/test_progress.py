@@ -76,7 +76,7 @@ def test_a_terminal_has_a_bar_for_each_trial_until_it_ends() -> None:
     assert lines.progress is None
     lines("train.progress", trial=4, step=50, total_steps=100, loss=0.5, images_per_second=9.0)
     lines.close()
-    assert (lines.progress, lines.bars) == (None, {})
+    assert (lines.progress, lines.bars, lines.steps) == (None, {}, {})
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from diffusion.distill.losses import Drawn, Parts, joint_loss
 from diffusion.distill.retraining import JointLoss
 from diffusion.distill.student import sliced
 from diffusion.distill.units import units_of
-from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess
 from diffusion.settings import Family
 from diffusion.streams import generator
+from diffusion.training.losses import training_loss
 
 TEXT = "b8-n1-m1.2.2.2-a0100"
 PROCESS = NoiseProcess.make("linear", 100)

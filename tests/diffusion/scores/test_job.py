@@ -14,7 +14,7 @@ from diffusion.errors import TrainingFailed, UserError
 from diffusion.samplers import sample_images
 from diffusion.scores.fid import extract_features, feature_statistics, frechet_distance
 from diffusion.scores.fidelity import kernel_distance, precision_recall
-from diffusion.scores.job import Progress, Stopped, evaluate
+from diffusion.scores.job import Progress, Stopped, evaluate, weights_digest
 from diffusion.scores.networks import score_network
 from diffusion.settings import Protocol, ScoreJob, ScoreProtocol, Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
@@ -35,14 +35,14 @@ class Never(Stop):
 class Recorder(Lines):
     """Keeps the lines; asks for a stop as soon as a phase has begun."""
 
-    def __init__(self, stop: Stop | None = None, phase: str = "") -> None:
+    def __init__(self, stop: Stop | None = None, phase: str = "", least: int = 0) -> None:
         super().__init__(io.StringIO())
         self.said: list[dict[str, Any]] = []
-        self.stop, self.phase = stop, phase
+        self.stop, self.phase, self.least = stop, phase, least
 
     def emit(self, event: str, **values: Any) -> None:
         self.said.append({"event": event, **values})
-        if self.stop and values.get("phase") == self.phase:
+        if self.stop and values.get("phase") == self.phase and values["images"] >= self.least:
             self.stop.asked = True
 
     @property
@@ -165,8 +165,20 @@ class TestScore:
         first, second = Recorder(), Recorder()
         scored(scoring(job), first)
         scored(scoring(job, num_images=9), second)
-        assert first.phases == [("reference", 24, 24), ("sampling", 12, 12), ("features", 12, 12)]
-        assert second.phases == [("sampling", 9, 9), ("features", 9, 9)]
+        both = [("sampling", 0, 12), ("sampling", 12, 12), ("features", 0, 12), ("features", 12, 12)]
+        assert first.phases == [
+            ("network", 0, 12), ("reference", 0, 24), ("reference", 24, 24), *both, ("distance", 0, 12)
+        ]  # fmt: skip
+        assert [phase for phase, *_ in second.phases] == ["network", *["sampling"] * 2, *["features"] * 2, "distance"]
+
+    def test_a_phase_says_when_it_will_be_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lines, now = Recorder(), [5.0]
+        monkeypatch.setattr("diffusion.scores.job.time.monotonic", lambda: now[0])
+        progress = Progress(lines, Never(), "reference", 100)
+        for done in (40, 50, 80):  # 40 were there before
+            progress(done)
+            now[0] += 3
+        assert [line["eta_seconds"] for line in lines.said] == [None, 15.0, 3.0]
 
     def test_a_snapshot_is_scored_as_the_shorter_training_that_it_equals(self, job: TrainJob, tmp_path: Path) -> None:
         longer = training(tmp_path, train_steps=7, run="longer", snapshot_steps=(4,))
@@ -178,7 +190,7 @@ class TestScore:
 
 
 class TestStop:
-    @pytest.mark.parametrize("phase", ["reference", "sampling", "features"])
+    @pytest.mark.parametrize("phase", ["network", "reference", "sampling", "features", "distance"])
     def test_a_scoring_that_is_stopped_leaves_no_score(self, phase: str, job: TrainJob) -> None:
         stop = Never()
         lines = Recorder(stop, phase)
@@ -186,6 +198,35 @@ class TestStop:
         assert lines.phases[-1][0] == phase and lines.said[-1]["event"] == "progress"
         names = {path.name for path in job.run_folder.iterdir()}
         assert names - {"cache"} == {".lock", "step-00000004.safetensors"}
+
+    def test_a_scoring_that_is_stopped_goes_on_with_the_images_that_it_drew(
+        self, job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("diffusion.scores.parts.WORTH_KEEPING_SECONDS", 0.0)
+        monkeypatch.setattr("diffusion.samplers.LARGEST_BATCH", 4)
+        expected, drawn = scored(scoring(job)), []
+        again = job.model_copy(update={"run_folder": tmp_path / "again"})
+        again.run_folder.mkdir()
+        for path in job.run_folder.glob("*.safetensors"):
+            (again.run_folder / path.name).write_bytes(path.read_bytes())
+
+        def draw(*args: Any, indices: range, **rest: Any) -> Any:
+            drawn.append(indices)
+            return sample_images(*args, indices=indices, **rest)
+
+        monkeypatch.setattr("diffusion.samplers.sample_images", draw)
+        for phase, least in (("sampling", 1), ("sampling", 5), ("features", 1)):
+            stop = Never()
+            assert evaluate(scoring(again).model_dump_json(), Recorder(stop, phase, least), stop) is False
+            assert any(again.run_folder.glob("score-*.parts/*.npz"))
+        found = scored(scoring(again))
+        assert drawn == [range(4), range(4, 8), range(8, 12)], "each image was drawn once"
+        assert {**found, "device_seconds": 0, "grid": ""} == {**expected, "device_seconds": 0, "grid": ""}
+        assert not any(again.run_folder.glob("*.parts"))
+
+    def test_images_of_other_weights_are_not_taken_for_these(self) -> None:
+        first, second = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+        assert weights_digest(first) == weights_digest(first) != weights_digest(second)
 
     def test_lines_are_at_least_a_second_apart_but_for_the_last(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lines, now = Recorder(), [0.0]

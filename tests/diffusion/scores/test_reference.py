@@ -54,7 +54,7 @@ def test_second_call_does_not_read_the_images(digits: NDArray[np.uint8], tmp_pat
     seen: list[int] = []
     first = Reference(digits[:40], "digits-cnn", tmp_path, "aaaa", "train")
     mu, features = first.statistics(seen.append).mu, first.features(seen.append)
-    assert seen == [40], "one pass over the images gives both"
+    assert seen == [0, 40], "one pass over the images gives both"
     np.testing.assert_array_equal(poisoned(tmp_path).statistics().mu, mu)
     np.testing.assert_array_equal(poisoned(tmp_path).features(), features)
 
@@ -79,7 +79,7 @@ def test_features_are_kept_of_evenly_spaced_images(
     cached(tmp_path, ".npy").unlink()
     seen: list[int] = []
     np.testing.assert_allclose(reference.features(seen.append), whole[::4], rtol=1e-6)
-    assert seen == [10]
+    assert seen == [0, 10]
 
 
 def test_all_that_matters_is_in_the_files_names(
@@ -93,7 +93,7 @@ def test_all_that_matters_is_in_the_files_names(
     ):
         Reference(digits[:count], "digits-cnn", tmp_path, fingerprint, split).statistics()
     other = FEATURE_NETWORKS["digits-cnn"].model_copy(update={"sha256": "0" * 64})
-    monkeypatch.setattr("diffusion.scores.reference.score_network", lambda _: other)
+    monkeypatch.setattr("diffusion.scores.kept.score_network", lambda _: other)
     Reference(digits[:40], "digits-cnn", tmp_path, "aaaa", "train").statistics()
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npy"] * 5 + [".npz"] * 5
 
@@ -123,12 +123,52 @@ def test_features_of_another_shape_or_type_are_not_used(digits: NDArray[np.uint8
 
 def test_a_stop_leaves_nothing_behind(digits: NDArray[np.uint8], tmp_path: Path) -> None:
     def stop(done: int) -> None:
-        raise KeyboardInterrupt
+        if done:
+            raise KeyboardInterrupt
 
     for part in (Reference.statistics, Reference.features):
         with pytest.raises(KeyboardInterrupt):
             part(Reference(digits[:40], "digits-cnn", tmp_path / "cache", "aaaa", "train"), stop)
-    assert not (tmp_path / "cache").exists()
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_reference_that_is_stopped_goes_on_where_it_was_and_is_the_same_to_the_bit(
+    digits: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("diffusion.scores.parts.WORTH_KEEPING_SECONDS", 0.0)
+    whole = Reference(digits, "digits-cnn", tmp_path / "whole", "aaaa", "train")
+    expected, seen = whole.statistics(), [0]
+
+    def stop(done: int) -> None:
+        computed = done > seen[-1]
+        seen.append(done)
+        if computed:
+            raise KeyboardInterrupt
+
+    for part in (Reference.statistics, Reference.features):
+        seen[:] = [0]
+        for _ in range(5):  # of six parts
+            with pytest.raises(KeyboardInterrupt):
+                part(Reference(digits, "digits-cnn", tmp_path / "cut", "aaaa", "train"), stop)
+        assert seen == [0, 0, 256, 256, 512, 512, 768, 768, 1024, 1024, 1280], "none is computed twice"
+        part(Reference(digits, "digits-cnn", tmp_path / "cut", "aaaa", "train"))
+        if part is Reference.statistics:
+            cached(tmp_path / "cut", ".npy").unlink()
+    cut = Reference(digits, "digits-cnn", tmp_path / "cut", "aaaa", "train")
+    np.testing.assert_array_equal(cut.statistics().sigma, expected.sigma)
+    np.testing.assert_array_equal(cut.statistics().mu, expected.mu)
+    np.testing.assert_array_equal(cut.features(), whole.features())
+    assert len(list((tmp_path / "cut").iterdir())) == 2, "the parts are gone"
+
+
+def test_parts_that_were_left_beside_the_whole_go(digits: NDArray[np.uint8], tmp_path: Path) -> None:
+    """A process may be killed between writing the one and removing the others."""
+    Reference(digits[:40], "digits-cnn", tmp_path, "aaaa", "train").statistics()
+    left = cached(tmp_path, ".npz").with_name(cached(tmp_path, ".npz").stem + "-cpu.parts")
+    left.mkdir()
+    (left / "00000000-00000256.npz").touch()
+    poisoned(tmp_path).statistics()
+    assert not left.exists()
 
 
 def test_one_image_has_no_statistics(digits: NDArray[np.uint8], tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ from trainings import Process, flat, newest, prepared_job, same, wait_until_dead
 from diffusion.cost.closed_form import cost
 from diffusion.cost.peak_memory import ALLOCATOR
 from diffusion.errors import TrainingFailed
-from diffusion.losses import training_loss
 from diffusion.settings import TrainJob
 from diffusion.spec import UNetSpec
 from diffusion.training import checkpoint as checkpoint_module
 from diffusion.training.checkpoint import checkpoint_paths, newest_checkpoint, save_checkpoint
 from diffusion.training.child import LOST_PEER_REASON, Lines
 from diffusion.training.job import Run, train
+from diffusion.training.losses import training_loss
 from diffusion.training.team import Team
 
 TINY = UNetSpec.parse("b4-n1-m1.2.2.2-a0100")

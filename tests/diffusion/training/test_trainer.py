@@ -14,7 +14,6 @@ from torch import Tensor
 
 from diffusion.data.images import prepare_images
 from diffusion.errors import TrainingFailed
-from diffusion.losses import training_loss
 from diffusion.process import NoiseProcess, to_model
 from diffusion.settings import Family, Settings, Strategy, TrainJob
 from diffusion.spec import UNetSpec
@@ -22,6 +21,7 @@ from diffusion.streams import Order, generator, stream_seed
 from diffusion.training.checkpoint import checkpoint_paths, load_checkpoint, newest_checkpoint, step_checkpoint
 from diffusion.training.child import Lines, locked
 from diffusion.training.job import Run, train
+from diffusion.training.losses import training_loss
 from diffusion.training.settings import JobSettings
 from diffusion.training.trainer import ImageSource, Trainer
 from diffusion.unet import build_unet

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.losses import (
+from diffusion.process import NoiseProcess, betas, to_model
+from diffusion.settings import Family, Schedule
+from diffusion.training.losses import (
     bound_terms,
     discretised_log_likelihood,
     gaussian_kl,
@@ -18,8 +20,6 @@ from diffusion.losses import (
     simple_loss,
     training_loss,
 )
-from diffusion.process import NoiseProcess, betas, to_model
-from diffusion.settings import Family, Schedule
 
 GRID = np.linspace(-12, 12, 240_001)
 SPACING = GRID[1] - GRID[0]

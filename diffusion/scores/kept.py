@@ -1,0 +1,43 @@
+"""Where the features of real images are kept, and how many are there: a question of files, without torch."""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from diffusion.scores.networks import score_network
+from diffusion.scores.parts import DAMAGED
+
+PART = re.compile(r"(\d{8})-(\d{8})\.npz")
+
+
+@dataclass(frozen=True)
+class KeptReference:
+    """The files of one split of a data set under one feature network; their names hold all that they depend on."""
+
+    folder: Path
+    data_fingerprint: str
+    split: str
+    count: int
+    network: str
+
+    def path(self, ending: str) -> Path:
+        """The file, or folder, of an ending."""
+        sha256 = score_network(self.network).sha256
+        name = f"{self.data_fingerprint}-{self.split}-{self.count}-{self.network}-{sha256[:12]}"
+        return self.folder / (name + ending)
+
+    @property
+    def images_there(self) -> int:
+        """Of how many images features need not be computed: of all, or of those that have a part."""
+        with suppress(*DAMAGED), self.path(".npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            return int(archive["count"])
+        folders = [self.path(f"-{kind}.parts") for kind in ("cpu", "cuda")]
+        return max((sum(map(_images, folder.iterdir())) for folder in folders if folder.is_dir()), default=0)
+
+
+def _images(path: Path) -> int:
+    match = PART.fullmatch(path.name)
+    return int(match[2]) - int(match[1]) if match else 0
