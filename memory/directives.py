@@ -106,6 +106,11 @@ def all_directives(db: Database, search: int) -> list[DirectiveRow]:
     return _where(db, "search = ?", search)
 
 
+def directives_under(db: Database, search: int, key: str) -> list[DirectiveRow]:
+    """What the message of a key led to, oldest first: a message's own directive, or those of the model's answer."""
+    return _where(db, "search = ? AND (key = ? OR substr(key, 1, ?) = ?)", search, key, len(key) + 1, f"{key}-")
+
+
 def find_directive(db: Database, search: int, directive: int) -> DirectiveRow:
     """The directive of a number.
 

@@ -96,6 +96,12 @@ def add_message(
         )
 
 
+def find_message(db: Database, search: int, key: str) -> dict[str, Any] | None:
+    """The message of a key; None where none of it was kept."""
+    row = db.conn.execute("SELECT * FROM messages WHERE search = ? AND key = ?", [search, key]).fetchone()
+    return None if row is None else dict(row)
+
+
 def recent_messages(db: Database, search: int, limit: int = 20) -> list[dict[str, Any]]:
     """The last messages of a search, oldest first."""
     rows = db.conn.execute("SELECT * FROM messages WHERE search = ? ORDER BY id DESC LIMIT ?", [search, limit])

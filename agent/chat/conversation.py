@@ -72,13 +72,14 @@ class Chat:
             self.assistants.append(self.make_assistant(self))
         return self.assistants[0]
 
-    def take(self, line: str) -> bool:
+    def take(self, line: str, key: str | None = None) -> bool:
         """Answer one line, and what was typed where a yes or no was due; False when the person leaves.
 
-        What goes wrong with it is said, and the chat goes on.
+        What goes wrong with it is said, and the chat goes on. A line that may be sent again has a `key` of its own,
+        under which its message, its answer and its directives are kept once.
         """
         self.say_what_ended()
-        stays = self._take(line)
+        stays = self._take(line, key)
         while stays and self.steering.kept:
             kept = self.steering.kept.pop(0)
             self.voice.say(f"You typed: {kept}")
@@ -96,11 +97,11 @@ class Chat:
             self.voice.say(f"{self.standing()}.")
         self.state = row.state
 
-    def _take(self, line: str) -> bool:
+    def _take(self, line: str, key: str | None = None) -> bool:
         line = line.strip()
         if not line:
             return True
-        key = f"{self.identity}-{next(self.numbers)}"
+        key = key or f"{self.identity}-{next(self.numbers)}"
         try:
             if not line.startswith("/"):
                 self._answer(line, key)
@@ -139,7 +140,8 @@ class Chat:
     def _answer(self, line: str, key: str) -> None:
         """Keep a message, answer it, keep the answer."""
         db = self.context.db
-        earlier = conversation(db, self.context.search, EARLIER_MESSAGES)
+        said = conversation(db, self.context.search, EARLIER_MESSAGES)
+        earlier = [each for each in said if each["key"] != key]
         add_message(db, self.context.search, "user", line, key=key)
         if self.assistant is None:
             found = chat_answers.answer(self.context.db, self.context.search, line) or _without_a_model()

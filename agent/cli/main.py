@@ -18,6 +18,7 @@ from agent.cli.compare import compare
 from agent.cli.complete import is_asked
 from agent.cli.compress import compress
 from agent.cli.confirm import confirm
+from agent.cli.dashboard import dashboard
 from agent.cli.doctor import doctor
 from agent.cli.evaluate import evaluate
 from agent.cli.examples import epilog
@@ -57,7 +58,7 @@ app = typer.Typer(
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     run, resume, status, compare, compress, generate, flops, train, evaluate, sample, export, audit, chat, confirm,
-    doctor, strategy, replay, fork, report,
+    doctor, strategy, replay, fork, report, dashboard,
 )  # fmt: skip
 app.add_typer(memory, name="memory")
 RENAMED: dict[str, Callable[..., None]] = {"list": list_command, "rank-study": rank_study, "export-study": export_study}

@@ -67,7 +67,7 @@ def _page_data(db: Database, search: SearchRow, compare: str | None) -> PageData
         everything[place] = baseline
     seeds = seeds_of(db, search, baseline.trial if baseline else None)
     race, findings = race_of(db, search, seeds), findings_of(db, search)
-    said = _said(search, protocol, everything, race, findings)
+    said = said_about(search, protocol, everything, race, findings)
     findings += _beside(db, search, compare)
     by_trial = {each.trial: each for each in everything}
     best = by_trial.get(said.recommended or 0) or next(iter(ranked(everything)), None)
@@ -112,7 +112,7 @@ def with_seeds(db: Database, search: SearchRow, baseline: Point) -> Point:
     return baseline if bounds is None else baseline.model_copy(update={"low": bounds[0], "high": bounds[1]})
 
 
-def _said(
+def said_about(
     search: SearchRow, protocol: Protocol, trials: list[Point], race: Race | None, findings: list[Finding]
 ) -> Said:
     """Goal and result; of a kind with a result of its own what that says."""

@@ -46,6 +46,12 @@ def grids_by_seed(db: Database, protocol: str, trial: Point) -> dict[int, Path]:
 
 def as_data_url(path: Path) -> str | None:
     """A grid as the page holds it; None of a file that is no picture, or too large for one."""
+    found = as_webp(path)
+    return None if found is None else f"data:image/webp;base64,{base64.b64encode(found).decode()}"
+
+
+def as_webp(path: Path) -> bytes | None:
+    """A grid as a browser is given it; None of a file that is no picture, or too large for one."""
     from PIL import Image, UnidentifiedImageError
 
     buffer = io.BytesIO()
@@ -57,4 +63,4 @@ def as_data_url(path: Path) -> str | None:
             image.save(buffer, "WEBP", lossless=image.mode in ("1", "L", "P"), quality=QUALITY, method=4)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return None
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()

@@ -24,8 +24,9 @@ TRIALS = """
     SELECT trial, round, created AS begun, finished, spec, state, rfid AS score, ci_low AS low, ci_high AS high,
         macs_paper AS paper, macs_total AS total, params, proposer, cached, versus_baseline AS verdict,
         device_seconds AS seconds, coalesce(reason, '') AS reason, error, training
-    FROM results WHERE search = ? ORDER BY round, trial
+    FROM results WHERE search = ?{some} ORDER BY round, trial
     """
+SOME = " AND trial IN (SELECT value FROM json_each(?))"
 
 SEEDS = """
     SELECT replicas.trial, trainings.seed, replicas.state, replicas.finished, (
@@ -37,9 +38,10 @@ SEEDS = """
     """
 
 
-def trials_of(db: Database, search: int) -> list[Point]:
-    """Every trial of a search by round, under its protocol; a score that is not finite is none."""
-    rows = [dict(row) for row in db.conn.execute(TRIALS, [search])]
+def trials_of(db: Database, search: int, among: Iterable[int] | None = None) -> list[Point]:
+    """The trials of a search by round, all or some, under its protocol; a score that is not finite is none."""
+    values: list[int | str] = [search] if among is None else [search, json.dumps(sorted(among))]
+    rows = [dict(row) for row in db.conn.execute(TRIALS.format(some="" if among is None else SOME), values)]
     for row in rows:
         row["score"] = row["score"] if row["score"] is not None and math.isfinite(row["score"]) else None
         row |= {"widths": widths(row["spec"]), "cached": bool(row["cached"])}

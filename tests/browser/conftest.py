@@ -34,18 +34,22 @@ def open_page(chromium: Any) -> Iterator[OpenPage]:
     """Opens pages of their own; at the end of the test none of them may have said an error or asked another machine."""
     contexts, bad = [], []
 
-    def watch(page: Any) -> None:
-        page.on("console", lambda message: bad.append(message.text) if message.type in ("error", "warning") else None)
+    def watch(page: Any, is_lost: bool) -> None:
+        def heard(message: Any) -> None:
+            if message.type in ("error", "warning") and not (is_lost and "net::ERR_" in message.text):
+                bad.append(message.text)
+
+        page.on("console", heard)
         page.on("pageerror", lambda error: bad.append(str(error)))
         page.on("request", lambda asked: None if ON_THIS_MACHINE.match(asked.url) else bad.append(asked.url))
         page.on("websocket", lambda socket: None if ON_THIS_MACHINE.match(socket.url) else bad.append(socket.url))
 
-    def opened(url: str, size: str = "wide", scheme: str = "light", **options: Any) -> Any:
+    def opened(url: str, size: str = "wide", scheme: str = "light", is_lost: bool = False, **options: Any) -> Any:
         width, height = SIZES[size]
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
         contexts.append(context)
         page = context.new_page()
-        watch(page)
+        watch(page, is_lost)  # a server that is to die is missed on the console
         page.goto(url)
         return page
 

@@ -12,19 +12,25 @@ const Page = (() => {
 
   const compare = (a, b) => (typeof a === typeof b ? (a < b ? -1 : Number(a > b)) : typeof a === "number" ? -1 : 1);
 
-  /** Sort a table by the column of a pressed head; again, the other way round. */
+  /** Sort a table by the column of a pressed head; again, the other way round. Gives what sorts it once more. */
   function sortable(table) {
+    const sort = () => {
+      const head = table.tHead.querySelector("th[aria-sort]");
+      if (!head) return;
+      const column = head.cellIndex, way = head.getAttribute("aria-sort") === "ascending" ? 1 : -1;
+      const rows = [...table.tBodies[0].rows].map((row) => [sortKey(row.cells[column].textContent.trim()), row]);
+      rows.sort(([a], [b]) => compare(a, b) * way);
+      table.tBodies[0].append(...rows.map(([, row]) => row));
+    };
     table.tHead.addEventListener("click", (event) => {
       const head = event.target.closest("button")?.closest("th");
       if (!head) return;
-      const rising = head.ariaSort !== "ascending";
+      const rising = head.getAttribute("aria-sort") !== "ascending";
       for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-      const column = head.cellIndex;
-      const rows = [...table.tBodies[0].rows].map((row) => [sortKey(row.cells[column].textContent.trim()), row]);
-      rows.sort(([a], [b]) => compare(a, b) * (rising ? 1 : -1));
-      table.tBodies[0].append(...rows.map(([, row]) => row));
+      sort();
     });
+    return sort;
   }
 
   /** Show the rows that hold every word; how many those are is said in `output`. */

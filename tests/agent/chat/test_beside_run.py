@@ -3,18 +3,15 @@
 import json
 import os
 import subprocess
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from model_server import Answer, Call, ModelServer, Say, serve, tool_answers
+from model_server import ModelServer, serve
 from processes import ARGUMENTS, COMMAND, PLANTED, finish, start, wait_for
+from wishing import Model
 
-from diffusion.cost.closed_form import costs
-from diffusion.space import built_in
-from diffusion.spec import UNetSpec
 from memory.connection import opened
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -24,41 +21,6 @@ SUPPORT = (str(ROOT), str(ROOT / "tests" / "support"))
 TEXT = 'directive 1: "no attention at stage 0"'
 ROUNDS = "300"  # more than are played before the pause
 WISH = "Please, no attention at stage 0."
-DIRECTIVE = {"instruction": {"kind": "freeze", "parameter": "attn_0", "value": 0}, "said": "no attention at stage 0"}
-
-
-def twins() -> list[tuple[str, str]]:
-    """Cheap specs with attention at stage 0, each with the same without it: enough for a search that is not to end."""
-    rows = built_in("digits-8").rows()
-    is_small = (rows[:, 0] == 8) & (rows[:, 1] <= 2) & (rows[:, 2] == 1) & (rows[:, 6] == 1)
-    fits = costs(rows[is_small], "ddpm", 8, 1).macs("paper") <= 2_000_000
-    found = [str(UNetSpec.from_row(row)) for row in rows[is_small][fits]]
-    return [(text, text.replace("-a1", "-a0")) for text in found if text != "b8-n1-m1.1.1.1-a1000"]
-
-
-class Model:
-    """Proposes attention at stage 0, and the same without it when that is refused; in chat, gives one directive."""
-
-    def __init__(self) -> None:
-        self.left, self.pair, self.lock = twins(), ("", ""), threading.Lock()
-
-    def __call__(self, messages: list[dict[str, Any]]) -> Answer:
-        with self.lock:
-            chats = messages[0]["content"].startswith("You are the assistant of a search")
-            return self.chats(messages) if chats else self.proposes(messages)
-
-    def chats(self, messages: list[dict[str, Any]]) -> Answer:
-        return Say("As you say.") if tool_answers(messages) else Call("give_directive", DIRECTIVE)
-
-    def proposes(self, messages: list[dict[str, Any]]) -> Answer:
-        answers = tool_answers(messages)
-        if not answers:
-            self.pair = self.left.pop(0)
-            return self.trains(self.pair[0])
-        return self.trains(self.pair[1])
-
-    def trains(self, spec: str) -> Call:
-        return Call("train_ract", {"spec": spec, "reason": "It is next."})
 
 
 def chat(folder: Path, server: ModelServer, *lines: str) -> str:
