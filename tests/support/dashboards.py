@@ -59,6 +59,11 @@ class Running:
                 found.append(json.loads(line))
         return found
 
+    def get(self, path: str) -> Any:
+        """The JSON of a place."""
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+            return json.load(answer)
+
     def status(self, path: str = "", **headers: str) -> int:
         try:
             asked = urllib.request.Request(self.url + path, headers=headers)
