@@ -40,6 +40,7 @@ def open_page(chromium: Any) -> Iterator[OpenPage]:
                 bad.append(message.text)
 
         page.on("console", heard)
+        page.on("dialog", lambda asked: (bad.append(f"a dialog: {asked.message}"), asked.dismiss()))
         page.on("pageerror", lambda error: bad.append(str(error)))
         page.on("request", lambda asked: None if ON_THIS_MACHINE.match(asked.url) else bad.append(asked.url))
         page.on("websocket", lambda socket: None if ON_THIS_MACHINE.match(socket.url) else bad.append(socket.url))

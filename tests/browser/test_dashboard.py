@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from browsing import SCHEMES, SIZES, serious_problems
 from dashboards import ROOT, begun, dashboard, talkable
+from injections import AT_ONCE
 from model_server import serve
 from pages import BEST, TRIALS
 from processes import ARGUMENTS, PLANTED, start
@@ -19,9 +20,6 @@ from memory.connection import opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-HOSTILE = (
-    "</script><img src=x onerror=\"document.title='taken'\"><svg onload=\"document.title='taken'\"> {{ 7*7 }} \u202egnp"
-)
 PATIENCE = 120_000  # milliseconds, beside whatever else this machine does
 
 
@@ -129,11 +127,11 @@ def test_a_message_that_was_typed_while_the_dashboard_was_dead_arrives_once(open
 
 
 def test_hostile_texts_are_shown_and_do_nothing(open_page: Any, tmp_path: Path) -> None:
-    talkable(tmp_path, HOSTILE)
+    talkable(tmp_path, AT_ONCE)
     with dashboard(tmp_path) as served:
         page = open_page(served.url)
         page.locator("#score-by-cost svg.plot").wait_for(timeout=PATIENCE)
-        page.get_by_label("Message").fill(HOSTILE)
+        page.get_by_label("Message").fill(AT_ONCE)
         page.get_by_role("button", name="Send").click()
         says(page, "#said", "Plain wishes need a language model")
         page.reload()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from browsing import SCHEMES, SIZES, serious_problems
+from injections import AT_ONCE
 from pages import BEST, TRIALS, page_memory
 
 from agent.page.data import Figure, Finding
@@ -17,9 +18,6 @@ from memory.searches import find_protocol
 
 pytestmark = pytest.mark.browser
 
-HOSTILE = (
-    "</script><img src=x onerror=\"document.title='taken'\"><svg onload=\"document.title='taken'\"> {{ 7*7 }} \u202egnp"
-)
 BAR = {"low": 0.1, "high": 0.4}
 FIGURES: dict[str, list[dict[str, Any]]] = {
     "regret": [
@@ -144,7 +142,7 @@ def test_it_fits_follows_the_scheme_and_keeps_nobody_out(
 
 
 def test_what_somebody_wrote_runs_nothing(open_page: Any, tmp_path: Path, report: str) -> None:
-    page, plain = open_page(written(tmp_path / "hostile", HOSTILE)), open_page(report)
+    page, plain = open_page(written(tmp_path / "hostile", AT_ONCE)), open_page(report)
     for each in (page, plain):
         each.locator("#score-by-cost svg.plot").wait_for()
         each.mouse.move(*centre(dots(each).nth(2)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from injections import INJECTIONS
 from pages import BASELINE, BEST, NAME, TRIALS, page_memory, parsed
 
 from agent.page.data import LONGEST_TEXT, PageData
@@ -17,25 +18,6 @@ from diffusion.settings import Protocol
 from memory.connection import opened
 from memory.searches import find_protocol
 
-HOSTILE = (
-    "<script>document.title='x'</script>",
-    "</script><script>alert(1)</script>",
-    "<!--<script>",
-    "--><img src=x onerror=alert(1)>",
-    '"><svg onload=alert(1)>',
-    "' onmouseover='alert(1)",
-    "{{ 7 * 7 }}{% raw %}{# #}",
-    "</title></style></pre><base href=https://example.org>",
-    "javascript:alert(1)",
-    "]]><![CDATA[<b>",
-    "&lt;b&gt;&amp;&#x3c;script&#x3e;",
-    "\u202egnp.exe\u202d \u2066 \u200f",
-    "\x00\x08\x1b]52;c;aGk=\x07",
-    "\u2028\u2029 line ends",
-    "\ud800 half of a pair",
-    "<template><style>*{display:none}</style></template>",
-    "x" * 50_000,
-)
 ACTING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -56,7 +38,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> PageData:
     return shown(tmp_path_factory.mktemp("page"))[0]
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[:30])
+@pytest.mark.parametrize("text", INJECTIONS, ids=lambda text: ascii(text)[:30])
 def test_what_somebody_wrote_adds_no_element_and_no_attribute(text: str, plain: str, tmp_path: Path) -> None:
     written = text.encode("utf-8", "replace").decode() if "\ud800" in text else text  # SQLite takes no half of a pair
     source = shown(tmp_path, written)[2]
@@ -76,7 +58,7 @@ def test_switched_off_escaping_is_seen(tmp_path: Path, plain: str, monkeypatch: 
 
     unescaped = html._environment().overlay(autoescape=False)
     monkeypatch.setattr(html, "_environment", lambda: unescaped)
-    found = parsed(shown(tmp_path, HOSTILE[0])[2])
+    found = parsed(shown(tmp_path, INJECTIONS[0])[2])
     assert found.elements["script"] > parsed(plain).elements["script"]
 
 
