@@ -5,12 +5,12 @@ ends by itself when no process drives the search any more, and on Ctrl-C, which 
 """
 
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from time import sleep
 from types import FrameType
 
 from rich.align import Align
@@ -73,7 +73,7 @@ def watch(console: People, path: Path, name: str | None, *, as_json: bool) -> in
             look = first
             show(look)
             while not look.is_over:
-                time.sleep(POLL_SECONDS)
+                sleep(POLL_SECONDS)
                 look = look_at(path, number)
                 show(look)
     except KeyboardInterrupt:

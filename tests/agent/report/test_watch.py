@@ -55,7 +55,7 @@ def ends_after(looks: int, db: Path, monkeypatch: pytest.MonkeyPatch) -> list[in
         if len(taken) == looks:
             end(db)
 
-    monkeypatch.setattr(watching.time, "sleep", slept)
+    monkeypatch.setattr(watching, "sleep", slept)
     return taken
 
 
@@ -98,7 +98,7 @@ def test_the_latest_search_stays_the_one_that_was_the_latest(running: Path, monk
 
 
 def test_nothing_is_written_by_watching(running: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching.time, "sleep", raising_interrupt)
+    monkeypatch.setattr(watching, "sleep", raising_interrupt)
     with sqlite3.connect(running) as memory:
         before = list(memory.iterdump())
     assert watch(console()[0], running, None, as_json=False) == LEFT
@@ -114,7 +114,7 @@ def raising_interrupt(seconds: float) -> None:
 def test_a_terminal_shows_no_line_that_is_wider_and_leaves_it_as_it_was(
     width: int, running: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching.time, "sleep", raising_interrupt)
+    monkeypatch.setattr(watching, "sleep", raising_interrupt)
     found, stream = console(is_terminal=True, width=width)
     assert watch(found, running, None, as_json=False) == LEFT
     said = stream.getvalue()
