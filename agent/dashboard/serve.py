@@ -6,6 +6,7 @@ import threading
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from agent.config.sources import load_provider_keys
@@ -15,6 +16,9 @@ from agent.report.tables import say
 from diffusion.errors import UserError
 from memory.connection import check_memory, opened
 from memory.searches import find_search
+
+if TYPE_CHECKING:
+    import uvicorn
 
 AUTO = "auto"
 GRACE_SECONDS = 2  # for tabs that still hear an answer when the server ends
@@ -39,14 +43,16 @@ def serve(
     with bound(host, port) as listening:
         port = listening.getsockname()[1]
         url = address(host, port, token)
+        server = _made(db, out, name, host=host, port=port, token=token)
         console = people()
-        say(console, url, whole=True)
+        say(console, url, whole=True)  # whoever opens it now waits for no import
         if not is_loopback(host):
             say(console, "Whoever has this address can steer the searches; it travels unencrypted outside of a tunnel.")
         say(console, "Ctrl-C ends the dashboard; searches go on.")
         if opens:
             threading.Timer(1.0, webbrowser.open, [url]).start()
-        _run(listening, db, out, name, host=host, port=port, token=token)
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
         say(console, "The dashboard has ended; searches go on.")
 
 
@@ -82,9 +88,7 @@ def address(host: str, port: int, token: str | None) -> str:
     return f"http://{shown}:{port}/" + (f"?token={quote(token)}" if token else "")
 
 
-def _run(
-    listening: socket.socket, db: Path, out: Path | None, name: str | None, *, host: str, port: int, token: str | None
-) -> None:
+def _made(db: Path, out: Path | None, name: str | None, *, host: str, port: int, token: str | None) -> "uvicorn.Server":
     import uvicorn
 
     from agent.dashboard.app import make_app
@@ -98,5 +102,4 @@ def _run(
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
     )
-    with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)
