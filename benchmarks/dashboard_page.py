@@ -26,6 +26,7 @@ from memory.trials import trial_scored
 from report_page import ROOT, make_searched
 
 ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage"]
+SETTLED_SECONDS = 5.0  # after the last score: tabs draw a second or two
 LAST_DRAWN = "() => document.querySelector('#effects svg.plot, [id^=effect-] svg.plot') !== null"
 PAINTED = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 ROWS = "() => document.querySelectorAll('#trials tbody tr').length"
@@ -69,6 +70,7 @@ def measure(browser: Any, process: "subprocess.Popen[str]", memory: Path, url: s
     waits = [wait_for_score(pages[0], memory) for _ in range(asked.turns)]
     print(f"a new score is shown after {statistics.median(waits):.2f} s ({min(waits):.2f} to {max(waits):.2f})")
     served = psutil.Process(process.pid)
+    time.sleep(SETTLED_SECONDS)
     before, started = sum(served.cpu_times()[:2]), time.monotonic()
     time.sleep(asked.idle_seconds)
     share = (sum(served.cpu_times()[:2]) - before) / (time.monotonic() - started)
