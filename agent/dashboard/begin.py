@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agent.chat.spawn import start
-from agent.config.settings import FIELDS
+from agent.config.settings import FIELDS, is_own
 from diffusion.errors import UserError
 from memory.searches import check_name
 
@@ -35,6 +35,8 @@ def arguments(settings: Mapping[str, object], out: Path | None) -> list[str]:
         text = str(value).strip()
         if len(text) > LONGEST_VALUE or not text.isprintable():
             raise UserError(f"'{name}': its value is no line of text of at most {LONGEST_VALUE} characters")
+        if name == "searcher" and is_own(text):
+            raise UserError(f"'{text}' is Python of yours, which is run; it is named on the command line alone")
         words += ["--set", f"{name}={text}"] if text else []
     return words
 

@@ -51,13 +51,21 @@ class Running:
 
     def post(self, path: str, **body: Any) -> list[Any]:
         """The lines of JSON that come back; as many as there are when the server dies."""
-        headers = {"content-type": "application/json"}
-        asked = urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
+        asked = self._asked(path, body)
         found = []
         with urllib.request.urlopen(asked, timeout=120) as answer:
             for line in answer:
                 found.append(json.loads(line))
         return found
+
+    def send(self, path: str, body: Any) -> bytes:
+        """What comes back, whole."""
+        with urllib.request.urlopen(self._asked(path, body), timeout=300) as answer:
+            return bytes(answer.read())
+
+    def _asked(self, path: str, body: Any) -> urllib.request.Request:
+        headers = {"content-type": "application/json"}
+        return urllib.request.Request(self.url + path, json.dumps(body).encode(), headers)
 
     def get(self, path: str) -> Any:
         """The JSON of a place."""

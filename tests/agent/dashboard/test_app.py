@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import threading
 import time
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from dashboards import Running, begun, dashboard, talkable
@@ -23,6 +25,7 @@ from diffusion.spec import UNetSpec
 from memory.connection import opened
 
 KEY = "0123456789abcdef"
+FREEZE = "/freeze attn_0=0"
 
 
 @pytest.fixture
@@ -182,6 +185,60 @@ def test_images_come_by_number_and_from_the_run_folder_alone(tab: Any, tmp_path:
 def test_only_settings_of_run_begin_a_search(settings: dict[str, str]) -> None:
     with pytest.raises(UserError):
         arguments(settings, None)
+
+
+def test_no_python_is_named_from_a_page() -> None:
+    with pytest.raises(UserError, match="on the command line alone"):
+        arguments({"name": "x", "searcher": "evil.py:Searcher"}, None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_search_is_begun_once_and_driven_by_a_process_of_its_own(tmp_path: Path) -> None:
+    talkable(tmp_path)
+    told = {"key": "begin-it-once", "settings": {"name": "second", "bench": "unetbench", "rounds": "2"}}
+    with dashboard(tmp_path) as served:
+        said = [json.loads(served.send("searches", told)) for _ in range(2)]
+        assert said[0] == said[1] and "second has begun" in said[0]["said"]
+        with pytest.raises(HTTPError) as refused:
+            served.send("searches", {**told, "key": "another-key"})
+        assert refused.value.code == 409 and "'second'" in refused.value.read().decode()
+        deadline = time.monotonic() + 300
+        while states(served) != {"shown": "interrupted", "second": "finished"} and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert states(served) == {"shown": "interrupted", "second": "finished"}
+
+
+def states(served: Running) -> dict[str, str]:
+    """Each search of the list with its state, as a tab is told."""
+    return {row["name"]: row["state"] for _, row in served.get("news")["list"]["rows"]["searches"]}
+
+
+def test_two_dashboards_beside_each_other_tell_the_same_and_give_one_directive_once(tmp_path: Path) -> None:
+    talkable(tmp_path)
+    with dashboard(tmp_path) as first, dashboard(tmp_path) as second:
+        both = [
+            threading.Thread(target=each.post, args=["searches/1/say"], kwargs={"key": "sent-twice", "text": FREEZE})
+            for each in (first, second)
+        ]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join(120)
+        told = [each.get("news")["shown"]["rows"] for each in (first, second)]
+        assert told[0]["directives"] == told[1]["directives"] and told[0]["messages"] == told[1]["messages"]
+    assert rows(tmp_path, "SELECT count(*) FROM directives WHERE key = 'sent-twice'") == [(1,)]
+    assert rows(tmp_path, "SELECT count(*) FROM messages WHERE key = 'sent-twice'") == [(1,)]
+
+
+def test_ctrl_c_ends_it_with_a_sentence_also_while_tabs_listen(tmp_path: Path) -> None:
+    talkable(tmp_path)
+    served = begun(tmp_path)
+    assert served.status() == 200
+    served.process.send_signal(signal.SIGINT)
+    told, _ = served.process.communicate(timeout=60)
+    assert served.process.returncode == 0
+    assert told.splitlines()[-1] == "The dashboard has ended; searches go on."
 
 
 def test_a_value_never_becomes_an_option_of_its_own() -> None:
