@@ -32,6 +32,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "fork": ("--at", "1", "--llm", "offline"),
     "list": (),
     "rank-study": SMALL,
+    "report": (),
+    "dashboard": ("nobody",),
     "export-study": ("first", "sqlite:///study.db"),
     "memory top": (),
     "memory pareto": (),

@@ -50,7 +50,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("report first --compare second", "a search beside another"),
     ),
     "dashboard": (
-        ("dashboard", "all searches of the memory as a live page, with the chat; on this machine alone"),
+        ("dashboard", "every search as a live page, with the chat, on this machine alone"),
         ("dashboard --host 0.0.0.0 --token auto", "for others as well, who then need the token"),
     ),
     "export-study": (("export-study first sqlite:///study.db", "for optuna-dashboard sqlite:///study.db"),),

@@ -146,7 +146,7 @@ class Guard:
 
 def hashed(token: str) -> str:
     """What the cookie holds of a token."""
-    return hashlib.sha256(f"diffnas-agent dashboard {token}".encode()).hexdigest()
+    return hashlib.sha256(f"diffnas dashboard {token}".encode()).hexdigest()
 
 
 def _is_address(name: str) -> bool:

@@ -8,7 +8,6 @@ tab shows. A process that died writes nothing, so while a search is driven its l
 import asyncio
 import secrets
 import sqlite3
-import sys
 import threading
 import time
 from pathlib import Path
@@ -19,9 +18,10 @@ from starlette.concurrency import run_in_threadpool
 
 from agent.dashboard.parts import Parts
 from agent.dashboard.view import View
+from agent.report.console import people
 from agent.report.status import search_status
+from agent.report.tables import say
 from diffusion.errors import UserError
-from diffusion.units import printable
 from memory.connection import connect
 from memory.journal import snapshot
 from memory.searches import LIVE, SearchRow, find_search, list_searches
@@ -97,7 +97,7 @@ class Watch:
             except (UserError, sqlite3.Error, OSError) as error:
                 if str(error) != said:  # once, however long it lasts
                     said = str(error)
-                    print(printable(said), file=sys.stderr)
+                    say(people(stderr=True), said)
             if told != self.version:
                 told = self.version
                 for queue in self.listeners:

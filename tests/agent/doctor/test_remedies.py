@@ -148,7 +148,7 @@ CIRCUMSTANCES: tuple[tuple[str, Callable[[Patch, Path], dict[str, Any]], str], .
     ("accelerator", built_for_cpus, "pip install --force-reinstall torch torchvision"),
     ("accelerator", hidden, "unset CUDA_VISIBLE_DEVICES"),
     ("accelerator", old_driver, "nvidia-smi"),
-    ("data", no_images, "name an .npz file"),
+    ("data", no_images, "a path to an .npz file"),
     ("features", no_weights, "name the file that https://github.com/toshas/torch-fidelity/"),
     ("memory", another_program, "name another file with --db"),
     ("memory", older_memory, "`diffnas-agent run` or `resume` brings it up to date"),

@@ -241,15 +241,15 @@ class TestTrain:
 
     def test_killed_and_started_again_it_ends_with_the_weights_of_one_go(self, job: TrainJob, tmp_path: Path) -> None:
         killed = Process(job)
-        while json.loads(killed.stdout.readline())["step"] <= 40:
+        while json.loads(killed.stdout.readline()).get("step", 0) <= 40:
             pass
         killed.process.kill()  # what was not saved is done again
         assert killed.wait() == -signal.SIGKILL
         again = Process(job)
         assert again.wait() == 0
-        events = [line["event"] for line in again.lines]
-        assert events == ["progress"] * (len(events) - 1) + ["done"]
-        assert 40 < again.lines[0]["step"] < again.lines[-1]["step"] == 100
+        told = [line for line in again.lines if line["event"] != "curve"]
+        assert [line["event"] for line in told] == ["progress"] * (len(told) - 1) + ["done"]
+        assert 40 < told[0]["step"] < told[-1]["step"] == 100
         assert json.loads((job.run_folder / "result.json").read_text())["step"] == 100
         assert_as_in_one_go(job, tmp_path)
 
