@@ -3,11 +3,13 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import ARGUMENTS, ON_THIS_MACHINE, SIZES
+from dashboards import Running, dashboard
 
 OpenPage = Callable[..., Any]
 
@@ -30,7 +32,14 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(chromium: Any) -> Iterator[OpenPage]:
+def serving() -> Iterator[Callable[..., Running]]:
+    """Begins dashboards that live until the pages of the test are closed: a page misses its server on the console."""
+    with ExitStack() as stack:
+        yield lambda folder, **options: stack.enter_context(dashboard(folder, **options))
+
+
+@pytest.fixture
+def open_page(chromium: Any, serving: Any) -> Iterator[OpenPage]:
     """Opens pages of their own; at the end of the test none of them may have said an error or asked another machine."""
     contexts, bad = [], []
 

@@ -236,7 +236,8 @@
     $("which").value = number;
     if (isPicked) Page.pick(number);
     $("trial-told").textContent = `Trial ${number}, round ${trial.round}: ${trial.spec}, ${trial.score == null ? trial.state : `score ${trial.cells[4]}`}, by ${trial.proposer}.`;
-    const answer = await fetch(`/searches/${search}/samples/${number}`);
+    const answer = await fetch(`/searches/${search}/samples/${number}`).catch(() => null);
+    if (!answer) return; // the socket says that there is no connection
     if (search !== shown || Number($("which").value) !== number) return;
     if (!answer.ok) return void $("grids").replaceChildren(element("p", await answer.text()));
     const seeds = await answer.json();
