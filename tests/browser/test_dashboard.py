@@ -130,6 +130,24 @@ def test_a_message_that_was_typed_while_the_dashboard_was_dead_arrives_once(
     assert rows(tmp_path, "SELECT count(*) FROM directives WHERE text = '/explore'") == [(1,)]
 
 
+def test_everything_is_reached_and_done_by_keyboard(open_page: Any, serving: Any, tmp_path: Path) -> None:
+    talkable(tmp_path)
+    page = open_page(serving(tmp_path).url)
+    page.locator("#score-by-cost svg.plot").wait_for(timeout=PATIENCE)
+    page.get_by_label("Message").focus()
+    page.keyboard.type("/freeze attn_0=0")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # on Send
+    says(page, "#directives", "/freeze attn_0=0")
+    passed = set()
+    for _ in range(150):  # once around
+        page.keyboard.press("Tab")
+        passed.add(
+            page.evaluate("(e => e.ariaLabel || e.id || e.name || e.textContent.trim())(document.activeElement)")
+        )
+    assert {"resume", "count", "filter", "Undo directive 2"} <= passed, passed
+
+
 def test_hostile_texts_are_shown_and_do_nothing(open_page: Any, serving: Any, tmp_path: Path) -> None:
     talkable(tmp_path, AT_ONCE)
     served = serving(tmp_path)
