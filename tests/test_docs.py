@@ -35,11 +35,11 @@ from agent.cli.main import app, main
 from agent.config.settings import FIELDS, PREFIX
 from agent.config.sources import resolve
 from agent.estimate.dry_run import estimate
+from agent.exit_codes import BY_LIMIT, INTERRUPTED
 from agent.report.costs import spec_costs
 from agent.report.results import plain
 from agent.report.status import search_status
 from agent.search.ending import Reason
-from agent.search.session import BY_LIMIT, INTERRUPTED
 from agent.searchers.centaur import SuggestedProposer
 from diffusion.errors import UserError
 from diffusion.networks import networks_in

@@ -39,12 +39,12 @@ from agent.cli.start import spare_imports
 from agent.cli.status import list_command, status
 from agent.cli.strategy import strategy
 from agent.cli.train import train
+from agent.exit_codes import INTERRUPTED, USER_MISTAKE
 from agent.report.console import ReaderLeft, people, prepare_streams
 from agent.report.under_way import WhenNeeded
 from diffusion.errors import UserError, check_utf8
 from diffusion.under_way import told_to
 
-USER_MISTAKE, INTERRUPTED = 2, 130
 INSTALL = "--install-completion"
 
 app = typer.Typer(

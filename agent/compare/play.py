@@ -16,10 +16,10 @@ from pathlib import Path
 
 from agent.compare.plan import Comparison, Entry, check_begun
 from agent.config.settings import RunConfig
+from agent.exit_codes import INTERRUPTED
 from agent.search.begin import open_run
 from agent.search.drive import drive
 from agent.search.plan import plan, reopened
-from agent.search.session import INTERRUPTED
 from agent.searchers.own import own_proposer
 from diffusion.errors import UserError, command
 from memory.connection import opened

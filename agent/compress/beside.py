@@ -10,6 +10,7 @@ from agent.compress.report import Network, compressed
 from agent.config.kinds import COMPRESS
 from agent.report.tables import score
 from agent.trials.model_card import Beside, Row
+from diffusion.scores.kept import grid_path
 from memory.queries.records import show_trial
 from memory.searches import find_search
 from memory.trials import Trial, trial_in_round
@@ -60,5 +61,5 @@ def _grids(db: Database, trial: Trial) -> dict[int, Path]:
     """The grids that a trial's scores have left, by the seed of their images."""
     protocol = find_search(db, trial.search).protocol
     rows = [row for row in show_trial(db, trial.id)["scores"] if row["protocol"] == protocol]
-    paths = {row["sampling_seed"]: trial.run_folder / f"samples-{protocol}-{row['sampling_seed']}.png" for row in rows}
+    paths = {row["sampling_seed"]: grid_path(trial.run_folder, protocol, row["sampling_seed"]) for row in rows}
     return {seed: path for seed, path in paths.items() if path.is_file()}

@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from agent.compress.plan import Compression
 from agent.report.results import Result
-from agent.report.tables import how_scored, print_table, say, score
+from agent.report.tables import how_scored, print_table, say, score, span
 from agent.search.plan import Plan
 from diffusion.cost.closed_form import Macs
 from diffusion.statistics.noise import interval, pooled_noise
@@ -42,7 +42,7 @@ class Network(Result):
     @property
     def between(self) -> str:
         """The interval in words; nothing where there is none."""
-        return "" if self.ci95 is None else f"{self.ci95[0]:.4g} to {self.ci95[1]:.4g}"
+        return "" if self.ci95 is None else span(*self.ci95)
 
 
 class Compressed(Result):

@@ -23,4 +23,4 @@ class Sheet(io.StringIO):
 
 def paper(put: Callable[[str], None]) -> People:
     """A console without colours that hands on what is printed."""
-    return People(file=Sheet(put), width=WIDTH, color_system=None, markup=False, emoji=False, highlight=False)
+    return People(file=Sheet(put), width=WIDTH, color_system=None)

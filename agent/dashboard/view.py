@@ -11,14 +11,14 @@ from typing import Any
 from sqlite_utils import Database
 
 from agent.dashboard.parts import Parts
-from agent.page.data import Point, Said, shown_lines
+from agent.page.data import Point, shown_lines
 from agent.page.effects import effects_of
 from agent.page.findings.made import findings_of
 from agent.page.gather import OWN_RESULT, about_of, said_about, with_seeds
 from agent.page.html import row_of
-from agent.page.outcome import race_of
+from agent.page.outcome import beside_baseline, best_of, race_of
 from agent.page.pictures import grids_by_seed
-from agent.page.points import curves_of, directives_of, few_enough, front, ranked, refusals_of, seeds_of, trials_of
+from agent.page.points import curves_of, directives_of, few_enough, front, refusals_of, seeds_of, trials_of
 from memory.journal import moment
 from memory.queries.progress import search_counts, under_way
 from memory.searches import SearchRow, find_protocol, find_search
@@ -104,12 +104,13 @@ class View:
         race = race_of(db, row, seeds)
         findings = findings_of(db, row) if row.kind in OWN_RESULT else []
         said = said_about(row, find_protocol(db, row.protocol), points, race, findings)
-        parts, best = self.parts, self._best(said, points, baseline)
+        parts, best = self.parts, beside_baseline(best_of(said, points), points, baseline)
+        curves = curves_of(db, points, best.trial if best else None)
         known = [
             parts.put_rows("seeds", {f"{each.trial}-{each.seed}": _plain(each) for each in seeds}, version),
             parts.put("race", None if race is None else _plain(race), version),
             parts.put("said", _plain(said), version),
-            parts.put_rows("curves", {each.trial: _plain(each) for each in curves_of(db, points, best)}, version),
+            parts.put_rows("curves", {each.trial: _plain(each) for each in curves}, version),
         ]
         if not changed and self._is_drawn:
             return any(known)
@@ -122,12 +123,6 @@ class View:
             parts.put("effects", [_plain(each) for each in effects_of(db, row.id, points)], version),
         ]
         return any(known)
-
-    def _best(self, said: Said, points: list[Point], baseline: Point | None) -> int | None:
-        best = self.trials.get(said.recommended or 0) or next(iter(ranked(points)), None)
-        if best is baseline:
-            best = next((each for each in ranked(points) if each.round), None)
-        return best.trial if best else None
 
     def _doing(self, db: Database, row: SearchRow, each: dict[str, Any]) -> dict[str, Any]:
         """A trial under way, with the step of its training where that is known."""

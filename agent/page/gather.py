@@ -10,7 +10,7 @@ from agent.page.data import About, Finding, PageData, Point, Race, Said, Table
 from agent.page.effects import effects_of
 from agent.page.findings.made import findings_of
 from agent.page.loading import loading
-from agent.page.outcome import goal_of, race_of, said_of
+from agent.page.outcome import beside_baseline, best_of, goal_of, race_of, said_of
 from agent.page.pictures import grids_of
 from agent.page.points import (
     curves_of,
@@ -69,10 +69,8 @@ def _page_data(db: Database, search: SearchRow, compare: str | None) -> PageData
     race, findings = race_of(db, search, seeds), findings_of(db, search)
     said = said_about(search, protocol, everything, race, findings)
     findings += _beside(db, search, compare)
-    by_trial = {each.trial: each for each in everything}
-    best = by_trial.get(said.recommended or 0) or next(iter(ranked(everything)), None)
-    tried = next((each for each in ranked(everything) if each.round), None)
-    shown_best = tried if best is baseline else best
+    best = best_of(said, everything)
+    shown_best = beside_baseline(best, everything, baseline)
     about, trials = about_of(db, search, protocol), few_enough(everything)
     return PageData(
         about=about,

@@ -21,7 +21,7 @@ from agent.page.assets import CHARTS, LIBRARIES, PAGE, REPORT, STYLE, asset
 from agent.page.data import Effect, PageData, Point, Step, Table
 from agent.page.pictures import as_data_url
 from agent.page.points import ranked
-from agent.report.tables import how_scored, score
+from agent.report.tables import NONE, how_scored, score, span
 from diffusion.settings import Protocol
 from diffusion.units import format_size
 
@@ -38,7 +38,6 @@ NOT_DRAWN: dict[str, Any] = {
 }
 """Parts of the data that the tables hold and no figure needs."""
 INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
-NONE = "–"
 
 NO_PICTURES = "No images were kept: they are drawn when a trained network is scored, and a table of results has none."
 ONE_NOISE = "Both began with the same noise, image by image."
@@ -130,14 +129,13 @@ def facts_of(page: PageData) -> list[tuple[str, str]]:
 
 def row_of(each: Point) -> list[str]:
     """A trial as cells."""
-    interval = NONE if each.low is None else f"{score(each.low)} to {score(each.high)}"
     sizes = [format_size(number) for number in (each.paper, each.total, each.params)]
     state = f"{each.state}, cached" if each.cached else each.state
     verdict = "baseline" if each.round == 0 else each.verdict or NONE
     why = ". ".join(filter(None, (each.reason.rstrip("."), each.error)))
     return [
-        str(each.trial), str(each.round), each.spec, each.widths, score(each.score), interval, *sizes, state, verdict,
-        each.proposer, why,
+        str(each.trial), str(each.round), each.spec, each.widths, score(each.score), span(each.low, each.high),
+        *sizes, state, verdict, each.proposer, why,
     ]  # fmt: skip
 
 
@@ -163,7 +161,7 @@ def _outcome(trial: Point) -> str:
 def _came_to(trial: Point, page: PageData) -> str:
     if trial.score is None:
         return f"{trial.state}: {trial.error}" if trial.error else f"{trial.state}, without a score yet"
-    interval = "" if trial.low is None else f" ({score(trial.low)} to {score(trial.high)})"
+    interval = "" if trial.low is None else f" ({span(trial.low, trial.high)})"
     against = f", {trial.verdict} against the baseline" if trial.verdict else ""
     return f"scored {page.about.metric} {score(trial.score)}{interval}{against}"
 

@@ -1,6 +1,5 @@
 """How the model of a search is had: lines to be copied."""
 
-import shlex
 from pathlib import Path
 
 from agent.page.data import Loading, Point
@@ -34,7 +33,7 @@ def loading(search: SearchRow, protocol: Protocol, trial: Point | None, bench: s
     steps = protocol.strategy.diffusion_steps
     if bench is not None:
         says = f"The results were looked up in the table {bench}, so there are no weights; this trains the network."
-        return Loading(says=says, command=_train(search, protocol, trial), python=None)
+        return Loading(says=says, command=_train(protocol, trial), python=None)
     is_student = search.kind == "compress" and trial.round > 0
     says = f"Export trial {trial.trial}, {trial.spec}, as a folder that diffusers loads; its card says how it was made."
     if protocol.settings.values == "latents":
@@ -46,6 +45,6 @@ def loading(search: SearchRow, protocol: Protocol, trial: Point | None, bench: s
     return Loading(says=says, command=exported, python=python)
 
 
-def _train(search: SearchRow, protocol: Protocol, trial: Point) -> str:
-    words = ["diffnas-agent", "train", trial.spec, "--dataset", protocol.settings.dataset]
-    return shlex.join([*words, "--train-steps", str(protocol.strategy.train_steps)])
+def _train(protocol: Protocol, trial: Point) -> str:
+    dataset, steps = protocol.settings.dataset, protocol.strategy.train_steps
+    return command("train", trial.spec, "--dataset", dataset, "--train-steps", steps)

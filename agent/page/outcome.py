@@ -1,17 +1,17 @@
 """What a search is for and what came of it, in a sentence each with its interval; the race it rests on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlite_utils import Database
 
 from agent.page.data import Point, Race, Said, Seed
-from agent.page.points import ranked, search_settings
-from agent.report.tables import score
+from agent.page.points import ranked
+from agent.report.tables import score, span
 from agent.report.words import NO_SCORE
+from agent.search.raced import field_in
 from diffusion.settings import Protocol
 from diffusion.units import format_size
 from memory.searches import SearchRow
-from tools.jobs.race import field_of
 
 SINGLE = (
     "Each candidate was trained once and the best of many single scores was lucky: differences may be noise. "
@@ -26,9 +26,7 @@ def race_of(db: Database, search: SearchRow, seeds: Sequence[Seed]) -> Race | No
     raced = [each for each in seeds if each.is_race]
     if search.kind != "run" or not raced:
         return None
-    told = search_settings(search)
-    asked = told.get("race_trainings")
-    field = field_of(db, search.id, int(told.get("replicas", 1)), search.rounds if asked is None else int(asked))
+    field = field_in(db, search)
     if field is None:
         return None
     found, times = field.conclusion, sorted(each.finished for each in raced if each.finished)
@@ -115,7 +113,18 @@ def _raced(goal: str, protocol: Protocol, trials: Sequence[Point], race: Race) -
     )
 
 
+def best_of(said: Said, trials: Iterable[Point]) -> Point | None:
+    """The trial that the result is about, or else the one of the best score."""
+    chosen = next((each for each in trials if each.trial == said.recommended), None)
+    return chosen or next(iter(ranked(trials)), None)
+
+
+def beside_baseline(best: Point | None, trials: Iterable[Point], baseline: Point | None) -> Point | None:
+    """What is shown beside the baseline: the best, or where that is the baseline the best of the others."""
+    return next((each for each in ranked(trials) if each.round), None) if best is baseline else best
+
+
 def between(trial: Point) -> str:
     """A score with its interval in words."""
-    interval = NO_INTERVAL if trial.low is None else f"{score(trial.low)} to {score(trial.high)}, 95 %"
+    interval = NO_INTERVAL if trial.low is None else f"{span(trial.low, trial.high)}, 95 %"
     return f"{score(trial.score)} ({interval})"

@@ -8,6 +8,7 @@ from typing import Literal
 from sqlite_utils import Database
 
 from agent.page.data import Grid, Point
+from diffusion.scores.kept import grid_path
 from memory.schema.places import folder_of
 
 MOST_PIXELS = 16_000_000  # of a file: what claims to hold more is no grid of ours
@@ -40,7 +41,7 @@ def grids_by_seed(db: Database, protocol: str, trial: Point) -> dict[int, Path]:
         [trial.training, protocol],
     ).fetchall()
     folder = folder_of(db.conn, row["run_folder"])
-    paths = {int(each[0]): folder / f"samples-{protocol}-{int(each[0])}.png" for each in seeds}
+    paths = {int(each[0]): grid_path(folder, protocol, int(each[0])) for each in seeds}
     return {seed: path for seed, path in paths.items() if path.is_file() and not path.is_symlink()}
 
 

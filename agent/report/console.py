@@ -48,6 +48,9 @@ class People(Console):
     gone: Callable[[], None] = staticmethod(_nobody_reads)
     is_plain = False  # whoever reads it wants plain lines: no colour, no bars, nothing drawn anew, no columns
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False, **options})
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Text of ours or of others, before it is broken into lines."""
         return super().render_str(visible(text), **options)
@@ -78,7 +81,7 @@ def people(*, stderr: bool = False, quiet: bool = False) -> People:
     """A console: on standard output, or on standard error."""
     is_plain = _plain[0] or (os.environ.get("TERM") in DUMB and (sys.stderr if stderr else sys.stdout).isatty())
     drawn = False if is_plain else None  # None: where it is a terminal
-    found = People(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False, force_terminal=drawn)
+    found = People(stderr=stderr, quiet=quiet, force_terminal=drawn)
     found.is_plain = is_plain
     return found
 

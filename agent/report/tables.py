@@ -17,6 +17,7 @@ from diffusion.units import visible
 from memory.ledger import Ledger
 
 WHOLE = ("spec", "widths", "name", "state", "round", "score")  # columns of what is copied and pasted
+NONE = "–"  # what stands where there is no value
 GAP = 2  # spaces between two columns
 LONGEST_WORD = 24  # a longer one, such as a path, may be broken
 
@@ -113,7 +114,12 @@ def how_scored(protocol: Protocol) -> str:
 
 def score(value: float | None) -> str:
     """A score for people; no score is a dash."""
-    return "–" if value is None else f"{value:.4g}"
+    return NONE if value is None else f"{value:.4g}"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """An interval of scores for people; none is a dash."""
+    return NONE if low is None or high is None else f"{score(low)} to {score(high)}"
 
 
 def ledger_line(ledger: Ledger) -> str:

@@ -18,6 +18,7 @@ from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from agent.exit_codes import INTERRUPTED
 from agent.report.console import People, put_json
 from agent.report.curve import drawn
 from agent.report.results import plain
@@ -30,7 +31,6 @@ from memory.queries.records import best
 from memory.searches import LIVE
 
 POLL_SECONDS = 1.0
-LEFT = 130  # exit code where a person leaves before the search has ended (CONTRACT.md: interrupted)
 WIDEST_BAR = 60  # columns
 LEAST_COLUMNS = 40  # for the curve
 
@@ -79,7 +79,7 @@ def watch(console: People, path: Path, name: str | None, *, as_json: bool) -> in
     except KeyboardInterrupt:
         if not as_json:
             say(console, f"{first.status.name} is no longer watched; what runs goes on.")
-        return LEFT
+        return INTERRUPTED
     if not as_json:
         print_status(console, look.status, path)
     return 0

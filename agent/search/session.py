@@ -22,6 +22,7 @@ from agent.backends.errors import BackendError
 from agent.chat.beside_run import approver_of, listening
 from agent.chat.window.inbox import Inbox, restore_terminal
 from agent.config.settings import is_own
+from agent.exit_codes import BY_LIMIT, FAILURE, INTERRUPTED
 from agent.report.console import People, ReaderLeft, last_words, people
 from agent.report.events import JsonLines, Report, both
 from agent.report.progress import Lines
@@ -46,7 +47,6 @@ from tools.executors.base import Executor
 from tools.executors.machine import Machine, Share, side_by_side
 
 HEARTBEAT_SECONDS = 20.0
-FAILURE, BY_LIMIT, INTERRUPTED = 1, 3, 130  # exit codes (CONTRACT.md)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from rich.console import Console
 from sqlite_utils import Database
 
 from agent.report.results import Result
-from agent.report.tables import print_table, say
+from agent.report.tables import print_table, say, score, span
 from diffusion.cost.closed_form import Macs
 from diffusion.spec import widths
 from diffusion.statistics.noise import Verdict, interval, pooled_noise, verdict
@@ -120,8 +120,8 @@ def print_confirmed(console: Console, found: Confirmed) -> None:
         (
             row.spec + (" (baseline)" if row.is_baseline else ""),
             row.widths,
-            "–" if row.score is None else f"{row.score:.4g}",
-            "–" if row.ci95 is None else f"{row.ci95[0]:.4g} to {row.ci95[1]:.4g}",
+            score(row.score),
+            span(*row.ci95 or (None, None)),
             str(len(row.scores)),
             f"{format_size(row.macs.paper)}/{format_size(row.macs.total)}",
             format_size(row.params),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from diffusion.data.images import open_images
 from diffusion.errors import TrainingFailed
+from diffusion.scores.kept import grid_path
 from diffusion.scores.networks import score_network
 from diffusion.scores.parts import OnProgress, Parts
 from diffusion.settings import ScoreJob, TrainJob
@@ -109,7 +110,7 @@ def measure(job: ScoreJob, lines: Lines, stop: Stop) -> dict[str, object]:
     images, features = _sampled(model, job, real, lines, stop)
     Progress(lines, stop, "distance", count)(0)
     distances = compare(features, statistics, real_features)
-    grid = job.run_folder / f"samples-{protocol.fingerprint}-{job.sampling_seed}.png"
+    grid = grid_path(job.run_folder, protocol.fingerprint, job.sampling_seed)
     save_grid(images[:GRID_IMAGES], grid)
     return {
         "metric": protocol.score.metric,

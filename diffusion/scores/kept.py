@@ -1,6 +1,5 @@
-"""Where the features of real images are kept, and how many are there: a question of files, without torch."""
+"""Where the features of real images and the grids of scores are kept: a question of files, without torch."""
 
-import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusion.scores.networks import score_network
-from diffusion.scores.parts import DAMAGED
-
-PART = re.compile(r"(\d{8})-(\d{8})\.npz")
+from diffusion.scores.parts import DAMAGED, images_in
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,9 @@ class KeptReference:
         with suppress(*DAMAGED), self.path(".npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return int(archive["count"])
         folders = [self.path(f"-{kind}.parts") for kind in ("cpu", "cuda")]
-        return max((sum(map(_images, folder.iterdir())) for folder in folders if folder.is_dir()), default=0)
+        return max(map(images_in, folders))
 
 
-def _images(path: Path) -> int:
-    match = PART.fullmatch(path.name)
-    return int(match[2]) - int(match[1]) if match else 0
+def grid_path(run_folder: Path, protocol: str, seed: int) -> Path:
+    """The grid that a score leaves, by the fingerprint of its protocol and the seed of its noise."""
+    return run_folder / f"samples-{protocol}-{seed}.png"

@@ -10,6 +10,7 @@ has written the whole.
 
 import fcntl
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -29,10 +30,17 @@ from diffusion.files.writing import whole
 DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error)
 WORTH_KEEPING_SECONDS = 5.0  # what took less is soon computed again
 MOST_PARTS = 128  # locks of parts that are not kept yet stay open, and some systems allow 256 files a process
+PART = re.compile(r"(\d{8})-(\d{8})\.npz")  # of the images from one to before the other; see `Parts.path`
 POLL_SECONDS = 0.2  # between two looks at what another process computes
 
 OnProgress = Callable[[int], None]  # is told how many images are done; what it raises ends the work
 Compute = Callable[[slice, OnProgress], NDArray[Any]]  # the values of these images
+
+
+def images_in(folder: Path) -> int:
+    """How many images have a part in a folder, whole or not: nothing is read."""
+    found = map(PART.fullmatch, (path.name for path in folder.iterdir())) if folder.is_dir() else ()
+    return sum(int(match[2]) - int(match[1]) for match in found if match)
 
 
 def never() -> bool:
@@ -82,10 +90,6 @@ class Parts:
         batches = -(-self.count // self.batch_size)
         size = self.batch_size * max(1, -(-batches // MOST_PARTS))
         return tuple(slice(start, min(start + size, self.count)) for start in range(0, self.count, size))
-
-    def images_there(self) -> int:
-        """How many images have a part, whole or not: nothing is read."""
-        return sum(part.stop - part.start for part in self.slices if self.path(part).exists())
 
     def read(self, part: slice, shape: tuple[int, ...]) -> NDArray[Any] | None:
         """The values of a part, each of a shape; None where there is none, or a damaged one."""

@@ -9,23 +9,16 @@ from typing import Any
 
 import pytest
 from browsing import SCHEMES, SIZES, serious_problems
-from dashboards import ROOT, begun, talkable
+from dashboards import ROOT, begun, rows, talkable
 from injections import AT_ONCE
 from model_server import serve
 from pages import BEST, TRIALS
 from processes import ARGUMENTS, PLANTED, start
 from wishing import Model
 
-from memory.connection import opened
-
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 PATIENCE = 120_000  # milliseconds, beside whatever else this machine does
-
-
-def rows(folder: Path, statement: str) -> list[tuple[Any, ...]]:
-    with opened(folder / "diffnas.db", read_only=True) as db:
-        return [tuple(row) for row in db.conn.execute(statement)]
 
 
 def says(page: Any, where: str, text: str) -> None:

@@ -31,6 +31,12 @@ def talkable(folder: Path, text: str = "a plain word") -> Path:
     return path
 
 
+def rows(folder: Path, statement: str) -> list[tuple[Any, ...]]:
+    """What the memory of a folder answers."""
+    with opened(folder / "diffnas.db", read_only=True) as db:
+        return [tuple(row) for row in db.conn.execute(statement)]
+
+
 @dataclass
 class Running:
     """A dashboard that listens at `url`."""

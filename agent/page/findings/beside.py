@@ -11,7 +11,7 @@ from agent.config.settings import SEARCHERS
 from agent.config.stored import stored_config
 from agent.page.data import Figure, Finding, Table
 from agent.page.points import ranked, trials_of
-from agent.report.tables import score
+from agent.report.tables import NONE, score, span
 from agent.study.store import protocol_differences
 from diffusion.errors import UserError
 from diffusion.units import format_size
@@ -72,7 +72,7 @@ def _of_comparison(found: Compared) -> Finding:
         for each in found.searchers
     ]
     if found.chance:
-        rows.append(["chance (expected)", *(f"{found.chance[mark]:.1%}" for mark in marks), "–"])
+        rows.append(["chance (expected)", *(f"{found.chance[mark]:.1%}" for mark in marks), NONE])
     columns = ["searcher", *(f"regret after {mark}" for mark in marks), "recommends"]
     return Finding(
         anchor="comparison",
@@ -120,9 +120,9 @@ def _of_searches(db: Database, search: SearchRow, other: SearchRow) -> Finding:
     for row in (search, other):
         found = trials_of(db, row.id)
         top = next(iter(ranked(found)), None)
-        interval = "–" if top is None or top.low is None else f"{top.low:.4g} to {top.high:.4g}"
-        spec = [top.spec, score(top.score), interval, format_size(top.paper), format_size(top.total)] if top else []
-        rows.append([row.name, row.searcher, str(len(found)), *(spec or ["–"] * 5)])
+        sizes = [format_size(top.paper), format_size(top.total)] if top else []
+        spec = [top.spec, score(top.score), span(top.low, top.high), *sizes] if top else [NONE] * 5
+        rows.append([row.name, row.searcher, str(len(found)), *spec])
         least = float("inf")
         for each in found:
             if each.score is not None:

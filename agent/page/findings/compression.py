@@ -5,11 +5,9 @@ from sqlite_utils import Database
 from agent.compress.plan import stored_compression
 from agent.compress.report import Compressed, Network, compressed
 from agent.page.data import Figure, Finding, Table
-from agent.report.tables import score
+from agent.report.tables import NONE, score
 from diffusion.units import format_size
 from memory.searches import SearchRow
-
-NONE = "–"
 
 
 def found_in(db: Database, search: SearchRow) -> Finding:

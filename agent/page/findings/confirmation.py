@@ -3,12 +3,10 @@
 from sqlite_utils import Database
 
 from agent.page.data import Finding, Table
-from agent.report.tables import score
+from agent.report.tables import NONE, score, span
 from agent.trials.confirmed import ConfirmedSpec, confirmed
 from diffusion.units import format_size
 from memory.searches import SearchRow
-
-NONE = "–"
 
 
 def found_in(db: Database, search: SearchRow) -> Finding:
@@ -26,7 +24,7 @@ def found_in(db: Database, search: SearchRow) -> Finding:
 
 
 def _confirmed(row: ConfirmedSpec) -> list[str]:
-    interval = NONE if row.ci95 is None else f"{row.ci95[0]:.4g} to {row.ci95[1]:.4g}"
+    interval = span(*row.ci95 or (None, None))
     verdict = "baseline" if row.is_baseline else row.verdict or NONE
     scores = ", ".join(map(score, row.scores))
     return [row.spec, score(row.score), interval, scores, verdict, format_size(row.macs.paper), format_size(row.params)]

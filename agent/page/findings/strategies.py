@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from sqlite_utils import Database
 
 from agent.page.data import Figure, Finding, Table
+from agent.report.tables import NONE
 from agent.strategy.plan import COST, parse_cost
 from agent.strategy.views import best_strategy
 from memory.searches import SearchRow
 from memory.strategies import StoredStrategy, strategies_of
 from tools.propose_strategy import values_of
-
-NONE = "–"
 
 
 def found_in(db: Database, search: SearchRow) -> Finding:

@@ -5,13 +5,12 @@ import json
 from sqlite_utils import Database
 
 from agent.page.data import Figure, Finding, Table
+from agent.report.tables import NONE
 from agent.study.report import MeasuredStudy, ProxyRow, measured_study
 from agent.study.store import stored_study
 from diffusion.errors import UserError
 from diffusion.statistics.ranking import Estimate
 from memory.searches import SearchRow
-
-NONE = "–"
 
 
 def found_in(db: Database, search: SearchRow) -> Finding:

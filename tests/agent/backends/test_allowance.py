@@ -9,8 +9,8 @@ from model_server import READ, WRITTEN, Answer, Brain, Broken, Call, ModelServer
 from pretended import PretendedExecutor
 from searches import TinySearch
 
+from agent.exit_codes import BY_LIMIT
 from agent.search.plan import reopened
-from agent.search.session import BY_LIMIT
 from diffusion.errors import UserError
 from memory.connection import opened
 from memory.ledger import Ledger, totals

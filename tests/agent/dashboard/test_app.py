@@ -12,7 +12,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 import pytest
-from dashboards import Running, begun, dashboard, talkable
+from dashboards import Running, begun, dashboard, rows, talkable
 from ended_search import digits_protocol
 from pages import BEST, TRIALS, add_trial
 from starlette.testclient import TestClient
@@ -33,11 +33,6 @@ def tab(tmp_path: Path) -> Any:
     app = make_app(talkable(tmp_path), None, None, host="127.0.0.1", port=8321)
     with TestClient(app, base_url="http://127.0.0.1:8321") as found:
         yield found
-
-
-def rows(folder: Path, statement: str) -> list[tuple[Any, ...]]:
-    with opened(folder / "diffnas.db", read_only=True) as db:
-        return [tuple(row) for row in db.conn.execute(statement)]
 
 
 def say(tab: Any, text: str, key: str = KEY) -> list[Any]:

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from ended_search import ended_search
 
+from agent.exit_codes import INTERRUPTED
 from agent.report import watch as watching
 from agent.report.console import People
-from agent.report.watch import LEFT, changing, look_at, watch
+from agent.report.watch import changing, look_at, watch
 from memory.connection import opened
 from memory.leases import release_lease, take_lease
 from memory.searches import set_state
@@ -101,7 +102,7 @@ def test_nothing_is_written_by_watching(running: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(watching, "sleep", raising_interrupt)
     with sqlite3.connect(running) as memory:
         before = list(memory.iterdump())
-    assert watch(console()[0], running, None, as_json=False) == LEFT
+    assert watch(console()[0], running, None, as_json=False) == INTERRUPTED
     with sqlite3.connect(running) as memory:
         assert list(memory.iterdump()) == before
 
@@ -116,7 +117,7 @@ def test_a_terminal_shows_no_line_that_is_wider_and_leaves_it_as_it_was(
 ) -> None:
     monkeypatch.setattr(watching, "sleep", raising_interrupt)
     found, stream = console(is_terminal=True, width=width)
-    assert watch(found, running, None, as_json=False) == LEFT
+    assert watch(found, running, None, as_json=False) == INTERRUPTED
     said = stream.getvalue()
     assert said.index("\x1b[?1049h") < said.index("\x1b[?1049l") and "\x1b[?25h" in said  # its screen, its cursor
     assert "no longer watched; what runs" in " ".join(said.split())
@@ -151,5 +152,5 @@ def test_a_process_that_watches_ends_tidily(number: int, running: Path) -> None:
     time.sleep(0.2)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (LEFT, "")
+    assert (process.returncode, err) == (INTERRUPTED, "")
     assert out.splitlines() == ["first is no longer watched; what runs goes on."]

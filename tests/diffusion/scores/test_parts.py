@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from diffusion.scores.parts import MOST_PARTS, Parts
+from diffusion.scores.parts import MOST_PARTS, Parts, images_in
 
 COUNT, BATCH = 23, 4  # six parts, the last one short
 SLICES = [slice(start, min(start + BATCH, COUNT)) for start in range(0, COUNT, BATCH)]
@@ -111,7 +111,7 @@ def test_what_was_computed_before_an_end_is_not_computed_again(tmp_path: Path) -
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             gathered(parts, compute)
-    assert parts.images_there() == 16
+    assert images_in(parts.folder) == 16
     assert gathered(parts, compute) == [16, 20]
     assert gathered(parts) == []
     parts.remove()
