@@ -110,6 +110,7 @@ def test_a_message_that_was_typed_while_the_dashboard_was_dead_arrives_once(
     first = begun(tmp_path)
     page = open_page(first.url, is_lost=True)
     says(page, "#line", "live")
+    page.locator("#score-by-cost svg.plot").wait_for(timeout=PATIENCE)  # live is the socket; the search comes after it
     first.kill()
     says(page, "#line", "not connected")
     page.get_by_label("Message").fill("/explore")
